@@ -1,0 +1,41 @@
+# Every target does its own set-up: Python, git and make are all a machine needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint check-wheel clean
+
+help:
+	@echo "make demo         install, then the whole path live on this machine (2 minutes)"
+	@echo "make test         install with development tools, then run the tests"
+	@echo "make lint         ruff and mypy --strict"
+	@echo "make check-wheel  build the wheel and check what it contains"
+	@echo "make clean        remove .venv and build leftovers"
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/latkit demo
+
+test: $(VENV)/installed-dev
+	$(BIN)/pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+
+check-wheel: $(VENV)/installed-dev
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/python tests/packaging/check_wheel.py dist/*.whl
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,73 @@
+"""Errors a user can cause or mend: a cause, a fix, and the process's exit code.
+
+Anything raised as :class:`LatkitError` is printed by the command line as one line without a
+traceback. Everything else is a defect of latkit.
+"""
+
+from __future__ import annotations
+
+import errno
+
+
+class LatkitError(Exception):
+    """A failure that has a cause the user can read and a fix the user can apply.
+
+    Args:
+        cause: what is wrong, naming the offending thing.
+        fix: what to do about it, as an instruction.
+    """
+
+    exit_code = 1
+
+    def __init__(self, cause: str, fix: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.cause.rstrip('.')}. Fix: {self.fix}"
+
+
+class InputError(LatkitError):
+    """An argument that cannot be right: unknown name, malformed text, value out of range."""
+
+    exit_code = 2
+
+
+class SpaceError(LatkitError):
+    """An architecture, encoding or identifier that is not in the search space."""
+
+
+class BackendError(LatkitError):
+    """A backend that is missing, unusable here, or failed to run a network."""
+
+
+class DatasetError(LatkitError):
+    """A dataset that cannot be read, continued or used for what was asked."""
+
+
+class LPMError(LatkitError):
+    """An LPM that cannot be trained, read, found or used for what was asked."""
+
+
+class SearchError(LatkitError):
+    """A search that cannot start or go on."""
+
+
+def from_os_error(error: OSError, doing: str, kept: str) -> LatkitError:
+    """The one-line form of a failed file operation.
+
+    Args:
+        error: what the operating system said.
+        doing: what was attempted, e.g. ``"write the dataset in d"``.
+        kept: what is safe, e.g. ``"every finished row is kept; run the same command again"``.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        fix = f"free some disk space; {kept}"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        fix = f"choose a folder you may write to, or change its permissions; {kept}"
+    else:
+        fix = f"check the path; {kept}"
+    where = f" ({error.filename})" if error.filename else ""
+    return LatkitError(f"Cannot {doing}: {reason}{where}", fix)

@@ -1,0 +1,74 @@
+"""The DARTS cell: 4 intermediate nodes, 14 edges, 8 operations, 2 incoming edges a node.
+
+Only the normal cell is a point of the space (paper, section 3.2); the reduction cell belongs
+to the setting. Size: (1 * 3 * 6 * 10) * 7^8 = 1,037,664,180.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from latkit.errors import SpaceError
+from latkit.spaces.base import ABSENT, ChoiceMatrix, Edge, Group, SearchSpace
+from latkit.spaces.genotype import Connections, Genotype
+
+# The order in print, which is also the order of the columns of α.
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+NODES = 4
+CONCAT = (2, 3, 4, 5)
+
+
+class DartsSpace(SearchSpace):
+    """The normal cells of DARTS, convertible to and from the field's genotypes."""
+
+    def __init__(self) -> None:
+        edges = [Edge(source, target) for target in CONCAT for source in range(target)]
+        groups = [
+            Group(tuple(i for i, edge in enumerate(edges) if edge.target == target), keep=2)
+            for target in CONCAT
+        ]
+        choices = [i for i, name in enumerate(OPERATIONS) if name != "none"]
+        super().__init__("darts", OPERATIONS, choices, edges, groups)
+
+    def cell(self, row: npt.ArrayLike) -> Connections:
+        """The (operation, input) pairs of one architecture, two per node, by rising input."""
+        array = self.validate(row)[0]
+        return tuple(
+            (self.operations[operation], edge.source)
+            for edge, operation in zip(self.edges, array.tolist(), strict=True)
+            if operation != ABSENT
+        )
+
+    def genotype(self, row: npt.ArrayLike, reduction: Genotype) -> Genotype:
+        """The architecture with the reduction cell of ``reduction``."""
+        return Genotype(self.cell(row), CONCAT, reduction.reduce, reduction.reduce_concat)
+
+    def from_genotype(self, genotype: Genotype) -> ChoiceMatrix:
+        """The normal cell of a genotype as a ``1 x 14`` choice matrix.
+
+        Raises:
+            SpaceError: the cell has other nodes, operations or a doubled edge (NASNet-A,
+                AmoebaNet-A and PNAS are networks, but not points of this space).
+        """
+        fix = "use a cell with 4 nodes, concat 2-5, two distinct inputs a node and the 7 operations"
+        if len(genotype.normal) != 2 * NODES or sorted(genotype.normal_concat) != list(CONCAT):
+            raise SpaceError("the genotype's normal cell is not a DARTS cell", fix)
+        row = np.full(self.num_edges, ABSENT, dtype=np.int8)
+        for index, (operation, source) in enumerate(genotype.normal):
+            edge = self.edges.index(Edge(source, index // 2 + 2))
+            if operation not in self.operations or operation == "none":
+                raise SpaceError(f"{operation} is not an operation of a DARTS cell", fix)
+            if row[edge] != ABSENT:
+                raise SpaceError(f"node {index // 2 + 2} reads node {source} twice", fix)
+            row[edge] = self.operations.index(operation)
+        return self.validate(row)
