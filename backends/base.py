@@ -1,0 +1,191 @@
+"""The interface of every backend.
+
+The public methods own all checks; a subclass writes only the underscored ones. A backend
+returns raw samples: warm-up, pairing, stopping and statistics belong to ``latkit.profiling``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import ClassVar, Literal
+
+from typing_extensions import Self
+
+from latkit.errors import BackendError
+from latkit.networks.setting import Setting
+from latkit.spaces.genotype import Genotype
+
+Clock = Literal["event", "cpu", "wall"]
+Facts = dict[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Whether a backend works here, why, and what would mend it.
+
+    Attributes:
+        status: ``ok``; ``missing`` (not installed, no device); ``unusable`` (present, but this
+            combination cannot run).
+        reason: one line.
+        fix: what to do; empty when ``ok``.
+    """
+
+    status: Literal["ok", "missing", "unusable"]
+    reason: str
+    fix: str = ""
+
+    @property
+    def usable(self) -> bool:
+        return self.status == "ok"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Times of consecutive runs of one network, in order, in milliseconds.
+
+    Attributes:
+        clock_ms: by the runner's own clock (see :attr:`Runner.clock`).
+        wall_ms: by the wall clock, always present.
+    """
+
+    clock_ms: tuple[float, ...]
+    wall_ms: tuple[float, ...]
+
+
+class Runner(ABC):
+    """One network, compiled and ready to run on its device with its input in place.
+
+    Attributes:
+        clock: what ``clock_ms`` is: device ``event`` s, ``cpu`` time of the calling thread (only
+            meaningful for single-threaded runs), or ``wall``.
+    """
+
+    clock: Clock
+
+    def __init__(self) -> None:
+        self._open = True
+
+    def run(self, n: int) -> Samples:
+        """Run the network ``n`` times, one after the other, and time each run.
+
+        Raises:
+            BackendError: the runner is closed, the runtime failed, or a time is not a positive
+                finite number.
+        """
+        if not self._open:
+            raise BackendError("the runner is closed", "compile the network again")
+        samples = self._run(n)
+        if len(samples.clock_ms) != n or len(samples.wall_ms) != n:
+            raise BackendError(
+                f"{type(self).__name__} returned {len(samples.clock_ms)} samples for {n} runs",
+                "report this defect of the backend",
+            )
+        if not all(math.isfinite(t) and t > 0 for t in (*samples.clock_ms, *samples.wall_ms)):
+            raise BackendError(
+                f"a run's {self.clock} time is not a positive number: {samples.clock_ms}",
+                "the clock is too coarse for this network; use a larger setting, "
+                "e.g. --setting tiny,batch=8",
+            )
+        return samples
+
+    def close(self) -> None:
+        """Free the network and its buffers; a second call does nothing."""
+        if self._open:
+            self._open = False
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _run(self, n: int) -> Samples:
+        """Called by :meth:`run` with ``n >= 1`` while the runner is open."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Called once by :meth:`close`."""
+
+
+class Backend(ABC):
+    """A runtime on this machine. Use it as a context manager: global state is restored at exit.
+
+    Args:
+        threads: CPU threads of a run; ignored by backends whose work is on another device.
+
+    Attributes:
+        name: the backend's name in files and on the command line.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, threads: int = 1) -> None:
+        if threads < 1:
+            raise BackendError(f"threads={threads} is too small", "use at least one thread")
+        self.threads = threads
+
+    @classmethod
+    @abstractmethod
+    def probe(cls) -> Probe:
+        """Whether the backend works here. Never raises."""
+
+    @abstractmethod
+    def fingerprint(self) -> Facts:
+        """Facts that two comparable measurements share: hardware, versions, modes."""
+
+    @abstractmethod
+    def hardware_name(self) -> str:
+        """The marketing name of the hardware the networks run on."""
+
+    def compile(self, genotype: Genotype, setting: Setting, seed: int = 0) -> Runner:
+        """Build the network with random weights and make it ready to run.
+
+        Raises:
+            BackendError: the backend is unusable here, or cannot run this network.
+        """
+        if not self._entered:
+            raise BackendError(
+                f"{self.name} is not open", "use the backend in a with statement"
+            )
+        return self._compile(genotype, setting, seed)
+
+    _entered = False
+
+    def __enter__(self) -> Self:
+        probe = self.probe()
+        if not probe.usable:
+            raise BackendError(f"backend {self.name} is {probe.status}: {probe.reason}", probe.fix)
+        self._enter()
+        self._entered = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._entered = False
+        self._exit()
+
+    @abstractmethod
+    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
+        """Called by :meth:`compile` while the backend is open."""
+
+    @abstractmethod
+    def _enter(self) -> None:
+        """Set process-wide modes the measurements need (threads, precision)."""
+
+    @abstractmethod
+    def _exit(self) -> None:
+        """Restore what :meth:`_enter` changed."""

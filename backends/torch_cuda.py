@@ -1,0 +1,155 @@
+"""Eager PyTorch on an NVIDIA GPU, timed by device events on a stream of its own."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+import torch
+
+from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.networks.setting import Setting
+from latkit.networks.weights import random_input, random_network
+from latkit.spaces.genotype import Genotype
+
+
+def decide_support(
+    name: str, capability: tuple[int, int], arch_list: Sequence[str], torch_version: str
+) -> Probe:
+    """Whether a PyTorch build has code for a GPU.
+
+    ``torch.cuda.is_available()`` is true even where it has none (a Tesla P100 under builds for
+    CUDA 12.8 or newer), and the first kernel then fails. Machine code ``sm_XY`` runs on the same
+    major capability and an equal or higher minor one; ``compute_XY`` is compiled on the device
+    for any capability from XY on.
+
+    Args:
+        name: the GPU's name, for the reason.
+        capability: the GPU's (major, minor).
+        arch_list: ``torch.cuda.get_arch_list()``.
+        torch_version: for the reason.
+    """
+    for arch in arch_list:
+        match = re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", arch)
+        if match is None:
+            continue
+        kind, built = match[1], (int(match[2]), int(match[3]))
+        exact_only = arch[-1] in "af"
+        if exact_only:
+            runs = built == capability
+        elif kind == "sm":
+            runs = built[0] == capability[0] and built[1] <= capability[1]
+        else:
+            runs = built <= capability
+        if runs:
+            return Probe("ok", f"{name}, capability {capability[0]}.{capability[1]}")
+    fix = "install a PyTorch build that lists this architecture in torch.cuda.get_arch_list()"
+    if capability[0] < 7:
+        fix = (
+            "install a PyTorch build for CUDA 12.6 (tag cu126), the last with code for "
+            "Maxwell and Pascal GPUs such as the Tesla P100"
+        )
+    return Probe(
+        "unusable",
+        f"PyTorch {torch_version} has no code for {name} "
+        f"(sm_{capability[0]}{capability[1]}; it has {', '.join(arch_list) or 'none'})",
+        fix,
+    )
+
+
+class TorchCudaRunner(Runner):
+    """A module on the GPU in eval mode with its input resident there."""
+
+    clock: Clock = "event"
+
+    def __init__(self, genotype: Genotype, setting: Setting, seed: int) -> None:
+        super().__init__()
+        self._stream = torch.cuda.Stream()
+        self._network: torch.nn.Module | None = random_network(genotype, setting, seed).cuda()
+        self._input: torch.Tensor | None = random_input(setting, seed).cuda()
+        torch.cuda.synchronize()
+
+    def _run(self, n: int) -> Samples:
+        network, x = self._network, self._input
+        assert network is not None
+        event_ms, wall_ms = [], []
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            for _ in range(n):
+                start = torch.cuda.Event(enable_timing=True)
+                end = torch.cuda.Event(enable_timing=True)
+                wall = time.perf_counter_ns()
+                start.record(self._stream)
+                network(x)
+                end.record(self._stream)
+                end.synchronize()
+                wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
+                event_ms.append(start.elapsed_time(end))
+        return Samples(tuple(event_ms), tuple(wall_ms))
+
+    def _close(self) -> None:
+        self._network = self._input = None
+
+
+class TorchCudaBackend(Backend):
+    """``torch-cuda``: eager PyTorch, fp32 without TF32, on the current CUDA device."""
+
+    name = "torch-cuda"
+
+    @classmethod
+    def probe(cls) -> Probe:
+        if torch.version.cuda is None:
+            return Probe(
+                "missing",
+                f"PyTorch {torch.__version__} was built without CUDA",
+                "install a CUDA build of PyTorch, or use --backend torch-cpu",
+            )
+        if not torch.cuda.is_available():
+            return Probe(
+                "missing",
+                "no CUDA GPU or no working NVIDIA driver",
+                "check nvidia-smi, or use --backend torch-cpu",
+            )
+        return decide_support(
+            torch.cuda.get_device_name(),
+            torch.cuda.get_device_capability(),
+            torch.cuda.get_arch_list(),
+            torch.__version__,
+        )
+
+    def fingerprint(self) -> Facts:
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        return {
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "gpu": properties.name,
+            "gpu_capability": f"{properties.major}.{properties.minor}",
+            "gpu_memory_mb": properties.total_memory // 2**20,
+            "gpu_multiprocessors": properties.multi_processor_count,
+            "tf32": False,
+            "cudnn_benchmark": False,
+        }
+
+    def hardware_name(self) -> str:
+        return torch.cuda.get_device_name()
+
+    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
+        return TorchCudaRunner(genotype, setting, seed)
+
+    def _enter(self) -> None:
+        self._modes_before = (
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cuda.matmul.allow_tf32,
+            torch.backends.cudnn.benchmark,
+        )
+        self._set_modes(False, False, False)
+
+    def _exit(self) -> None:
+        self._set_modes(*self._modes_before)
+
+    @staticmethod
+    def _set_modes(cudnn_tf32: bool, matmul_tf32: bool, benchmark: bool) -> None:
+        torch.backends.cudnn.allow_tf32 = cudnn_tf32
+        torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
+        torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,213 @@
+"""Filling a dataset folder so that nothing measured is lost, whatever happens.
+
+Each finished row goes to ``journal.jsonl`` at once (it then survives the death of the process);
+at most every ``PART_SECONDS`` the journal becomes a Parquet part that is forced to disk (it then
+survives the death of the machine).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import filelock
+import pyarrow as pa
+import pyarrow.parquet as pq
+from typing_extensions import Self
+
+from latkit import __version__
+from latkit.dataset import (
+    JOURNAL,
+    MANIFEST,
+    SCHEMA,
+    Manifest,
+    anchor_median_ms,
+    part_paths,
+    read_journal,
+    read_manifest,
+    read_part,
+    with_latency,
+)
+from latkit.device import differences
+from latkit.errors import DatasetError, from_os_error
+from latkit.files import write_atomically, write_json_atomically
+
+PART_SECONDS = 60.0
+_KEPT = "every finished row is kept; then run the same command again"
+# Schema metadata of a part: the anchor time for which its latency_ms were computed.
+_ANCHOR_KEY = b"latkit.anchor_median_ms"
+
+
+class DatasetWriter:
+    """The only process that writes a dataset folder; a context manager.
+
+    Args:
+        folder: a new folder, or one that an earlier run with the same manifest left.
+        manifest: what is measured. ``requested`` may differ from the earlier run's.
+
+    Raises (on entering):
+        DatasetError: another process writes the folder, it holds another dataset, or a file in
+            it is corrupt.
+        LatkitError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.done: set[tuple[int, int]] = set()
+        self._lock = filelock.FileLock(folder / ".lock", blocking=False)
+
+    def __enter__(self) -> Self:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise DatasetError(
+                f"another process is writing {self.folder}",
+                "wait for it to end, or choose another --out",
+            ) from None
+        except OSError as error:
+            raise from_os_error(error, f"write the dataset in {self.folder}", _KEPT) from None
+        try:
+            self._resume()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._journal.close()
+            self.flush()
+            self._settle()
+            self._write_manifest()
+        except OSError as problem:
+            # The journal still has the rows; a failure that is already under way tells more.
+            if error is None:
+                raise from_os_error(
+                    problem, f"write the dataset in {self.folder}", _KEPT
+                ) from None
+        finally:
+            self._lock.release()
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add one finished row (the fields of ``SCHEMA``; ``latency_ms`` is filled in later).
+
+        Raises:
+            LatkitError: the disk is full or the folder has become unwritable.
+        """
+        try:
+            self._journal.write(json.dumps(row, allow_nan=False) + "\n")
+            self._journal.flush()
+            self._rows.append(row)
+            self.done.add((row["arch_id"], row["visit"]))
+            if time.monotonic() - self._part_started > PART_SECONDS:
+                self._journal.close()
+                self.flush()
+                self._open_journal()
+        except OSError as error:
+            raise from_os_error(error, f"write the dataset in {self.folder}", _KEPT) from None
+
+    def flush(self) -> None:
+        """Turn the journal into a part file on disk."""
+        if self._rows:
+            table = pa.Table.from_pylist(self._rows, schema=SCHEMA)
+            number = len(part_paths(self.folder))
+            while (path := self.folder / f"part-{number:06d}.parquet").exists():
+                number += 1
+            self._write_part(path, table)
+            self._rows = []
+        (self.folder / JOURNAL).unlink(missing_ok=True)
+        self._part_started = time.monotonic()
+
+    def _resume(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._part_started = time.monotonic()
+        try:
+            if (self.folder / MANIFEST).exists():
+                self._check_same(read_manifest(self.folder))
+            elif part_paths(self.folder) or (self.folder / JOURNAL).exists():
+                raise DatasetError(
+                    f"{self.folder} has measurements but no {MANIFEST}",
+                    "restore the file from a copy, or choose another --out",
+                )
+            for path in part_paths(self.folder):
+                part = read_part(path)
+                self.done.update(
+                    zip(part["arch_id"].to_pylist(), part["visit"].to_pylist(), strict=True)
+                )
+            # A crash between writing a part and removing the journal leaves rows in both.
+            self._rows = [
+                row
+                for row in read_journal(self.folder)
+                if (row["arch_id"], row["visit"]) not in self.done
+            ]
+            self.done.update((row["arch_id"], row["visit"]) for row in self._rows)
+            self.flush()
+            self._write_manifest()
+            self._open_journal()
+        except OSError as error:
+            raise from_os_error(error, f"write the dataset in {self.folder}", _KEPT) from None
+
+    def _check_same(self, earlier: Manifest) -> None:
+        ours, theirs = self.manifest, earlier
+        for name, now, then in (
+            ("target", ours.target.flat(), theirs.target.flat()),
+            ("protocol", ours.protocol, theirs.protocol),
+            ("machine", ours.fingerprint, theirs.fingerprint),
+        ):
+            changed = differences(now, then)
+            if changed:
+                raise DatasetError(
+                    f"{self.folder} holds measurements of another {name} "
+                    f"(now / then: {'; '.join(changed)})",
+                    "choose another --out, or repeat the earlier command exactly",
+                )
+        if ours.seed != theirs.seed or ours.anchor != theirs.anchor:
+            raise DatasetError(
+                f"{self.folder} was begun with seed {theirs.seed} and anchor {theirs.anchor}",
+                f"repeat the command with --seed {theirs.seed}, or choose another --out",
+            )
+
+    def _settle(self) -> None:
+        """Bring ``latency_ms`` of every part to the anchor time of the whole dataset.
+
+        The measured ratios are untouched, and readers recompute ``latency_ms`` from them: a
+        crash in the middle leaves nothing wrong.
+        """
+        paths = part_paths(self.folder)
+        if not paths:
+            return
+        parts = [read_part(path) for path in paths]
+        median_ms = anchor_median_ms(pa.concat_tables(parts))
+        for path, part in zip(paths, parts, strict=True):
+            metadata = pq.ParquetFile(path).schema_arrow.metadata or {}
+            if metadata.get(_ANCHOR_KEY) != repr(median_ms).encode():
+                self._write_part(path, part, median_ms)
+
+    def _write_part(self, path: Path, table: pa.Table, median_ms: float | None = None) -> None:
+        median_ms = anchor_median_ms(table) if median_ms is None else median_ms
+        table = with_latency(table, median_ms).replace_schema_metadata(
+            {_ANCHOR_KEY: repr(median_ms).encode()}
+        )
+        write_atomically(path, lambda temporary: pq.write_table(table, temporary))
+
+    def _write_manifest(self) -> None:
+        content = self.manifest.to_dict()
+        content["latkit_version"] = __version__
+        content["counts"] = {
+            "rows": len(self.done),
+            "architectures": len({arch_id for arch_id, _ in self.done}),
+        }
+        write_json_atomically(self.folder / MANIFEST, content)
+
+    def _open_journal(self) -> None:
+        self._journal = open(self.folder / JOURNAL, "w", encoding="utf-8")  # noqa: SIM115

@@ -1,0 +1,1 @@
+"""Measuring: the protocol, its statistics, and the loop that fills a dataset."""
