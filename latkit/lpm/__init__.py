@@ -1,0 +1,1 @@
+"""Latency prediction modules: models, training, metrics, files and the registry."""

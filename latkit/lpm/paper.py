@@ -1,0 +1,133 @@
+"""The paper's LPM (section 3.2): four fully connected layers, trained by SGD on squared error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latkit.errors import LPMError
+from latkit.lpm.base import LPM, FloatArray
+
+LAYERS = (112, 256, 64, 1)
+
+
+@dataclass(frozen=True)
+class PaperRecipe:
+    """Hyper-parameters in print, except ``standardize``.
+
+    Attributes:
+        standardize: train on (latency - mean) / standard deviation instead of raw milliseconds.
+            The paper trains on raw milliseconds around 20; at hundreds of milliseconds that
+            recipe collapses to a constant.
+    """
+
+    epochs: int = 1000
+    batch: int = 200
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-5
+    standardize: bool = True
+
+
+class PaperLPM(LPM):
+    """Layers of 112, 256, 64 and 1 neurons; sigmoid after each but the last."""
+
+    kind = "paper"
+
+    def __init__(self, inputs: int, mean_ms: float = 0.0, scale_ms: float = 1.0) -> None:
+        self.hyper_parameters = {"inputs": inputs}
+        self.std_ms = float("nan")
+        self._mean_ms = torch.tensor(mean_ms)
+        self._scale_ms = torch.tensor(scale_ms)
+        modules: list[nn.Module] = []
+        for width_in, width_out in zip((inputs, *LAYERS), LAYERS, strict=False):
+            modules += [nn.Linear(width_in, width_out), nn.Sigmoid()]
+        self.network = nn.Sequential(*modules[:-1])
+
+    def latency_ms(self, encodings: Tensor) -> Tensor:
+        scaled: Tensor = self.network(encodings).squeeze(-1)
+        return scaled * self._scale_ms + self._mean_ms
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            "mean_ms": self._mean_ms,
+            "scale_ms": self._scale_ms,
+            "std_ms": torch.tensor(self.std_ms),
+            **self.network.state_dict(),
+        }
+
+    @classmethod
+    def from_state(
+        cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]
+    ) -> PaperLPM:
+        weights = dict(state)
+        lpm = cls(
+            int(hyper_parameters["inputs"]),
+            float(weights.pop("mean_ms")),
+            float(weights.pop("scale_ms")),
+        )
+        lpm.std_ms = float(weights.pop("std_ms"))
+        lpm.network.load_state_dict(weights)
+        lpm.network.requires_grad_(False)
+        return lpm
+
+
+def train_paper_lpm(
+    encodings: FloatArray,
+    latency_ms: FloatArray,
+    recipe: PaperRecipe,
+    seed: int,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> PaperLPM:
+    """Fit the paper's LPM.
+
+    Args:
+        encodings: an ``n x E*O`` array of zeros and ones.
+        latency_ms: ``n`` latencies.
+        recipe: hyper-parameters.
+        seed: of the initialisation and of the order of batches.
+        on_epoch: called after each epoch with its number from 1 and its mean loss.
+
+    Raises:
+        LPMError: training diverged.
+    """
+    x = torch.as_tensor(np.asarray(encodings), dtype=torch.float32)
+    mean_ms, scale_ms = 0.0, 1.0
+    if recipe.standardize:
+        mean_ms, scale_ms = float(np.mean(latency_ms)), float(np.std(latency_ms)) or 1.0
+    y = torch.as_tensor((np.asarray(latency_ms) - mean_ms) / scale_ms, dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        lpm = PaperLPM(x.shape[1], mean_ms, scale_ms)
+    optimizer = torch.optim.SGD(
+        lpm.network.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        foreach=True,
+    )
+    order = torch.Generator().manual_seed(seed)
+    for epoch in range(1, recipe.epochs + 1):
+        # Whole tensors and one permutation an epoch: a DataLoader would cost more than the step.
+        shuffled = torch.randperm(len(x), generator=order)
+        total = torch.zeros(())
+        for batch in shuffled.split(recipe.batch):
+            loss = nn.functional.mse_loss(lpm.network(x[batch]).squeeze(-1), y[batch])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.detach() * len(batch)
+        mean_loss = float(total) / len(x)
+        if not np.isfinite(mean_loss):
+            raise LPMError(
+                f"training diverged in epoch {epoch}",
+                "train with --standardize, which scales the latencies",
+            )
+        on_epoch(epoch, mean_loss)
+    lpm.network.requires_grad_(False)
+    return lpm

@@ -1,0 +1,147 @@
+"""An LPM as files: ``lpm.json`` (its card) and ``weights.safetensors``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from fsspec import AbstractFileSystem
+
+from latkit.dataset import Target
+from latkit.errors import LatkitError, LPMError
+from latkit.lpm.base import LPM
+from latkit.lpm.paper import PaperLPM
+
+FORMAT = "latkit-lpm"
+FORMAT_VERSION = 1
+CARD = "lpm.json"
+WEIGHTS = "weights.safetensors"
+
+KINDS: dict[str, type[LPM]] = {PaperLPM.kind: PaperLPM}
+
+
+@dataclass(frozen=True)
+class LPMCard:
+    """What there is to know about an LPM besides its weights.
+
+    Attributes:
+        kind: the recipe.
+        cost: what is predicted; ``latency_ms``.
+        target: for what.
+        fingerprint: of the machine that was measured.
+        dataset: digest and size of the training data, its retest sd and anchor time.
+        metrics: on held-out architectures (see ``latkit.lpm.metrics``).
+        baselines: the same metrics of simpler predictors on the same split.
+        training: how it was trained.
+        hyper_parameters: what rebuilds the model around its weights.
+        latkit_version: that trained it.
+        created_at: UTC, ISO 8601.
+    """
+
+    kind: str
+    cost: str
+    target: Target
+    fingerprint: dict[str, Any]
+    dataset: dict[str, Any]
+    metrics: dict[str, Any]
+    baselines: dict[str, dict[str, Any]]
+    training: dict[str, Any]
+    hyper_parameters: dict[str, Any]
+    latkit_version: str
+    created_at: str
+
+    def to_dict(self) -> dict[str, Any]:
+        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**content, "target": self.target.to_dict()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> LPMCard:
+        """A card from a file's fields.
+
+        Raises:
+            KeyError, TypeError, LatkitError: fields are missing or malformed.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        values = {name: content[name] for name in names}
+        return cls(**{**values, "target": Target.from_dict(content["target"])})
+
+
+def write_lpm(fs: AbstractFileSystem, folder: str, lpm: LPM, card: LPMCard) -> None:
+    """Write both files; the card comes last, so a folder with a card is whole.
+
+    Raises:
+        OSError: the place cannot be written.
+    """
+    weights = safetensors.torch.save({k: v.contiguous() for k, v in lpm.state().items()})
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **card.to_dict(),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    fs.pipe_file(f"{folder}/{WEIGHTS}", weights)
+    fs.pipe_file(f"{folder}/.{CARD}", text.encode())
+    fs.mv(f"{folder}/.{CARD}", f"{folder}/{CARD}")
+
+
+def read_card(fs: AbstractFileSystem, folder: str) -> tuple[LPMCard, str]:
+    """The card of an LPM folder, and the SHA-256 its weights must have.
+
+    Raises:
+        LPMError: the card is missing, corrupt, or from another format version.
+    """
+    path = f"{folder}/{CARD}"
+    fix = "remove this version (its folder) and train it again"
+    try:
+        content = json.loads(fs.cat_file(path).decode())
+    except FileNotFoundError:
+        raise LPMError(f"{folder} holds no LPM (no {CARD})", fix) from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise LPMError(f"{path} is corrupt (not JSON)", fix) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise LPMError(f"{path} does not describe an LPM", fix)
+    if content.get("format_version") != FORMAT_VERSION:
+        raise LPMError(
+            f"{path} has format version {content.get('format_version')}, "
+            f"this latkit reads {FORMAT_VERSION}",
+            "use the version of latkit that wrote it",
+        )
+    try:
+        return LPMCard.from_dict(content), str(content["weights_sha256"])
+    except LatkitError as error:
+        raise LPMError(f"{path}: {error.cause}", error.fix) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise LPMError(f"{path} is corrupt ({type(error).__name__}: {error})", fix) from None
+
+
+def read_lpm(fs: AbstractFileSystem, folder: str) -> tuple[LPM, LPMCard]:
+    """The LPM of a folder, its weights checked against the card's digest.
+
+    Raises:
+        LPMError: a file is missing or corrupt, or the kind is unknown.
+    """
+    card, digest = read_card(fs, folder)
+    path = f"{folder}/{WEIGHTS}"
+    fix = "remove this version (its folder) and train it again"
+    if card.kind not in KINDS:
+        raise LPMError(
+            f"{folder} has the unknown kind {card.kind!r}", "use the version that wrote it"
+        )
+    try:
+        weights = fs.cat_file(path)
+    except FileNotFoundError:
+        raise LPMError(f"{path} is missing", fix) from None
+    if hashlib.sha256(weights).hexdigest() != digest:
+        raise LPMError(f"{path} is corrupt (its SHA-256 is not the card's)", fix)
+    try:
+        state = safetensors.torch.load(weights)
+        return KINDS[card.kind].from_state(card.hyper_parameters, state), card
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise LPMError(f"{path} does not fit its card ({error})", fix) from None

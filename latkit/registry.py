@@ -1,0 +1,181 @@
+"""The registry: versioned LPMs under ``<space>/<device>/<backend>/<setting>/<version>/``.
+
+It is a folder on any fsspec URL: ``$LATKIT_REGISTRY``, by default in the platform's data folder.
+Versions are immutable and count from 1.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+import fsspec
+import platformdirs
+
+from latkit.errors import InputError, LPMError, from_os_error
+from latkit.lpm.base import LPM
+from latkit.lpm.store import CARD, LPMCard, read_card, read_lpm, write_lpm
+
+VARIABLE = "LATKIT_REGISTRY"
+_REFERENCE = re.compile(
+    r"(?P<device>[^/@]+)(?:/(?P<backend>[^/@]+))?(?:/(?P<setting>[^/@]+))?(?:@(?P<version>\w+))?"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """One published version."""
+
+    space: str
+    device: str
+    backend: str
+    setting: str
+    version: int
+
+    @property
+    def folder(self) -> str:
+        return f"{self.space}/{self.device}/{self.backend}/{self.setting}/{self.version}"
+
+    @property
+    def reference(self) -> str:
+        """The full reference that names this version alone (within its space)."""
+        return f"{self.device}/{self.backend}/{self.setting}@{self.version}"
+
+
+class Registry:
+    """LPMs by name.
+
+    Args:
+        url: any fsspec URL or a path; None for ``$LATKIT_REGISTRY`` or the default.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        default = os.path.join(platformdirs.user_data_dir("latkit", appauthor=False), "registry")
+        self.url = url or os.environ.get(VARIABLE) or default
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        except (ValueError, ImportError) as error:
+            raise InputError(
+                f"the registry {self.url!r} cannot be opened: {error}",
+                f"set {VARIABLE} to a folder or an fsspec URL whose package is installed",
+            ) from None
+
+    def publish(self, lpm: LPM, card: LPMCard) -> Entry:
+        """Add a version after the last; two publishers never get the same number.
+
+        Raises:
+            LatkitError: the registry cannot be written.
+        """
+        target = card.target
+        parent = f"{target.space}/{target.device}/{target.backend}/{target.setting.slug}"
+        try:
+            self._fs.makedirs(f"{self._root}/{parent}", exist_ok=True)
+            version = max(self._claimed(parent), default=0) + 1
+            while True:
+                try:
+                    # Making the folder claims the number: of two publishers one succeeds.
+                    self._fs.mkdir(f"{self._root}/{parent}/{version}", create_parents=False)
+                    break
+                except FileExistsError:
+                    version += 1
+            write_lpm(self._fs, f"{self._root}/{parent}/{version}", lpm, card)
+        except OSError as error:
+            raise from_os_error(
+                error, f"write the registry {self.url}", f"or set {VARIABLE} to another place"
+            ) from None
+        return Entry(target.space, target.device, target.backend, target.setting.slug, version)
+
+    def entries(self) -> list[Entry]:
+        """Every whole version, sorted.
+
+        Raises:
+            LatkitError: the registry cannot be read.
+        """
+        found = []
+        try:
+            if not self._fs.exists(self._root):
+                return []
+            for path in self._fs.glob(f"{self._root}/*/*/*/*/*/{CARD}"):
+                *_, space, device, backend, setting, version, _ = path.split("/")
+                if version.isdecimal():
+                    found.append(Entry(space, device, backend, setting, int(version)))
+        except OSError as error:
+            raise from_os_error(
+                error, f"read the registry {self.url}", f"or set {VARIABLE} to another place"
+            ) from None
+        return sorted(found)
+
+    def resolve(self, reference: str, space: str) -> Entry:
+        """The one version a reference names: ``device[/backend[/setting]][@version]``.
+
+        Without a version (or with ``@latest``) the newest one. A reference that leaves several
+        targets open is refused.
+
+        Raises:
+            InputError: malformed, unknown or ambiguous; the message lists what there is.
+        """
+        match = _REFERENCE.fullmatch(reference)
+        if match is None or not re.fullmatch(r"\d+|latest", match["version"] or "latest"):
+            raise InputError(
+                f"{reference!r} is not an LPM reference",
+                "write device[/backend[/setting]][@version], e.g. p100 or p100/torch-cuda@3",
+            )
+        entries = [entry for entry in self.entries() if entry.space == space]
+        known = ", ".join(sorted({e.device for e in entries})) or "none yet"
+        candidates = [entry for entry in entries if entry.device == match["device"]]
+        if not candidates:
+            raise InputError(
+                f"no LPM for device {match['device']!r} and space {space} in {self.url} "
+                f"(devices: {known})",
+                f"use one of these, or make one: latkit profile --device {match['device']} "
+                "and latkit train-lpm",
+            )
+        for part in ("backend", "setting"):
+            if match[part]:
+                candidates = [entry for entry in candidates if getattr(entry, part) == match[part]]
+        if match["version"] and match["version"] != "latest":
+            candidates = [e for e in candidates if e.version == int(match["version"])]
+        if not candidates:
+            there = [e.reference for e in entries if e.device == match["device"]]
+            raise InputError(f"no LPM {reference!r}", f"use one of: {', '.join(there)}")
+        targets = {(entry.backend, entry.setting) for entry in candidates}
+        if len(targets) > 1:
+            there = [e.reference for e in candidates]
+            raise InputError(
+                f"{reference!r} fits {len(targets)} targets", f"use one of: {', '.join(there)}"
+            )
+        return candidates[-1]
+
+    def card(self, entry: Entry) -> LPMCard:
+        """The card of a version.
+
+        Raises:
+            LPMError: it is corrupt.
+        """
+        card, _ = read_card(self._fs, f"{self._root}/{entry.folder}")
+        return card
+
+    def load(self, entry: Entry) -> tuple[LPM, LPMCard]:
+        """A version's LPM and card.
+
+        Raises:
+            LPMError: a file is missing or corrupt, or does not belong where it lies.
+        """
+        lpm, card = read_lpm(self._fs, f"{self._root}/{entry.folder}")
+        if card.target.space != entry.space:
+            raise LPMError(
+                f"{entry.folder} holds an LPM of the space {card.target.space}",
+                "move it to the folder of its space",
+            )
+        return lpm, card
+
+    def location(self, entry: Entry) -> str:
+        """Where a version lies."""
+        return str(self._fs.unstrip_protocol(f"{self._root}/{entry.folder}"))
+
+    def _claimed(self, parent: str) -> list[int]:
+        names = (str(path).rsplit("/", 1)[-1] for path in self._fs.ls(
+            f"{self._root}/{parent}", detail=False, refresh=True
+        ))
+        return [int(name) for name in names if name.isdecimal()]
