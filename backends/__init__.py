@@ -50,7 +50,7 @@ def get_backend_class(name: str) -> type[Backend]:
         hint = f"did you mean {close[0]}? " if close else ""
         raise InputError(
             f"unknown backend {name!r}",
-            f"{hint}use one of: {', '.join(_BACKENDS)} (latkit backends list tells which work here)",
+            f"{hint}use one of: {', '.join(_BACKENDS)} (see latkit backends list)",
         )
     module, _, attribute = _BACKENDS[name].partition(":")
     cls: type[Backend] = getattr(importlib.import_module(module), attribute)

@@ -154,9 +154,7 @@ class Backend(ABC):
             BackendError: the backend is unusable here, or cannot run this network.
         """
         if not self._entered:
-            raise BackendError(
-                f"{self.name} is not open", "use the backend in a with statement"
-            )
+            raise BackendError(f"{self.name} is not open", "use the backend in a with statement")
         return self._compile(genotype, setting, seed)
 
     _entered = False

@@ -52,7 +52,7 @@ class TorchCpuBackend(Backend):
             "torch": torch.__version__,
             "threads": self.threads,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            "onednn": torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled,
+            "onednn": bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled),
         }
 
     def hardware_name(self) -> str:

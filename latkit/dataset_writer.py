@@ -58,6 +58,8 @@ class DatasetWriter:
         self.folder = folder
         self.manifest = manifest
         self.done: set[tuple[int, int]] = set()
+        self._rows: list[dict[str, Any]] = []
+        self._part_started = time.monotonic()
         self._lock = filelock.FileLock(folder / ".lock", blocking=False)
 
     def __enter__(self) -> Self:
@@ -92,9 +94,7 @@ class DatasetWriter:
         except OSError as problem:
             # The journal still has the rows; a failure that is already under way tells more.
             if error is None:
-                raise from_os_error(
-                    problem, f"write the dataset in {self.folder}", _KEPT
-                ) from None
+                raise from_os_error(problem, f"write the dataset in {self.folder}", _KEPT) from None
         finally:
             self._lock.release()
 
@@ -129,8 +129,6 @@ class DatasetWriter:
         self._part_started = time.monotonic()
 
     def _resume(self) -> None:
-        self._rows: list[dict[str, Any]] = []
-        self._part_started = time.monotonic()
         try:
             if (self.folder / MANIFEST).exists():
                 self._check_same(read_manifest(self.folder))

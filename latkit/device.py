@@ -53,9 +53,7 @@ def fingerprint(backend: Backend) -> Facts:
     return {**facts, **backend.fingerprint()}
 
 
-def hardware_differences(
-    ours: Mapping[str, object], theirs: Mapping[str, object]
-) -> list[str]:
+def hardware_differences(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
     """Hardware facts in which two fingerprints differ, as ``name: ours / theirs`` lines."""
     names = ("cpu", "architecture", "gpu", "gpu_capability", "gpu_memory_mb")
     return differences(

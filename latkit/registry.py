@@ -175,7 +175,8 @@ class Registry:
         return str(self._fs.unstrip_protocol(f"{self._root}/{entry.folder}"))
 
     def _claimed(self, parent: str) -> list[int]:
-        names = (str(path).rsplit("/", 1)[-1] for path in self._fs.ls(
-            f"{self._root}/{parent}", detail=False, refresh=True
-        ))
+        names = (
+            str(path).rsplit("/", 1)[-1]
+            for path in self._fs.ls(f"{self._root}/{parent}", detail=False, refresh=True)
+        )
         return [int(name) for name in names if name.isdecimal()]

@@ -63,7 +63,12 @@ def load_checkpoint(folder: Path, supernet: Supernet, optimizer: FirstOrder) -> 
             each.load_state_dict({**each.state_dict(), "state": state})
         return int(header["epoch"])
     except (
-        safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError
+        safetensors.SafetensorError,
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
     ) as error:
         raise SearchError(
             f"checkpoint {path} is corrupt ({str(error).splitlines()[0]})",

@@ -137,7 +137,9 @@ def _folder(folder: Path, limit: int | None, seed: int) -> ImageData:
         "with one folder of images per class"
     )
     if not folder.is_dir():
-        raise InputError(f"no data at {str(folder)!r}: it is neither a known name nor a folder", fix)
+        raise InputError(
+            f"no data at {str(folder)!r}: it is neither a known name nor a folder", fix
+        )
     parquet = sorted(folder.glob("train*.parquet")) or sorted(folder.glob("data/train*.parquet"))
     if parquet:
         return _parquet(folder, parquet, limit, seed)

@@ -162,7 +162,7 @@ def _search(
         torch.manual_seed(config.seed)
         supernet = Supernet(
             space, config.channels, config.cells, data.classes, data.images.shape[1]
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        ).to(memory_format=torch.channels_last)
 
     def latency(alpha: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return straight_through_latency(space, alpha, lpm.latency_ms, config.samples, generator)
@@ -171,9 +171,7 @@ def _search(
     finished = load_checkpoint(out, supernet, optimizer)
     history = _read_history(out)[:finished]
     normalisation = data.normalisation()
-    split = torch.randperm(
-        len(data.labels), generator=torch.Generator().manual_seed(config.seed)
-    )
+    split = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(config.seed))
     half = len(split) // 2
     steps = half // config.batch
     supernet.train()
@@ -239,7 +237,9 @@ def _claim(out: Path, content: dict[str, Any]) -> None:
         earlier = json.loads(path.read_text(encoding="utf-8"))
         changed = differences(content, dict(earlier))
     except (UnicodeDecodeError, TypeError, ValueError):
-        raise SearchError(f"{path} is corrupt", "delete the folder, or choose another --out") from None
+        raise SearchError(
+            f"{path} is corrupt", "delete the folder, or choose another --out"
+        ) from None
     if changed:
         raise SearchError(
             f"{out} holds another search (now / then: {'; '.join(changed)})",

@@ -38,7 +38,8 @@ class MixedOperation(nn.Module):
             weights[column] * operation(x)
             for column, operation in zip(self.columns, self.operations, strict=True)
         ]
-        return sum(terms[1:], terms[0])
+        mixed: Tensor = sum(terms[1:], terms[0])
+        return mixed
 
 
 class SearchCell(nn.Module):

@@ -37,7 +37,7 @@ def train_lpm(
     dataset: LatencyDataset,
     recipe: PaperRecipe,
     seed: int,
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    on_epoch: Callable[[int, int, float], None] = lambda epoch, epochs, loss: None,
 ) -> TrainedLPM:
     """Train the paper's LPM on 80 % of a dataset's architectures and judge it on the rest.
 
@@ -89,7 +89,12 @@ def train_lpm(
         },
         metrics=metrics,
         baselines={"macs_only": baseline},
-        training={**dataclasses.asdict(recipe), "seed": seed, "train_share": TRAIN_SHARE},
+        training={
+            **dataclasses.asdict(recipe),
+            "epochs": recipe.epochs_for(len(train)),
+            "seed": seed,
+            "train_share": TRAIN_SHARE,
+        },
         hyper_parameters=lpm.hyper_parameters,
         latkit_version=__version__,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -70,7 +70,7 @@ class DilConv(nn.Sequential):
         )
 
 
-class Conv7x1_1x7(nn.Sequential):  # noqa: N801
+class Conv7x1_1x7(nn.Sequential):
     """A 1x7 and a 7x1 convolution; each carries one direction of the stride (AmoebaNet-A)."""
 
     def __init__(self, c: int, stride: int, affine: bool = True) -> None:

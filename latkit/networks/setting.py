@@ -70,7 +70,7 @@ class Setting:
     @property
     def total_stride(self) -> int:
         """Factor by which the network reduces the resolution."""
-        return (8 if self.macro == "imagenet" else 1) * 2 ** len(self.reduction_indices)
+        return (8 if self.macro == "imagenet" else 1) << len(self.reduction_indices)
 
     @property
     def reduction_indices(self) -> tuple[int, ...]:

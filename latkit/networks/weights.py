@@ -43,9 +43,7 @@ def random_input(setting: Setting, seed: int) -> Tensor:
     """A batch of standard-normal images: ``B x 3 x R x R`` in the setting's memory format."""
     generator = torch.Generator().manual_seed(seed)
     shape = (setting.batch, 3, setting.resolution, setting.resolution)
-    return torch.randn(shape, generator=generator).contiguous(
-        memory_format=_memory_format(setting)
-    )
+    return torch.randn(shape, generator=generator).contiguous(memory_format=_memory_format(setting))
 
 
 def _memory_format(setting: Setting) -> torch.memory_format:

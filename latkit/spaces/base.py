@@ -27,6 +27,7 @@ ABSENT = -1
 IntArray = npt.NDArray[np.int64]
 ChoiceMatrix = npt.NDArray[np.int8]
 Encoding = npt.NDArray[np.float32]
+WordArray = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,8 @@ class SearchSpace:
         """One-hot encodings (paper, section 3.2): ``n x (E * O)`` zeros and ones."""
         array = self.validate(matrix)
         one_hot = array[:, :, None] == np.arange(self.num_operations, dtype=np.int8)
-        return one_hot.reshape(len(array), self.encoding_size).astype(np.float32)
+        bits: Encoding = one_hot.reshape(len(array), self.encoding_size).astype(np.float32)
+        return bits
 
     def decode(self, encoding: npt.ArrayLike) -> ChoiceMatrix:
         """The inverse of :meth:`encode`.
@@ -266,7 +268,7 @@ class SearchSpace:
     # --- text ------------------------------------------------------------------------------
 
     def format(self, row: npt.ArrayLike) -> str:
-        """Canonical text of one architecture, ``|op~source|...|+|...|``: a block per target node."""
+        """Canonical text of one architecture, ``|op~source|...|+|...|``, a block a target node."""
         array = self.validate(row)[0]
         blocks: dict[int, list[tuple[int, str]]] = {edge.target: [] for edge in self.edges}
         for edge, operation in zip(self.edges, array.tolist(), strict=True):
@@ -304,19 +306,19 @@ class SearchSpace:
         return self.validate(row)
 
 
-def _feistel(
-    values: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], half: np.uint64
-) -> npt.NDArray[np.uint64]:
+def _feistel(values: WordArray, keys: WordArray, half: np.uint64) -> WordArray:
     """A keyed permutation of ``[0, 2 ** (2 * half))``."""
     mask = np.uint64((1 << int(half)) - 1)
     left, right = values >> half, values & mask
     for key in keys:
         left, right = right, left ^ (_mix(right ^ key) & mask)
-    return (left << half) | right
+    joined: WordArray = (left << half) | right
+    return joined
 
 
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _mix(x: WordArray) -> WordArray:
     """The splitmix64 finaliser: every output bit depends on every input bit."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    mixed: WordArray = x ^ (x >> np.uint64(31))
+    return mixed

@@ -1,0 +1,108 @@
+"""``latkit doctor``"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from latkit.cli.output import json_option, note, print_json, print_table
+
+Row = tuple[str, str, str, str]
+
+
+@click.command(name="doctor")
+@json_option
+def command(as_json: bool) -> None:
+    """Tell what works on this machine, what does not, why, and the fix.
+
+    Exits with 1 if something that latkit cannot do without is broken.
+    """
+    rows = [*_packages(), *_machine(), *_backends(), _registry()]
+    if as_json:
+        names = ("part", "status", "reason", "fix")
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        print_table("latkit doctor", ["part", "status", "what", "fix"], rows)
+    if any(status == "broken" for _, status, _, _ in rows):
+        note("something latkit needs is broken; apply the fixes above, from the top")
+        raise click.exceptions.Exit(1)
+    note("next: latkit demo")
+
+
+def _packages() -> list[Row]:
+    rows: list[Row] = [("latkit", "ok", version("latkit"), "")] if _has("latkit") else []
+    for package, module in (("torch", "torch"), ("torchvision", "torchvision")):
+        try:
+            __import__(module)
+            rows.append((package, "ok", version(package), ""))
+        # A broken binary can raise anything, and must show here instead of ending the doctor.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            fix = "install torch and torchvision releases that belong together: pip install -U both"
+            rows.append((package, "broken", f"does not import: {reason}", fix))
+    return rows
+
+
+def _machine() -> list[Row]:
+    from latkit.device import cpu_name, suggest_device_name, usable_cores
+
+    name = cpu_name()
+    cores = usable_cores()
+    rows: list[Row] = [
+        ("cpu", "ok", f"{name}, {cores} usable cores; device name {suggest_device_name(name)}", "")
+    ]
+    if hasattr(os, "getloadavg"):
+        load = os.getloadavg()[0]
+        busy = load > 0.5 * cores
+        rows.append(
+            (
+                "quiet",
+                "warning" if busy else "ok",
+                f"load average {load:.1f} on {cores} cores",
+                "stop other work before you profile; disturbed rows are left out" if busy else "",
+            )
+        )
+    return rows
+
+
+def _backends() -> list[Row]:
+    from latkit.backends import backend_names, get_backend_class
+
+    rows: list[Row] = []
+    for name in backend_names():
+        try:
+            probe = get_backend_class(name).probe()
+        except ImportError as error:
+            reason = " ".join(str(error).split())[:200]
+            rows.append((name, "broken", f"does not import: {reason}", "see torch above"))
+        else:
+            rows.append((name, probe.status, probe.reason, probe.fix))
+    return rows
+
+
+def _registry() -> Row:
+    from latkit.errors import LatkitError
+    from latkit.registry import VARIABLE, Registry
+
+    fix = f"set {VARIABLE} to a folder you may write to"
+    try:
+        registry = Registry()
+        entries = registry.entries()
+        if "://" not in registry.url:
+            os.makedirs(registry.url, exist_ok=True)
+            with tempfile.TemporaryFile(dir=registry.url):
+                pass
+    except (LatkitError, OSError) as error:
+        return ("registry", "broken", " ".join(str(error).split()), fix)
+    return ("registry", "ok", f"{registry.url}, {len(entries)} LPMs", "")
+
+
+def _has(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True

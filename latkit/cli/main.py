@@ -1,0 +1,90 @@
+"""The entry point: lazy commands, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+
+import click
+
+from latkit import __version__
+from latkit.errors import LatkitError
+
+# Command, its module under latkit.cli, and its line in `latkit --help`: written here so that
+# the help needs no command's imports.
+_COMMANDS = {
+    "doctor": ("doctor", "Tell what works on this machine, what does not, and the fix."),
+    "demo": ("demo", "Run the whole path live on this machine in under two minutes."),
+    "profile": ("profile", "Measure the latency of sampled architectures into a dataset."),
+    "train-lpm": ("train_lpm", "Train a latency prediction module on a dataset and publish it."),
+    "search": ("search", "Search an architecture for a device whose LPM is published."),
+    "backends": ("backends", "List the backends and whether they work here."),
+    "lpms": ("lpms", "List and show the LPMs in the registry."),
+}
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            close = difflib.get_close_matches(cmd_name, _COMMANDS, n=1)
+            hint = f"Did you mean {close[0]}?" if close else "See latkit --help."
+            raise click.UsageError(f"There is no command {cmd_name!r}. {hint}")
+        module = importlib.import_module(f"latkit.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="latkit")
+def cli() -> None:
+    """Measure, predict and search the latency of neural networks on any hardware.
+
+    \b
+    A new device in three commands:
+      latkit profile --device my-gpu --n 1000
+      latkit train-lpm
+      latkit search --device my-gpu --data cifar10
+
+    latkit doctor tells what works here; latkit demo shows all of it.
+    """
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one line on stderr."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except LatkitError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        help_hint = ""
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            help_hint = f" See {error.ctx.command_path} --help."
+        _fail(f"{error.format_message()}{help_hint}", error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; what was finished is kept, the same command goes on", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; that is not an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _fail(message: str, code: int) -> None:
+    # One line, whatever an underlying message contains.
+    click.echo(f"latkit: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What every command prints with: notes, tables, progress and JSON.
+
+Results go to stdout; notes and progress go to stderr, so that ``--json`` can be piped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import click
+from typing_extensions import Self
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Seconds between progress lines where stderr is a file.
+LINE_SECONDS = 15.0
+
+
+def json_option(function: F) -> F:
+    """The ``--json`` flag that every command has."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."
+    )(function)
+
+
+def note(message: str) -> None:
+    """A line for the person, on stderr."""
+    click.echo(message, err=True)
+
+
+def warn(message: str) -> None:
+    """A line the person should not miss, on stderr."""
+    click.secho(f"warning: {message}", err=True, fg="yellow")
+
+
+def print_json(value: Any) -> None:
+    """The command's result as JSON on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout; nothing in it is cut where stdout is not a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 120
+    Console(width=width, highlight=False, markup=False).print(table)
+
+
+class ProgressLine:
+    """Progress of a long task with rate and remaining time, on stderr.
+
+    On a terminal one line that is rewritten, elsewhere a line every ``LINE_SECONDS``.
+
+    Args:
+        label: what is counted.
+        total: how many there are.
+        done: how many were done before.
+    """
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self.label = label
+        self.total = total
+        self._first = self._done = done
+        self._started = self._shown = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._width = 0
+
+    def update(self, done: int, detail: str = "") -> None:
+        """Tell how many are done now."""
+        now = time.monotonic()
+        self._done = done
+        if now - self._shown < (0.1 if self._terminal else LINE_SECONDS) and done < self.total:
+            return
+        self._shown = now
+        elapsed = now - self._started
+        rate = (done - self._first) / elapsed if elapsed else 0.0
+        remaining = _duration((self.total - done) / rate) if rate else "?"
+        text = (
+            f"{self.label} {done}/{self.total} ({100 * done // self.total} %)  "
+            f"{_duration(elapsed)} elapsed, {remaining} left, {rate:.3g}/s  {detail}"
+        ).rstrip()
+        if self._terminal:
+            click.echo("\r" + text.ljust(self._width), err=True, nl=False)
+            self._width = len(text)
+        else:
+            note(text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._terminal and self._width:
+            click.echo(err=True)
+
+
+def _duration(seconds: float) -> str:
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60}:{seconds % 60:02d} min"
+    return f"{seconds // 3600}:{seconds % 3600 // 60:02d} h"
+
+
+def number(value: float | int | None, digits: int = 3) -> str:
+    """A number for a table; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
