@@ -78,8 +78,10 @@ class SearchConfig:
 PRESETS: dict[str, SearchConfig] = {
     "paper": SearchConfig(),
     # Scaled down for a few minutes on two CPU cores: a shallower, thinner supernet, few images
-    # and epochs, and larger learning rates so that both levels get somewhere in them.
+    # and epochs, larger learning rates so that both levels get somewhere in them, and a λ that
+    # keeps α's few steps from being spent on latency alone.
     "cpu": SearchConfig(
+        lambda_per_ms=0.02,
         cells=5,
         channels=8,
         epochs=4,

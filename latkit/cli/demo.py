@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
-from latkit.cli.output import note, print_table
+from latkit.cli.output import json_option, note, print_json, print_table
 from latkit.errors import InputError, from_os_error
 
 DEVICE = "demo"
@@ -24,7 +29,8 @@ MARKER = ".latkit-demo"
     show_default=True,
     help="Folder for everything the demo makes; made anew each time.",
 )
-def command(out: Path) -> None:
+@json_option
+def command(out: Path, as_json: bool) -> None:
     """Run the whole path live on this machine in under two minutes.
 
     Profile, train-lpm and search run as they always do, at a small setting: every number is
@@ -36,60 +42,42 @@ def command(out: Path) -> None:
     started = time.perf_counter()
     _make_empty(out)
     dataset, registry, found = out / "dataset", out / "registry", out / "search"
-    steps = [
-        (
-            profile.command,
-            [
-                "--backend",
-                "torch-cpu",
-                "--device",
-                DEVICE,
-                "--setting",
-                "tiny",
-                "--n",
-                "300",
-                "--out",
-                str(dataset),
-            ],
+    steps = {
+        profile.command: f"--backend torch-cpu --device {DEVICE} --setting tiny --n 300 --out",
+        train_lpm.command: "",
+        search.command: (
+            f"--device {DEVICE} --data digits --preset cpu --cells 3 --epochs 3 --limit 1024 --out"
         ),
-        (train_lpm.command, [str(dataset)]),
-        (
-            search.command,
-            [
-                "--device",
-                DEVICE,
-                "--data",
-                "digits",
-                "--preset",
-                "cpu",
-                "--cells",
-                "3",
-                "--epochs",
-                "3",
-                "--limit",
-                "1024",
-                "--out",
-                str(found),
-            ],
-        ),
-    ]
+    }
+    places = (dataset, dataset, found)
+    results: dict[str, Any] = {}
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(registry.resolve())
     try:
-        for number, (step, arguments) in enumerate(steps, start=1):
-            click.secho(
-                f"\n[{number}/{len(steps)}] latkit {step.name} {' '.join(arguments)}",
-                err=True,
-                bold=True,
-            )
-            step.main(args=arguments, standalone_mode=False, prog_name=f"latkit {step.name}")
+        for number, ((step, options), place) in enumerate(
+            zip(steps.items(), places, strict=True), start=1
+        ):
+            arguments = [*options.split(), str(place)]
+            title = f"latkit {step.name} {' '.join(arguments)}"
+            click.secho(f"\n[{number}/{len(steps)}] {title}", err=True, bold=True)
+            if as_json:
+                arguments.append("--json")
+            # With --json, what the step prints becomes a part of the one object.
+            with contextlib.redirect_stdout(io.StringIO() if as_json else sys.stdout) as printed:
+                step.main(args=arguments, standalone_mode=False, prog_name=f"latkit {step.name}")
+            if isinstance(printed, io.StringIO):
+                results[str(step.name)] = json.loads(printed.getvalue())
     finally:
         if before is None:
             del os.environ[VARIABLE]
         else:
             os.environ[VARIABLE] = before
+    seconds = time.perf_counter() - started
+    if as_json:
+        print_json({**results, "seconds": seconds})
+        return
     print_table(
-        f"demo: done in {time.perf_counter() - started:.0f} s",
+        f"demo: done in {seconds:.0f} s",
         ["what", "where"],
         [
             ["measurements", str(dataset)],

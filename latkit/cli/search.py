@@ -42,7 +42,7 @@ from latkit.cli.output import ProgressLine, json_option, note, number, print_jso
     "--lambda",
     "lambda_per_ms",
     type=float,
-    help="Weight of the predicted latency in the loss, in 1/ms [paper and cpu: 0.2].",
+    help="Weight of the predicted latency in the loss, in 1/ms [paper: 0.2, cpu: 0.02].",
 )
 @click.option(
     "--samples",

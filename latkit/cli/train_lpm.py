@@ -91,7 +91,7 @@ def command(
             metric_rows(card.metrics, card.baselines["macs_only"]),
         )
         retest = card.dataset["retest_sd_percent"]
-        note(f"retest sd of the dataset, below which no error can fall: {number(retest, 2)} %")
+        note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
         note(f"published: {registry.location(entry)}")
     for line in warnings_of(card):
         warn(line)

@@ -1,0 +1,76 @@
+"""What tests share: a setting so small that real measurements take milliseconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from latkit.networks.setting import Setting
+
+MICRO_TEXT = "tiny,cells=1,channels=4,resolution=8"
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def micro() -> Setting:
+    return Setting("cifar", cells=1, channels=4, resolution=8, classes=10)
+
+
+@pytest.fixture(autouse=True)
+def registry_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test has a registry of its own."""
+    url = str(tmp_path / "registry")
+    monkeypatch.setenv("LATKIT_REGISTRY", url)
+    return url
+
+
+@pytest.fixture
+def shared_cifar() -> Path:
+    """CIFAR-10 in the Hugging Face layout, which is not part of the repository."""
+    folder = SHARED / "data" / "cifar10"
+    if not (folder / "train.parquet").exists():
+        pytest.skip("the CIFAR-10 Parquet files are not beside this checkout")
+    return folder
+
+
+RunLatkit = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def latkit(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> RunLatkit:
+    """Run the command line in this process, in an empty folder, as ``main`` runs it."""
+    from latkit.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        argv = ["latkit", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", argv)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(argv, code, out, err)
+
+    return run
+
+
+def start_latkit(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    """The command line in a process of its own, to be killed or interrupted."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "latkit.cli.main", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,69 @@
+"""Eager PyTorch on a real GPU. Skipped, with the reason, where there is none."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from latkit.backends.torch_cuda import TorchCudaBackend
+from latkit.dataset import LatencyDataset, Target
+from latkit.networks import PRESETS, ZOO
+from latkit.profiling.loop import profile
+from latkit.profiling.protocol import Protocol
+
+_probe = TorchCudaBackend.probe()
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not _probe.usable, reason=f"torch-cuda is {_probe.status}: {_probe.reason}"),
+]
+
+
+def test_samples_are_event_times_within_the_wall_time() -> None:
+    with TorchCudaBackend() as backend:
+        with backend.compile(ZOO["darts_v2"], PRESETS["tiny"]) as runner:
+            runner.run(5)
+            samples = runner.run(10)
+    assert runner.clock == "event"
+    assert all(
+        event <= 1.05 * wall + 0.05
+        for event, wall in zip(samples.clock_ms, samples.wall_ms, strict=True)
+    )
+
+
+def test_a_larger_batch_takes_longer() -> None:
+    times = []
+    with TorchCudaBackend() as backend:
+        for batch in (8, 256):
+            setting = dataclasses.replace(PRESETS["imagenet"], batch=batch)
+            with backend.compile(ZOO["darts_v2"], setting) as runner:
+                runner.run(3)
+                times.append(min(runner.run(5).clock_ms))
+    assert times[1] > 2 * times[0]
+
+
+def test_modes_are_set_and_restored() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    with TorchCudaBackend():
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_closing_frees_device_memory() -> None:
+    with TorchCudaBackend() as backend:
+        before = torch.cuda.memory_allocated()
+        runner = backend.compile(ZOO["darts_v2"], PRESETS["imagenet"])
+        assert torch.cuda.memory_allocated() > before
+        runner.close()
+        assert torch.cuda.memory_allocated() == before
+
+
+def test_profile(tmp_path: Path) -> None:
+    target = Target("darts", "this-gpu", "torch-cuda", PRESETS["tiny"])
+    with TorchCudaBackend() as backend:
+        profile(backend, target, Protocol(), 5, 0, tmp_path / "d")
+    dataset = LatencyDataset.open(tmp_path / "d")
+    assert dataset.table["clock"].to_pylist() == ["event"] * dataset.table.num_rows
+    assert dataset.manifest.fingerprint["gpu"] == torch.cuda.get_device_name()
