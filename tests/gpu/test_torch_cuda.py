@@ -22,10 +22,12 @@ pytestmark = [
 
 
 def test_samples_are_event_times_within_the_wall_time() -> None:
-    with TorchCudaBackend() as backend:
-        with backend.compile(ZOO["darts_v2"], PRESETS["tiny"]) as runner:
-            runner.run(5)
-            samples = runner.run(10)
+    with (
+        TorchCudaBackend() as backend,
+        backend.compile(ZOO["darts_v2"], PRESETS["tiny"]) as runner,
+    ):
+        runner.run(5)
+        samples = runner.run(10)
     assert runner.clock == "event"
     assert all(
         event <= 1.05 * wall + 0.05

@@ -1,0 +1,203 @@
+"""The commands as a user runs them, one after the other, with real measurements."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from latkit.networks import ZOO, network_cost
+from latkit.networks.setting import parse_setting
+from latkit.spaces import get_space, parse_genotype
+from tests.conftest import MICRO_TEXT, RunLatkit, start_latkit
+
+SPACE = get_space("darts")
+MICRO_SEARCH = (
+    "--preset", "cpu", "--cells", 2, "--channels", 2, "--batch", 16, "--epochs", 2, "--limit", 96,
+)  # fmt: skip
+
+
+def profile_arguments(n: int, out: object = "d") -> tuple[object, ...]:
+    return (
+        "profile", "--backend", "torch-cpu", "--device", "this-cpu", "--setting", MICRO_TEXT,
+        "--n", n, "--out", out,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["digits", "cifar"])
+def test_profile_train_search(
+    latkit: RunLatkit, request: pytest.FixtureRequest, source: str
+) -> None:
+    profiled = latkit(*profile_arguments(40), "--json")
+    assert profiled.returncode == 0, profiled.stderr
+    summary = json.loads(profiled.stdout)
+    assert summary["architectures"] == 40
+    assert summary["rows"] == 42
+    assert "next: latkit train-lpm d" in profiled.stderr
+
+    trained = latkit("train-lpm", "d", "--epochs", 300, "--json")
+    assert trained.returncode == 0, trained.stderr
+    card = json.loads(trained.stdout)
+    assert card["metrics"]["n_test"] == len(card["baselines"]) * 8
+    assert card["target"] == summary["target"]
+
+    data = request.getfixturevalue("shared_cifar") if source == "cifar" else "digits"
+    searched = latkit(
+        "search", "--device", "this-cpu", "--data", data, "--out", "s", *MICRO_SEARCH, "--json"
+    )
+    assert searched.returncode == 0, searched.stderr
+    result = json.loads(searched.stdout)
+    assert result == json.loads(Path("s/result.json").read_text())
+    assert result["lpm"] == card["reference"]
+    # What is reported of the network is true of it.
+    genotype = parse_genotype(result["genotype"])
+    row = SPACE.from_genotype(genotype)
+    assert result["arch_id"] == SPACE.rank(row)[0]
+    cost = network_cost(SPACE.genotype(row[0], ZOO["darts_v2"]), parse_setting(MICRO_TEXT))
+    assert (result["found"]["macs"], result["found"]["params"]) == (cost.macs, cost.params)
+    # It was measured here, on the scale of the dataset.
+    assert result["measured"]["why_not"] is None
+    latency = summary["latency_ms"]
+    assert 0.3 * latency["min"] < result["found"]["measured_ms"] < 3 * latency["max"]
+    assert result["darts_v2"]["measured_ms"] == pytest.approx(summary["anchor_median_ms"], rel=0.5)
+
+
+def test_the_dataset_is_plain_parquet(latkit: RunLatkit) -> None:
+    assert latkit(*profile_arguments(3)).returncode == 0
+    (part,) = Path("d").glob("part-*.parquet")
+    table = pq.read_table(str(part))
+    assert table["arch_id"].to_pylist() == SPACE.sample(3, 0).tolist()
+    assert np.isfinite(table["latency_ms"].to_numpy()).all()
+
+
+def test_defaults_name_themselves(latkit: RunLatkit) -> None:
+    done = latkit("profile", "--n", 2, "--setting", MICRO_TEXT)
+    assert done.returncode == 0
+    assert done.stderr.startswith("using torch-c")
+    assert "device name: " in done.stderr
+    (manifest,) = Path("datasets").glob("*/*/*/dataset.json")
+    assert json.loads(manifest.read_text())["requested"] == 2
+    assert "has 2 usable architectures" in latkit("train-lpm").stderr
+
+
+def test_the_registry_is_listed_and_shown(latkit: RunLatkit) -> None:
+    assert json.loads(latkit("lpms", "list", "--json").stdout)["lpms"] == []
+    latkit(*profile_arguments(25))
+    reference = json.loads(latkit("train-lpm", "d", "--epochs", 5, "--json").stdout)["reference"]
+    listed = latkit("lpms", "list")
+    assert "this-cpu" in listed.stdout
+    assert json.loads(latkit("lpms", "list", "--json").stdout)["lpms"][0]["reference"] == reference
+    shown = latkit("lpms", "show", "this-cpu@1")
+    assert "Spearman" in shown.stdout
+    assert "torch-cpu" in shown.stdout
+    assert json.loads(latkit("lpms", "show", reference, "--json").stdout)["kind"] == "paper"
+
+
+def test_backends_and_doctor(latkit: RunLatkit) -> None:
+    backends = json.loads(latkit("backends", "list", "--json").stdout)
+    assert backends["torch-cpu"]["status"] == "ok"
+    assert latkit("backends", "list").returncode == 0
+    doctor = latkit("doctor")
+    assert doctor.returncode == 0
+    rows = {row["part"]: row for row in json.loads(latkit("doctor", "--json").stdout)}
+    assert rows["torch-cuda"]["status"] == backends["torch-cuda"]["status"]
+    assert rows["registry"]["status"] == "ok"
+    assert all(row["fix"] or row["status"] == "ok" for row in rows.values())
+
+
+def test_doctor_finds_a_broken_registry(
+    latkit: RunLatkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LATKIT_REGISTRY", str(tmp_path / "file" / "r"))
+    done = latkit("doctor")
+    assert done.returncode == 1
+    assert "broken" in done.stdout
+    assert "LATKIT_REGISTRY" in done.stdout
+
+
+class TestInterrupted:
+    def wait_for(self, process: subprocess.Popen[str], path: Path, size: int) -> None:
+        deadline = time.monotonic() + 120
+        while not path.exists() or path.stat().st_size < size:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def interrupt(self, process: subprocess.Popen[str]) -> None:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        assert err.splitlines()[-1] == (
+            "latkit: interrupted; what was finished is kept, the same command goes on"
+        )
+        assert out == ""
+
+    def test_profile(self, latkit: RunLatkit, tmp_path: Path) -> None:
+        process = start_latkit(*profile_arguments(2000), cwd=tmp_path)
+        self.wait_for(process, tmp_path / "d" / "journal.jsonl", 20_000)
+        self.interrupt(process)
+        (part,) = (tmp_path / "d").glob("part-*.parquet")
+        before = pq.read_table(str(part))["samples_ms"]
+        done = latkit(*profile_arguments(before.length() + 20))
+        assert done.returncode == 0
+        assert f"going on: {before.length()} of" in done.stderr
+        assert pq.read_table(str(part))["samples_ms"].equals(before)
+
+    def test_search(self, latkit: RunLatkit, tmp_path: Path) -> None:
+        latkit(*profile_arguments(25))
+        latkit("train-lpm", "d", "--epochs", 50)
+        arguments = ("search", "--device", "this-cpu", "--out", "s", *MICRO_SEARCH)
+        process = start_latkit(*arguments, "--epochs", 60, cwd=tmp_path)
+        self.wait_for(process, tmp_path / "s" / "checkpoint.safetensors", 1)
+        self.interrupt(process)
+        done = latkit(*arguments, "--epochs", 2)
+        assert done.returncode == 1
+        assert "holds another search" in done.stderr
+
+
+def test_import_and_help_load_nothing_heavy(tmp_path: Path) -> None:
+    heavy = "{'torch', 'numpy', 'pyarrow', 'rich', 'scipy', 'sklearn', 'fsspec'}"
+    for code in (
+        "import latkit",
+        "from latkit.cli.main import cli; cli.main(['--help'], standalone_mode=False)",
+        "import latkit.cli.profile, latkit.cli.search, latkit.cli.train_lpm, latkit.cli.demo",
+    ):
+        check = f"{code}\nimport sys\nsys.exit(str({heavy} & set(sys.modules) or ''))"
+        done = subprocess.run(
+            [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0 or done.stderr.strip() == "", (code, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "doctor", "demo", "profile", "train-lpm", "search", "backends", "backends list", "lpms",
+     "lpms list", "lpms show"],
+)  # fmt: skip
+def test_help_teaches(latkit: RunLatkit, command: str) -> None:
+    done = latkit(*command.split(), "--help")
+    assert done.returncode == 0
+    assert "Usage: latkit" in done.stdout or "Usage: main" in done.stdout
+    if command in ("profile", "train-lpm", "search"):
+        assert "Examples:" in done.stdout
+    if command not in ("", "backends", "lpms"):
+        assert "--json" in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    process = subprocess.run(
+        f"{sys.executable} -m latkit.cli.main profile --help | head -1; exit ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"}, check=False,
+    )  # fmt: skip
+    assert process.stderr == ""

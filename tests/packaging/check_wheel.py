@@ -1,0 +1,53 @@
+"""Check that a built wheel has every module of the tree under its import name, and nothing else.
+
+Usage: python tests/packaging/check_wheel.py WHEEL
+"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# Import package and the folder that holds it.
+FOLDERS = {"latkit": "latkit", "latkit/backends": "backends", "latkit/search": "search"}
+
+
+def expected_files(root: Path) -> set[str]:
+    """Paths inside the wheel that the tree calls for."""
+    files = {"latkit/py.typed"}
+    for package, folder in FOLDERS.items():
+        for path in (root / folder).rglob("*.py"):
+            relative = path.relative_to(root / folder)
+            # On a checkout with symlinks, latkit/ shows the other two packages once more.
+            if package == "latkit" and relative.parts[0] in ("backends", "search"):
+                continue
+            files.add(f"{package}/{relative.as_posix()}")
+    return files
+
+
+def problems(wheel: Path) -> list[str]:
+    """What is wrong with a wheel, one line each."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    installed = {name for name in names if ".dist-info/" not in name}
+    expected = expected_files(ROOT)
+    found = [f"missing: {name}" for name in sorted(expected - installed)]
+    found += [f"unexpected: {name}" for name in sorted(installed - expected)]
+    found += [
+        f"missing: {what} in .dist-info"
+        for what in ("METADATA", "entry_points.txt", "licenses/LICENSE")
+        if not any(name.endswith(f".dist-info/{what}") for name in names)
+    ]
+    return found
+
+
+def main() -> None:
+    wheel = Path(sys.argv[1])
+    lines = problems(wheel)
+    print("\n".join(lines) or f"{wheel.name}: {len(expected_files(ROOT))} files, as the tree has")
+    sys.exit(1 if lines else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Whole searches: the effect of λ, exact resumption, and what stops them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from latkit.errors import InputError, LatkitError, SearchError
+from latkit.lpm.base import LPM
+from latkit.search.bilevel import OptimizerConfig
+from latkit.search.checkpoint import CHECKPOINT
+from latkit.search.data import ImageData, load_data
+from latkit.search.session import (
+    HISTORY,
+    PRESETS,
+    SearchConfig,
+    SearchOutcome,
+    SearchProgress,
+    run_search,
+)
+from latkit.spaces import get_space
+from tests.made import made_lpm
+
+SPACE = get_space("darts")
+MICRO = SearchConfig(
+    lambda_per_ms=0.02, cells=2, channels=2, batch=16, epochs=2, limit=96,
+    optimizer=OptimizerConfig(arch_lr=0.05, weight_lr=0.1),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lpm(tmp_path_factory: pytest.TempPathFactory) -> LPM:
+    return made_lpm(tmp_path_factory.mktemp("made") / "d").lpm
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return load_data("digits", 96, 0)
+
+
+def run(
+    out: Path, lpm: LPM, data: ImageData, config: SearchConfig, **more: object
+) -> SearchOutcome:
+    return run_search(config, SPACE, lpm, "made", data, out, **more)  # type: ignore[arg-type]
+
+
+def test_the_paper_preset_is_the_papers() -> None:
+    paper = PRESETS["paper"]
+    assert (paper.cells, paper.channels, paper.batch, paper.epochs) == (8, 16, 64, 50)
+    assert (paper.samples, paper.lambda_per_ms, paper.limit) == (20, 0.2, None)
+    o = paper.optimizer
+    assert (o.arch_lr, o.arch_betas, o.arch_weight_decay) == (3e-4, (0.5, 0.999), 1e-3)
+    assert (o.weight_lr, o.momentum, o.weight_decay, o.gradient_clip) == (0.025, 0.9, 3e-4, 5.0)
+
+
+def test_history(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    outcome = run(tmp_path / "s", lpm, data, MICRO)
+    rows = pq.read_table(str(tmp_path / "s" / HISTORY)).to_pylist()
+    assert rows == outcome.history
+    assert [row["epoch"] for row in rows] == [1, 2]
+    last = rows[-1]
+    assert last["genotype"] == str(outcome.genotype)
+    assert last["derived_predicted_ms"] == outcome.predicted_ms
+    encoding = SPACE.encode(SPACE.from_genotype(outcome.genotype))
+    assert outcome.predicted_ms == pytest.approx(float(lpm.predict(encoding)[0]))
+    assert 10 < last["lat_ms"] < 35
+    assert 0 <= last["train_accuracy"] <= 1
+    assert 0 < last["alpha_entropy_normal"] <= 2.0795
+
+
+def test_lambda_buys_latency(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    """Same seed, same data: a larger λ ends in a faster cell and a lower expectation."""
+    outcomes = [
+        run(tmp_path / str(value), lpm, data,
+            dataclasses.replace(MICRO, epochs=4, lambda_per_ms=value))
+        for value in (0.0, 1.0)
+    ]  # fmt: skip
+    assert outcomes[1].predicted_ms < outcomes[0].predicted_ms - 1
+    assert outcomes[1].history[-1]["lat_ms"] < outcomes[0].history[-1]["lat_ms"]
+
+
+def test_learns_to_classify(tmp_path: Path, lpm: LPM) -> None:
+    config = dataclasses.replace(MICRO, channels=4, epochs=6, limit=512)
+    outcome = run(tmp_path / "s", lpm, load_data("digits", 512, 0), config)
+    assert outcome.history[-1]["train_accuracy"] > 0.5
+    assert outcome.history[-1]["val_loss"] < outcome.history[0]["val_loss"]
+
+
+@pytest.mark.parametrize("at", [1, 5])
+def test_resuming_is_bitwise(tmp_path: Path, lpm: LPM, data: ImageData, at: int) -> None:
+    """Interrupted in the first or the second epoch, a search ends in the same bytes."""
+    undisturbed = run(tmp_path / "a", lpm, data, MICRO)
+
+    def interrupt(now: SearchProgress) -> None:
+        if (now.epoch - 1) * now.steps_per_epoch + now.step == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b", lpm, data, MICRO, on_step=interrupt)
+    resumed = run(tmp_path / "b", lpm, data, MICRO)
+    files = [(tmp_path / name / CHECKPOINT).read_bytes() for name in "ab"]
+    assert files[0] == files[1]
+    assert resumed.genotype == undisturbed.genotype
+    for a, b in zip(undisturbed.history, resumed.history, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+def test_a_finished_search_only_reports(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    first = run(tmp_path / "s", lpm, data, MICRO)
+    steps: list[SearchProgress] = []
+    again = run(tmp_path / "s", lpm, data, MICRO, on_step=steps.append)
+    assert again == first
+    assert steps == []
+
+
+class TestRefused:
+    def test_another_configuration(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+        run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
+        with pytest.raises(SearchError, match=r"holds another search.*epochs: 2 / 1"):
+            run(tmp_path / "s", lpm, data, MICRO)
+
+    def test_a_corrupt_checkpoint(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+        run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
+        path = tmp_path / "s" / CHECKPOINT
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(SearchError, match="is corrupt"):
+            run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
+
+    def test_a_batch_larger_than_the_data(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+        with pytest.raises(InputError, match=r"batch of 64 .* use --batch 48"):
+            run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, batch=64))
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"lambda_per_ms": -1.0}, {"lambda_per_ms": float("nan")}, {"channels": 3}, {"epochs": 0}],
+    )
+    def test_values_that_cannot_work(
+        self, tmp_path: Path, lpm: LPM, data: ImageData, change: dict[str, float]
+    ) -> None:
+        with pytest.raises(InputError):
+            run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, **change))  # type: ignore[arg-type]
+
+    def test_a_loss_that_is_not_finite(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+        config = dataclasses.replace(MICRO, optimizer=OptimizerConfig(weight_lr=1e30))
+        with pytest.raises(SearchError, match=r"not finite in epoch 1, step \d"):
+            run(tmp_path / "s", lpm, data, config)
+
+    def test_a_second_process(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+        def intrude(now: SearchProgress) -> None:
+            run(tmp_path / "s", lpm, data, MICRO)
+
+        with pytest.raises(SearchError, match="another process is searching"):
+            run(tmp_path / "s", lpm, data, MICRO, on_step=intrude)
+
+    def test_an_unwritable_folder(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(LatkitError, match="Cannot write the search"):
+            run(tmp_path / "file" / "s", lpm, data, MICRO)
+
+
+def test_the_global_random_state_is_left_alone(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    torch.manual_seed(11)
+    expected = torch.rand(2)
+    torch.manual_seed(11)
+    run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
+    assert torch.equal(torch.rand(2), expected)

@@ -1,0 +1,280 @@
+"""The dataset format: what is written is read, and what is broken is named."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import latkit.dataset_writer
+from latkit.dataset import JOURNAL, MANIFEST, SCHEMA, LatencyDataset, part_paths
+from latkit.dataset_writer import DatasetWriter
+from latkit.errors import DatasetError, LatkitError
+from tests.made import formula_ms, made_dataset, made_manifest, made_row
+
+
+def write(folder: Path, rows: list[dict[str, Any]]) -> None:
+    with DatasetWriter(folder, made_manifest(len(rows))) as writer:
+        for row in rows:
+            writer.append(row)
+
+
+def rewrite_part(folder: Path, **columns: list[Any]) -> None:
+    """Replace columns of the first part."""
+    path = part_paths(folder)[0]
+    table = pq.ParquetFile(path).read()
+    for name, values in columns.items():
+        index = table.schema.get_field_index(name)
+        table = table.set_column(
+            index, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type)
+        )
+    pq.write_table(table, path)
+
+
+class TestRoundTrip:
+    def test_rows_and_manifest(self, tmp_path: Path) -> None:
+        rows = [made_row(i, 5.0 + i) for i in range(3)]
+        write(tmp_path / "d", rows)
+        dataset = LatencyDataset.open(tmp_path / "d")
+        assert dataset.manifest == made_manifest(3)
+        read = dataset.table.to_pylist()
+        for row in read:
+            row["measured_at"] = int(row["measured_at"].timestamp() * 1e6)
+            row["latency_std_ms"] = pytest.approx(row["latency_std_ms"])
+        assert read == [{**row, "latency_ms": pytest.approx(row["latency_ms"])} for row in rows]
+
+    def test_foreign_readers_see_the_final_latency(self, tmp_path: Path) -> None:
+        dataset = made_dataset(tmp_path / "d", 20)
+        plain = pq.read_table(str(part_paths(tmp_path / "d")[0]))
+        np.testing.assert_allclose(
+            plain["latency_ms"].to_numpy(), formula_ms(plain["arch_id"].to_numpy())
+        )
+        content = json.loads((tmp_path / "d" / MANIFEST).read_text())
+        assert content["format_version"] == 1
+        assert content["counts"] == {"rows": 20, "architectures": 20}
+        assert dataset.table.schema.equals(SCHEMA)
+
+    def test_latency_is_on_the_scale_of_the_whole_dataset(self, tmp_path: Path) -> None:
+        # The machine is twice as slow in the second session; the ratios are the same.
+        write(tmp_path / "d", [made_row(0, 20.0)])
+        slow = made_row(1, 40.0, anchor_samples_ms=[20.0, 20.0], ratio_to_anchor=2.0)
+        with DatasetWriter(tmp_path / "d", made_manifest(2)) as writer:
+            writer.append(slow)
+        latencies = [
+            pq.read_table(str(path))["latency_ms"][0].as_py() for path in part_paths(tmp_path / "d")
+        ]
+        assert latencies == [30.0, 30.0]  # ratio 2 times the median anchor of 15
+
+    def test_digest_is_of_the_content(self, tmp_path: Path) -> None:
+        rows = [made_row(i, 5.0 + i) for i in range(4)]
+        write(tmp_path / "a", rows)
+        for row in reversed(rows):
+            write(tmp_path / "b", [row])
+        a, b = LatencyDataset.open(tmp_path / "a"), LatencyDataset.open(tmp_path / "b")
+        assert len(part_paths(tmp_path / "b")) == 4
+        assert a.digest() == b.digest()
+        rows[0]["ratio_to_anchor"] += 1e-9
+        write(tmp_path / "c", rows)
+        assert LatencyDataset.open(tmp_path / "c").digest() != a.digest()
+
+    def test_usable_rows(self, tmp_path: Path) -> None:
+        flagged = made_row(0, 99.0, visit=1, flags=["disturbed"])
+        twice = [made_row(5, 20.0), made_row(5, 22.0, visit=1)]
+        lone = made_row(7, 50.0, flags=["disturbed"])
+        write(tmp_path / "d", [made_row(0, 10.0), flagged, *twice, lone])
+        dataset = LatencyDataset.open(tmp_path / "d")
+        assert dataset.flagged.tolist() == [False, True, False, False, True]
+        usable = dataset.usable()
+        assert usable["arch_id"].to_pylist() == [0, 5]
+        assert usable["latency_ms"].to_pylist() == [10.0, 21.0]
+
+
+class TestCrashes:
+    def test_the_journal_holds_what_is_in_no_part(self, tmp_path: Path) -> None:
+        writer = DatasetWriter(tmp_path / "d", made_manifest(3)).__enter__()
+        for i in range(3):
+            writer.append(made_row(i, 5.0 + i))
+        # The process dies here: nothing is closed.
+        assert not part_paths(tmp_path / "d")
+        assert LatencyDataset.open(tmp_path / "d").table["arch_id"].to_pylist() == [0, 1, 2]
+        writer._lock.release()
+        with DatasetWriter(tmp_path / "d", made_manifest(3)) as again:
+            assert again.done == {(0, 0), (1, 0), (2, 0)}
+
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(cut=st.integers(0, 10_000))
+    def test_a_journal_cut_at_any_byte_keeps_its_whole_lines(
+        self, tmp_path_factory: pytest.TempPathFactory, cut: int
+    ) -> None:
+        folder = tmp_path_factory.mktemp("cut")
+        writer = DatasetWriter(folder, made_manifest(5)).__enter__()
+        for i in range(5):
+            writer.append(made_row(i, 5.0 + i))
+        writer._lock.release()
+        journal = folder / JOURNAL
+        content = journal.read_bytes()[:cut]
+        journal.write_bytes(content)
+        whole = content.count(b"\n")
+        with DatasetWriter(folder, made_manifest(5)) as again:
+            assert again.done == {(i, 0) for i in range(whole)}
+
+    def test_death_between_part_and_journal_does_not_double_rows(self, tmp_path: Path) -> None:
+        writer = DatasetWriter(tmp_path / "d", made_manifest(2)).__enter__()
+        writer.append(made_row(0, 5.0))
+        writer.append(made_row(1, 6.0))
+        journal = (tmp_path / "d" / JOURNAL).read_bytes()
+        writer.__exit__(None, None, None)
+        (tmp_path / "d" / JOURNAL).write_bytes(journal)
+        assert LatencyDataset.open(tmp_path / "d").table.num_rows == 2
+        with DatasetWriter(tmp_path / "d", made_manifest(2)) as again:
+            assert len(again.done) == 2
+        assert LatencyDataset.open(tmp_path / "d").table.num_rows == 2
+
+    def test_the_journal_becomes_a_part_in_time(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(latkit.dataset_writer, "PART_SECONDS", 0.0)
+        with DatasetWriter(tmp_path / "d", made_manifest(2)) as writer:
+            writer.append(made_row(0, 5.0))
+            assert len(part_paths(tmp_path / "d")) == 1
+            assert (tmp_path / "d" / JOURNAL).read_bytes() == b""
+            writer.append(made_row(1, 5.0))
+        assert LatencyDataset.open(tmp_path / "d").table.num_rows == 2
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+    def test_a_full_disk_is_named_and_loses_nothing(self, tmp_path: Path) -> None:
+        write(tmp_path / "d", [made_row(0, 5.0)])
+        writer = DatasetWriter(tmp_path / "d", made_manifest(2)).__enter__()
+        writer._journal.close()
+        writer._journal = open("/dev/full", "w")  # noqa: SIM115
+        with pytest.raises(LatkitError, match=r"No space left.*Fix: free some disk") as raised:
+            writer.append(made_row(1, 6.0))
+        writer.__exit__(raised.type, raised.value, raised.tb)
+        assert LatencyDataset.open(tmp_path / "d").table["arch_id"].to_pylist() == [0]
+        write(tmp_path / "d", [made_row(1, 6.0)])
+        assert LatencyDataset.open(tmp_path / "d").table.num_rows == 2
+
+    def test_a_second_writer_is_refused(self, tmp_path: Path) -> None:
+        with (
+            DatasetWriter(tmp_path / "d", made_manifest(1)),
+            pytest.raises(DatasetError, match="another process is writing"),
+        ):
+            DatasetWriter(tmp_path / "d", made_manifest(1)).__enter__()
+        write(tmp_path / "d", [made_row(0, 5.0)])
+
+
+class TestBroken:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        write(tmp_path / "d", [made_row(0, 5.0), made_row(1, 6.0)])
+        return tmp_path / "d"
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(DatasetError, match=r"has no dataset\.json.*Fix: make a dataset"):
+            LatencyDataset.open(tmp_path / "nothing")
+
+    def test_empty(self, tmp_path: Path) -> None:
+        write(tmp_path / "d", [])
+        with pytest.raises(DatasetError, match="no measurements yet"):
+            LatencyDataset.open(tmp_path / "d")
+
+    def test_a_part_cut_short(self, folder: Path) -> None:
+        part = part_paths(folder)[0]
+        part.write_bytes(part.read_bytes()[:-20])
+        for read in (LatencyDataset.open, lambda f: write(f, [])):
+            with pytest.raises(
+                DatasetError, match=r"part-000000\.parquet is corrupt.*Fix:.*delete"
+            ):
+                read(folder)
+
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_changed_bytes_never_raise_anything_else(
+        self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    ) -> None:
+        folder = tmp_path_factory.mktemp("fuzz")
+        write(folder, [made_row(0, 5.0), made_row(1, 6.0)])
+        path = data.draw(st.sampled_from([folder / MANIFEST, part_paths(folder)[0]]))
+        content = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(bytes(content))
+        with contextlib.suppress(LatkitError):
+            LatencyDataset.open(folder)
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -3.0])
+    def test_latencies_that_are_no_numbers(self, folder: Path, value: float) -> None:
+        rewrite_part(folder, ratio_to_anchor=[1.0, value])
+        with pytest.raises(DatasetError, match=r"1 rows of .* not positive numbers.*arch_id 1"):
+            LatencyDataset.open(folder)
+
+    def test_samples_that_are_no_numbers(self, folder: Path) -> None:
+        rewrite_part(folder, samples_ms=[[1.0], [math.nan]])
+        with pytest.raises(DatasetError, match="samples that are not positive"):
+            LatencyDataset.open(folder)
+
+    def test_a_copied_part(self, folder: Path) -> None:
+        part = part_paths(folder)[0]
+        part.with_name("part-000009.parquet").write_bytes(part.read_bytes())
+        with pytest.raises(DatasetError, match="same visit of an architecture twice"):
+            LatencyDataset.open(folder)
+
+    def test_a_foreign_parquet_file(self, folder: Path) -> None:
+        pq.write_table(pa.table({"x": [1]}), folder / "part-000009.parquet")
+        with pytest.raises(DatasetError, match=r"part-000009\.parquet has other columns"):
+            LatencyDataset.open(folder)
+
+    def test_a_damaged_journal_line(self, folder: Path) -> None:
+        (folder / JOURNAL).write_text('{"arch_id": 5}\n')
+        with pytest.raises(DatasetError, match=r"line 1 of .*journal\.jsonl is corrupt"):
+            LatencyDataset.open(folder)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"format": "other"}, "does not describe a latkit dataset"),
+            ({"format_version": 99}, "format version 99, this latkit reads 1"),
+            ({"target": {"space": "darts"}}, "a target has the fields"),
+            ({"seed": "x"}, "is corrupt"),
+            ({"fingerprint": 3}, "is corrupt"),
+        ],
+    )
+    def test_a_changed_manifest(self, folder: Path, change: dict[str, Any], message: str) -> None:
+        path = folder / MANIFEST
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        with pytest.raises(DatasetError, match=message):
+            LatencyDataset.open(folder)
+
+    def test_another_space(self, folder: Path) -> None:
+        path = folder / MANIFEST
+        content = json.loads(path.read_text())
+        content["target"]["space"] = "mobile"
+        path.write_text(json.dumps(content))
+        with pytest.raises(DatasetError, match="the space 'mobile' is unknown"):
+            LatencyDataset.open(folder)
+
+    def test_parts_without_a_manifest_are_not_taken_over(self, folder: Path) -> None:
+        (folder / MANIFEST).unlink()
+        with pytest.raises(DatasetError, match=r"measurements but no dataset\.json"):
+            write(folder, [])
+
+    def test_another_machine_is_refused(self, folder: Path) -> None:
+        other = dataclasses.replace(made_manifest(2), fingerprint={"cpu": "another"})
+        with pytest.raises(DatasetError, match=r"another machine.*cpu: another / none"):
+            DatasetWriter(folder, other).__enter__()
+
+    def test_a_file_in_place_of_the_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(LatkitError, match="Cannot write the dataset"):
+            write(tmp_path / "file" / "d", [])
