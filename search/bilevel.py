@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,7 @@ class OptimizerConfig:
     gradient_clip: float = 5.0
 
 
-@dataclass(frozen=True)
-class StepLosses:
+class StepLosses(NamedTuple):
     """What one step saw, as scalar tensors: losses, LAT(α), correct predictions."""
 
     train_loss: Tensor
@@ -93,7 +93,7 @@ class FirstOrder:
         """One α-step on ``val`` (L_val + λ LAT), then one weight step on ``train``."""
         val_logits = self.supernet(val[0])
         val_loss = nn.functional.cross_entropy(val_logits, val[1])
-        lat_ms = self.latency(self.supernet.alpha_normal, generator)
+        lat_ms = self.latency(self.supernet.alpha_normal, generator).to(val_loss.device)
         total = val_loss + self.lambda_per_ms * lat_ms
         # Gradients of α only: those of the weights would be computed to be thrown away.
         for alpha, gradient in zip(

@@ -37,21 +37,21 @@ def straight_through_latency(
 
     Args:
         space: the search space.
-        alpha: an ``E x O`` tensor.
+        alpha: an ``E x O`` tensor on the CPU, where a few thousand numbers are best handled.
         cost: maps ``M x E*O`` encodings to ``M`` costs, differentiable.
         samples: M.
-        generator: source of randomness, on the CPU.
+        generator: source of randomness.
 
     Returns:
         A scalar in the unit of ``cost``.
     """
     choices = list(space.choices)
-    kept = sample_edges(space, samples, generator).to(alpha.device)
+    kept = sample_edges(space, samples, generator)
     probabilities = torch.zeros_like(alpha)
     probabilities[:, choices] = alpha[:, choices].softmax(-1)
     drawn = torch.multinomial(
-        probabilities.detach().cpu(), samples, replacement=True, generator=generator
-    ).to(alpha.device)
+        probabilities.detach(), samples, replacement=True, generator=generator
+    )
     hard = torch.nn.functional.one_hot(drawn.T, space.num_operations).to(alpha.dtype)
     # Value of `hard`, gradient of `probabilities`.
     code = hard + (probabilities - probabilities.detach())

@@ -122,9 +122,13 @@ def run_search(
     lpm_reference: str,
     data: ImageData,
     out: Path,
+    device: str = "cpu",
     on_step: Callable[[SearchProgress], None] = lambda progress: None,
 ) -> SearchOutcome:
     """Search, or go on with the search that ``out`` holds.
+
+    ``device`` is where the supernet is trained, ``cpu`` or ``cuda``; a search may go on on the
+    other one, but only on the CPU does it then end in the same bytes.
 
     Raises:
         InputError: the configuration does not fit the data.
@@ -143,7 +147,7 @@ def run_search(
         out.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(out / ".lock", blocking=False):
             _claim(out, {**config.to_dict(), "data": data.name, "lpm": lpm_reference})
-            return _search(config, space, lpm, data, out, on_step)
+            return _search(config, space, lpm, data, out, torch.device(device), on_step)
     except filelock.Timeout:
         raise SearchError(
             f"another process is searching in {out}", "wait for it, or choose another --out"
@@ -158,16 +162,20 @@ def _search(
     lpm: LPM,
     data: ImageData,
     out: Path,
+    device: torch.device,
     on_step: Callable[[SearchProgress], None],
 ) -> SearchOutcome:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         supernet = Supernet(
             space, config.channels, config.cells, data.classes, data.images.shape[1]
-        ).to(memory_format=torch.channels_last)
+        )
+    supernet = supernet.to(device).to(memory_format=torch.channels_last)
 
     def latency(alpha: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return straight_through_latency(space, alpha, lpm.latency_ms, config.samples, generator)
+        return straight_through_latency(
+            space, alpha.cpu(), lpm.latency_ms, config.samples, generator
+        )
 
     optimizer = FirstOrder(supernet, config.optimizer, latency, config.lambda_per_ms)
     finished = load_checkpoint(out, supernet, optimizer)
@@ -189,8 +197,9 @@ def _search(
         )
         totals = torch.zeros(5, dtype=torch.float64)
         for step, (train, val) in enumerate(pairs, start=1):
-            seen = optimizer.step(train, val, streams[2])
-            values = torch.stack([v.double() for v in dataclasses.astuple(seen)])
+            placed = [tensor.to(device, non_blocking=True) for tensor in (*train, *val)]
+            seen = optimizer.step((placed[0], placed[1]), (placed[2], placed[3]), streams[2])
+            values = torch.stack([value.double() for value in seen]).cpu()
             if not torch.isfinite(values).all():
                 raise SearchError(
                     f"the loss is not finite in epoch {epoch + 1}, step {step}",

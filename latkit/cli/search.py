@@ -85,6 +85,7 @@ def command(
       latkit search --device my-cpu --data digits --preset cpu --out found
       latkit search --device p100 --data cifar10 --lambda 0.1
     """
+    from latkit.backends import get_backend_class
     from latkit.registry import Registry
     from latkit.search.data import load_data
     from latkit.search.report import finish
@@ -100,6 +101,10 @@ def command(
     lpm, card = registry.load(entry)
     out = out or Path("searches", entry.device)
     data = load_data(source, config.limit, seed)
+    # The backend's own probe: torch alone calls a GPU available that it has no code for.
+    probe = get_backend_class("torch-cuda").probe()
+    where = "cuda" if probe.usable else "cpu"
+    note(f"training the supernet on {where} (torch-cuda is {probe.status}: {probe.reason})")
     note(
         f"searching with LPM {entry.reference} (MAPE {number(card.metrics['mape_percent'], 2)} %) "
         f"on {len(data.labels)} images of {data.name}; lambda {config.lambda_per_ms} per ms"
@@ -117,7 +122,7 @@ def command(
         progress.update(done, f"val loss {now.val_loss:.3f}, LAT {now.lat_ms:.2f} ms (predicted)")
 
     try:
-        outcome = run_search(config, space, lpm, entry.reference, data, out, show)
+        outcome = run_search(config, space, lpm, entry.reference, data, out, where, show)
     finally:
         if progress is not None:
             progress.__exit__(None, None, None)

@@ -13,6 +13,10 @@ from latkit.dataset import LatencyDataset, Target
 from latkit.networks import PRESETS, ZOO
 from latkit.profiling.loop import profile
 from latkit.profiling.protocol import Protocol
+from latkit.search.data import load_data
+from latkit.search.session import SearchConfig, run_search
+from latkit.spaces import get_space
+from tests.made import made_lpm
 
 _probe = TorchCudaBackend.probe()
 pytestmark = [
@@ -60,6 +64,16 @@ def test_closing_frees_device_memory() -> None:
         assert torch.cuda.memory_allocated() > before
         runner.close()
         assert torch.cuda.memory_allocated() == before
+
+
+def test_search(tmp_path: Path) -> None:
+    config = SearchConfig(cells=2, channels=4, batch=16, epochs=2, limit=96)
+    lpm = made_lpm(tmp_path / "d").lpm
+    data = load_data("digits", 96, 0)
+    space = get_space("darts")
+    outcome = run_search(config, space, lpm, "made", data, tmp_path / "s", "cuda")
+    assert len(outcome.history) == 2
+    assert run_search(config, space, lpm, "made", data, tmp_path / "s", "cuda") == outcome
 
 
 def test_profile(tmp_path: Path) -> None:
