@@ -133,11 +133,12 @@ def command(
     measured = result["measured"]
     print_table(
         f"found on {data.name} for {entry.device}",
-        ["network", "predicted ms", "measured ms", "MACs M", "params M"],
+        ["network", "predicted ms", "measured ms", "measured now ms", "MACs M", "params M"],
         [
             [
                 name,
                 number(row["predicted_ms"], 2),
+                number(row["measured_at_profile_speed_ms"], 2),
                 number(row["measured_ms"], 2),
                 number(row["macs"] / 1e6, 1),
                 number(row["params"] / 1e6, 3),
@@ -145,9 +146,15 @@ def command(
             for name, row in (("found", result["found"]), ("darts_v2", result["darts_v2"]))
         ],
     )
-    if measured["where"] is None:
+    if measured["why_not"] is not None:
         note(f"not measured: {measured['why_not']}")
     else:
-        note(f"measured {measured['where']}")
+        note(
+            f"measured on this machine with {measured['backend']} in the LPM's setting, "
+            f"{measured['visits']} visits ({measured['visits_disturbed']} disturbed), "
+            f"clock {measured['clock']}. The first measured column is at the machine's speed when "
+            f"it was profiled (darts_v2 took {measured['anchor_median_when_profiled_ms']:.2f} ms "
+            f"then, {measured['anchor_median_ms']:.2f} ms now), as the predictions are."
+        )
     click.echo(result["genotype"])
     note(f"result: {out / 'result.json'}; history: {out / 'history.parquet'}")

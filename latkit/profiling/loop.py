@@ -38,12 +38,24 @@ class Progress:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The latency of one network: mean of the undisturbed visits, and the raw visits."""
+    """One network measured several times in one session.
 
-    latency_ms: float
-    latency_std_ms: float
+    Attributes:
+        ratio_to_anchor: mean over the undisturbed visits (over all, if all were disturbed).
+        ratio_std: standard deviation of the visits' ratios.
+        anchor_median_ms: median anchor time of the session.
+        visits: the raw visits.
+    """
+
+    ratio_to_anchor: float
+    ratio_std: float
     anchor_median_ms: float
     visits: tuple[Visit, ...]
+
+    @property
+    def latency_ms(self) -> float:
+        """Latency at the machine's speed in this session."""
+        return self.ratio_to_anchor * self.anchor_median_ms
 
 
 class Session:
@@ -146,9 +158,9 @@ def measure(
         session.close()
     quiet = [visit for visit in done if not visit.flags] or done
     anchor = statistics.median(t for visit in done for t in visit.anchor_samples_ms)
-    latencies = [visit.ratio_to_anchor * anchor for visit in quiet]
-    spread = statistics.stdev(latencies) if len(latencies) > 1 else 0.0
-    return Measurement(statistics.fmean(latencies), spread, anchor, tuple(done))
+    ratios = [visit.ratio_to_anchor for visit in quiet]
+    spread = statistics.stdev(ratios) if len(ratios) > 1 else 0.0
+    return Measurement(statistics.fmean(ratios), spread, anchor, tuple(done))
 
 
 def _row(visit: Visit, number: int) -> dict[str, Any]:

@@ -67,7 +67,10 @@ def test_profile_train_search(
     assert result["measured"]["why_not"] is None
     latency = summary["latency_ms"]
     assert 0.3 * latency["min"] < result["found"]["measured_ms"] < 3 * latency["max"]
-    assert result["darts_v2"]["measured_ms"] == pytest.approx(summary["anchor_median_ms"], rel=0.5)
+    anchor = result["darts_v2"]
+    assert anchor["measured_ms"] == pytest.approx(summary["anchor_median_ms"], rel=0.5)
+    # At the profile's speed the anchor takes, by definition, what it took then.
+    assert anchor["measured_at_profile_speed_ms"] == pytest.approx(summary["anchor_median_ms"])
 
 
 def test_the_dataset_is_plain_parquet(latkit: RunLatkit) -> None:

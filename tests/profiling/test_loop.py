@@ -132,7 +132,8 @@ def test_measure_agrees_with_the_anchor_on_itself(micro: Setting) -> None:
         done = measure(backend, ZOO["darts_v2"], micro, Protocol(), visits=15)
     ratios = [visit.ratio_to_anchor for visit in done.visits]
     assert np.median(ratios) == pytest.approx(1, abs=0.1)
-    assert done.latency_ms == pytest.approx(done.anchor_median_ms, rel=0.15)
+    assert done.ratio_to_anchor == pytest.approx(np.mean(ratios), rel=0.1)
+    assert done.latency_ms == done.ratio_to_anchor * done.anchor_median_ms
 
 
 def test_kill_9_loses_no_finished_row_and_measures_none_twice(tmp_path: Path) -> None:
