@@ -77,7 +77,10 @@ class Runner(ABC):
         """
         if not self._open:
             raise BackendError("the runner is closed", "compile the network again")
-        samples = self._run(n)
+        try:
+            samples = self._run(n)
+        except (RuntimeError, MemoryError) as error:
+            raise _failed("a network failed to run", error) from error
         if len(samples.clock_ms) != n or len(samples.wall_ms) != n:
             raise BackendError(
                 f"{type(self).__name__} returned {len(samples.clock_ms)} samples for {n} runs",
@@ -155,7 +158,10 @@ class Backend(ABC):
         """
         if not self._entered:
             raise BackendError(f"{self.name} is not open", "use the backend in a with statement")
-        return self._compile(genotype, setting, seed)
+        try:
+            return self._compile(genotype, setting, seed)
+        except (RuntimeError, MemoryError) as error:
+            raise _failed(f"{self.name} cannot build a network", error) from error
 
     _entered = False
 
@@ -182,8 +188,16 @@ class Backend(ABC):
 
     @abstractmethod
     def _enter(self) -> None:
-        """Set process-wide modes the measurements need (threads, precision)."""
+        """Set process-wide modes the measurements need (threads, precision), if any."""
 
     @abstractmethod
     def _exit(self) -> None:
         """Restore what :meth:`_enter` changed."""
+
+
+def _failed(what: str, error: Exception) -> BackendError:
+    """A runtime's own exception as the one line it is worth."""
+    reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+    return BackendError(
+        f"{what} ({reason})", "if memory ran out, use a smaller setting, e.g. batch=1"
+    )

@@ -110,12 +110,13 @@ class TorchCudaBackend(Backend):
                 "no CUDA GPU or no working NVIDIA driver",
                 "check nvidia-smi, or use --backend torch-cpu",
             )
-        return decide_support(
-            torch.cuda.get_device_name(),
-            torch.cuda.get_device_capability(),
-            torch.cuda.get_arch_list(),
-            torch.__version__,
-        )
+        try:
+            name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            fix = "check nvidia-smi, or use --backend torch-cpu"
+            return Probe("unusable", f"CUDA does not start ({reason})", fix)
+        return decide_support(name, capability, torch.cuda.get_arch_list(), torch.__version__)
 
     def fingerprint(self) -> Facts:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())

@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +26,8 @@ from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
 from latkit.networks.setting import Setting
 from latkit.profiling.protocol import DISTURBED, retest_sd
 from latkit.spaces import space_names
+
+FloatArray = npt.NDArray[np.float64]
 
 FORMAT = "latkit-dataset"
 FORMAT_VERSION = 1
@@ -163,7 +167,12 @@ class LatencyDataset:
         table = pa.concat_tables([*parts, pa.Table.from_pylist(journal, schema=SCHEMA)])
         if not table.num_rows:
             raise DatasetError(f"{folder} holds no measurements yet", "run latkit profile on it")
-        _check_rows(folder, table)
+        keys = np.stack([table["arch_id"].to_numpy(), table["visit"].to_numpy()])
+        if np.unique(keys, axis=1).shape[1] != table.num_rows:
+            raise DatasetError(
+                f"{folder} holds the same visit of an architecture twice",
+                "remove the part file that was copied into it",
+            )
         return cls(folder, manifest, with_latency(table, anchor_median_ms(table)))
 
     @property
@@ -215,9 +224,14 @@ def part_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
 
 
+def anchor_samples(table: pa.Table) -> FloatArray:
+    """All anchor samples of a table, in ms."""
+    return np.asarray(table["anchor_samples_ms"].combine_chunks().flatten())
+
+
 def anchor_median_ms(table: pa.Table) -> float:
     """Median of all anchor samples of a table."""
-    return float(np.median(table["anchor_samples_ms"].combine_chunks().flatten().to_numpy()))
+    return float(np.median(anchor_samples(table)))
 
 
 def with_latency(table: pa.Table, median_ms: float) -> pa.Table:
@@ -301,6 +315,7 @@ def read_part(path: Path) -> pa.Table:
         raise DatasetError(f"part file {path} has other columns than a latkit dataset", fix)
     if any(column.null_count for column in table.columns):
         raise DatasetError(f"part file {path} has empty cells", fix)
+    _check_rows(str(path), table, fix)
     return table
 
 
@@ -311,6 +326,7 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
         DatasetError: a line other than the last is corrupt.
     """
     path = folder / JOURNAL
+    fix = "delete that line; its row is measured again by the same latkit profile command"
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -322,10 +338,8 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
         try:
             rows += pa.Table.from_pylist([row_from_json(line)], schema=SCHEMA).to_pylist()
         except (ValueError, TypeError, KeyError, pa.ArrowException, RecursionError):
-            raise DatasetError(
-                f"line {number} of {path} is corrupt",
-                "delete that line; its row is measured again by the same latkit profile command",
-            ) from None
+            raise DatasetError(f"line {number} of {path} is corrupt", fix) from None
+    _check_rows(str(path), pa.Table.from_pylist(rows, schema=SCHEMA), fix)
     return rows
 
 
@@ -337,27 +351,22 @@ def row_from_json(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _check_rows(folder: Path, table: pa.Table) -> None:
-    samples = [
-        table[name].combine_chunks().flatten().to_numpy()
-        for name in ("samples_ms", "anchor_samples_ms")
+def _check_rows(where: str, table: pa.Table, fix: str) -> None:
+    """Refuse latencies and samples that are not positive numbers."""
+
+    def good(times: list[float]) -> bool:
+        return bool(times) and all(math.isfinite(t) and t > 0 for t in times)
+
+    columns = [table[name].to_pylist() for name in ("samples_ms", "anchor_samples_ms")]
+    ratios = [[ratio] for ratio in table["ratio_to_anchor"].to_pylist()]
+    bad = [
+        row
+        for row, lists in enumerate(zip(*columns, ratios, strict=True))
+        if not all(map(good, lists))
     ]
-    ratio = table["ratio_to_anchor"].to_numpy()
-    bad = ~(np.isfinite(ratio) & (ratio > 0))
-    if bad.any():
+    if bad:
         raise DatasetError(
-            f"{int(bad.sum())} rows of {folder} hold latencies that are not positive numbers, "
-            f"the first at arch_id {table['arch_id'].to_numpy()[bad][0]}",
-            "delete the part file that holds them and run the same latkit profile command",
-        )
-    if not all(np.isfinite(s).all() and (s > 0).all() and len(s) for s in samples):
-        raise DatasetError(
-            f"{folder} holds samples that are not positive numbers",
-            "delete the part file that holds them and run the same latkit profile command",
-        )
-    keys = np.stack([table["arch_id"].to_numpy(), table["visit"].to_numpy()])
-    if len(np.unique(keys, axis=1).T) != table.num_rows:
-        raise DatasetError(
-            f"{folder} holds the same visit of an architecture twice",
-            "remove the part file that was copied into it",
+            f"{where} holds {len(bad)} rows with latencies that are not positive numbers, "
+            f"the first at arch_id {table['arch_id'][bad[0]]}",
+            fix,
         )

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import filelock
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from typing_extensions import Self
@@ -25,6 +26,7 @@ from latkit.dataset import (
     SCHEMA,
     Manifest,
     anchor_median_ms,
+    anchor_samples,
     part_paths,
     read_journal,
     read_manifest,
@@ -32,7 +34,7 @@ from latkit.dataset import (
     with_latency,
 )
 from latkit.device import differences
-from latkit.errors import DatasetError, from_os_error
+from latkit.errors import DatasetError, LatkitError, from_os_error
 from latkit.files import write_atomically, write_json_atomically
 
 PART_SECONDS = 60.0
@@ -48,6 +50,9 @@ class DatasetWriter:
         folder: a new folder, or one that an earlier run with the same manifest left.
         manifest: what is measured. ``requested`` may differ from the earlier run's.
 
+    Attributes:
+        done: the finished (arch_id, visit) pairs.
+
     Raises (on entering):
         DatasetError: another process writes the folder, it holds another dataset, or a file in
             it is corrupt.
@@ -58,7 +63,8 @@ class DatasetWriter:
         self.folder = folder
         self.manifest = manifest
         self.done: set[tuple[int, int]] = set()
-        self._rows: list[dict[str, Any]] = []
+        self._in_parts: set[tuple[int, int]] = set()
+        self._read_parts: set[Path] = set()
         self._part_started = time.monotonic()
         self._lock = filelock.FileLock(folder / ".lock", blocking=False)
 
@@ -72,9 +78,12 @@ class DatasetWriter:
                 "wait for it to end, or choose another --out",
             ) from None
         except OSError as error:
-            raise from_os_error(error, f"write the dataset in {self.folder}", _KEPT) from None
+            raise self._os_error(error) from None
         try:
             self._resume()
+        except OSError as error:
+            self._lock.release()
+            raise self._os_error(error) from None
         except BaseException:
             self._lock.release()
             raise
@@ -94,7 +103,7 @@ class DatasetWriter:
         except OSError as problem:
             # The journal still has the rows; a failure that is already under way tells more.
             if error is None:
-                raise from_os_error(problem, f"write the dataset in {self.folder}", _KEPT) from None
+                raise self._os_error(problem) from None
         finally:
             self._lock.release()
 
@@ -107,53 +116,62 @@ class DatasetWriter:
         try:
             self._journal.write(json.dumps(row, allow_nan=False) + "\n")
             self._journal.flush()
-            self._rows.append(row)
             self.done.add((row["arch_id"], row["visit"]))
             if time.monotonic() - self._part_started > PART_SECONDS:
                 self._journal.close()
                 self.flush()
                 self._open_journal()
         except OSError as error:
-            raise from_os_error(error, f"write the dataset in {self.folder}", _KEPT) from None
+            raise self._os_error(error) from None
 
     def flush(self) -> None:
-        """Turn the journal into a part file on disk."""
-        if self._rows:
-            table = pa.Table.from_pylist(self._rows, schema=SCHEMA)
+        """Turn the journal into a part file on disk.
+
+        What is on disk decides, never what this object remembers: it can be interrupted at any
+        point and called again, and a row is in exactly one part in the end.
+        """
+        self._read_new_parts()
+        rows = [
+            row
+            for row in read_journal(self.folder)
+            if (row["arch_id"], row["visit"]) not in self._in_parts
+        ]
+        if rows:
             number = len(part_paths(self.folder))
             while (path := self.folder / f"part-{number:06d}.parquet").exists():
                 number += 1
-            self._write_part(path, table)
-            self._rows = []
+            table = pa.Table.from_pylist(rows, schema=SCHEMA)
+            self._write_part(path, table, anchor_median_ms(table))
+            self._read_new_parts()
         (self.folder / JOURNAL).unlink(missing_ok=True)
         self._part_started = time.monotonic()
 
-    def _resume(self) -> None:
-        try:
-            if (self.folder / MANIFEST).exists():
-                self._check_same(read_manifest(self.folder))
-            elif part_paths(self.folder) or (self.folder / JOURNAL).exists():
+    def _read_new_parts(self) -> None:
+        for path in part_paths(self.folder):
+            if path in self._read_parts:
+                continue
+            part = read_part(path)
+            keys = set(zip(part["arch_id"].to_pylist(), part["visit"].to_pylist(), strict=True))
+            if keys & self._in_parts:
                 raise DatasetError(
-                    f"{self.folder} has measurements but no {MANIFEST}",
-                    "restore the file from a copy, or choose another --out",
+                    f"{path} holds visits that another part file holds too",
+                    "remove the part file that was copied into the folder",
                 )
-            for path in part_paths(self.folder):
-                part = read_part(path)
-                self.done.update(
-                    zip(part["arch_id"].to_pylist(), part["visit"].to_pylist(), strict=True)
-                )
-            # A crash between writing a part and removing the journal leaves rows in both.
-            self._rows = [
-                row
-                for row in read_journal(self.folder)
-                if (row["arch_id"], row["visit"]) not in self.done
-            ]
-            self.done.update((row["arch_id"], row["visit"]) for row in self._rows)
-            self.flush()
-            self._write_manifest()
-            self._open_journal()
-        except OSError as error:
-            raise from_os_error(error, f"write the dataset in {self.folder}", _KEPT) from None
+            self._in_parts |= keys
+            self._read_parts.add(path)
+
+    def _resume(self) -> None:
+        if (self.folder / MANIFEST).exists():
+            self._check_same(read_manifest(self.folder))
+        elif part_paths(self.folder) or (self.folder / JOURNAL).exists():
+            raise DatasetError(
+                f"{self.folder} has measurements but no {MANIFEST}",
+                "restore the file from a copy, or choose another --out",
+            )
+        self.flush()
+        self.done = set(self._in_parts)
+        self._write_manifest()
+        self._open_journal()
 
     def _check_same(self, earlier: Manifest) -> None:
         ours, theirs = self.manifest, earlier
@@ -184,19 +202,20 @@ class DatasetWriter:
         paths = part_paths(self.folder)
         if not paths:
             return
-        parts = [read_part(path) for path in paths]
-        median_ms = anchor_median_ms(pa.concat_tables(parts))
-        for path, part in zip(paths, parts, strict=True):
+        median_ms = float(np.median(np.concatenate([anchor_samples(read_part(p)) for p in paths])))
+        for path in paths:
             metadata = pq.ParquetFile(path).schema_arrow.metadata or {}
             if metadata.get(_ANCHOR_KEY) != repr(median_ms).encode():
-                self._write_part(path, part, median_ms)
+                self._write_part(path, read_part(path), median_ms)
 
-    def _write_part(self, path: Path, table: pa.Table, median_ms: float | None = None) -> None:
-        median_ms = anchor_median_ms(table) if median_ms is None else median_ms
+    def _write_part(self, path: Path, table: pa.Table, median_ms: float) -> None:
         table = with_latency(table, median_ms).replace_schema_metadata(
             {_ANCHOR_KEY: repr(median_ms).encode()}
         )
         write_atomically(path, lambda temporary: pq.write_table(table, temporary))
+
+    def _os_error(self, error: OSError) -> LatkitError:
+        return from_os_error(error, f"write the dataset in {self.folder}", _KEPT)
 
     def _write_manifest(self) -> None:
         content = self.manifest.to_dict()

@@ -34,6 +34,12 @@ class InputError(LatkitError):
     exit_code = 2
 
 
+class Interrupted(LatkitError):
+    """Ctrl-C in a command that can go on later."""
+
+    exit_code = 130
+
+
 class SpaceError(LatkitError):
     """An architecture, encoding or identifier that is not in the search space."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import fsspec
 import platformdirs
 
-from latkit.errors import InputError, LPMError, from_os_error
+from latkit.errors import InputError, LatkitError, LPMError, from_os_error
 from latkit.lpm.base import LPM
 from latkit.lpm.store import CARD, LPMCard, read_card, read_lpm, write_lpm
 
@@ -81,9 +81,7 @@ class Registry:
                     version += 1
             write_lpm(self._fs, f"{self._root}/{parent}/{version}", lpm, card)
         except OSError as error:
-            raise from_os_error(
-                error, f"write the registry {self.url}", f"or set {VARIABLE} to another place"
-            ) from None
+            raise self._os_error(error, "write") from None
         return Entry(target.space, target.device, target.backend, target.setting.slug, version)
 
     def entries(self) -> list[Entry]:
@@ -96,14 +94,13 @@ class Registry:
         try:
             if not self._fs.exists(self._root):
                 return []
-            for path in self._fs.glob(f"{self._root}/*/*/*/*/*/{CARD}"):
-                *_, space, device, backend, setting, version, _ = path.split("/")
-                if version.isdecimal():
+            for path in self._fs.find(self._root):
+                parts = str(path).removeprefix(self._root).strip("/").split("/")
+                if len(parts) == 6 and parts[-1] == CARD and parts[4].isdecimal():
+                    space, device, backend, setting, version, _ = parts
                     found.append(Entry(space, device, backend, setting, int(version)))
         except OSError as error:
-            raise from_os_error(
-                error, f"read the registry {self.url}", f"or set {VARIABLE} to another place"
-            ) from None
+            raise self._os_error(error, "read") from None
         return sorted(found)
 
     def resolve(self, reference: str, space: str) -> Entry:
@@ -156,6 +153,11 @@ class Registry:
         card, _ = read_card(self._fs, f"{self._root}/{entry.folder}")
         return card
 
+    def weights_digest(self, entry: Entry) -> str:
+        """SHA-256 of a version's weights, which tells it from any other LPM."""
+        _, digest = read_card(self._fs, f"{self._root}/{entry.folder}")
+        return f"sha256:{digest}"
+
     def load(self, entry: Entry) -> tuple[LPM, LPMCard]:
         """A version's LPM and card.
 
@@ -170,9 +172,28 @@ class Registry:
             )
         return lpm, card
 
+    def check_writable(self) -> None:
+        """Write and remove a file.
+
+        Raises:
+            LatkitError: the registry cannot be written.
+        """
+        probe = f"{self._root}/.writable-{os.getpid()}"
+        try:
+            self._fs.makedirs(self._root, exist_ok=True)
+            self._fs.pipe_file(probe, b"")
+            self._fs.rm_file(probe)
+        except OSError as error:
+            raise self._os_error(error, "write") from None
+
     def location(self, entry: Entry) -> str:
         """Where a version lies."""
         return str(self._fs.unstrip_protocol(f"{self._root}/{entry.folder}"))
+
+    def _os_error(self, error: OSError, doing: str) -> LatkitError:
+        return from_os_error(
+            error, f"{doing} the registry {self.url}", f"or set {VARIABLE} to another place"
+        )
 
     def _claimed(self, parent: str) -> list[int]:
         names = (

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from latkit.errors import InputError
+from latkit.errors import InputError, from_os_error
 
 RESOLUTION = 32
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
@@ -65,7 +65,10 @@ def load_data(source: str, limit: int | None, seed: int) -> ImageData:
     elif source == "cifar10":
         data = _cifar10()
     else:
-        return _checked(_folder(Path(source), limit, seed))
+        try:
+            return _checked(_folder(Path(source), limit, seed))
+        except OSError as error:
+            raise from_os_error(error, f"read {source}", "nothing was changed") from None
     chosen = _choose(len(data.labels), limit, seed)
     return _checked(
         ImageData(data.name, data.images[chosen], data.labels[chosen], data.classes, data.flip)

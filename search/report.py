@@ -14,12 +14,14 @@ from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
 from latkit.networks.cost import network_cost
 from latkit.networks.zoo import get_genotype
-from latkit.profiling.loop import ANCHOR, Measurement, measure
+from latkit.profiling.loop import Measurement, measure
 from latkit.profiling.protocol import Protocol
 from latkit.search.session import RESULT, SearchConfig, SearchOutcome
 from latkit.spaces import DartsSpace, Genotype
 
 MEASURED_VISITS = 8
+# A cell in print, beside the found one for scale.
+REFERENCE = "darts_v2"
 
 
 def finish(
@@ -30,12 +32,13 @@ def finish(
     card: LPMCard,
     reference: str,
     data: str,
+    device: str,
     out: Path,
 ) -> dict[str, Any]:
     """Measure the found normal cell in the LPM's target, write and return ``result.json``.
 
     The network measured is the LPM's own target: the found normal cell with the target's
-    reduction cell, which is what the LPM predicts. ``darts_v2`` is the anchor of that session.
+    reduction cell, which is what the LPM predicts; ``darts_v2``'s normal cell likewise.
     ``measured_ms`` is at the machine's speed now, ``measured_at_profile_speed_ms`` at the anchor's
     speed when the LPM's dataset was measured: only the latter is comparable with predictions.
 
@@ -43,52 +46,49 @@ def finish(
         LatkitError: ``out`` cannot be written.
     """
     target = card.target
+    reduction = get_genotype(target.setting.reduction)
     row = space.from_genotype(outcome.genotype)
-    network = space.genotype(row[0], get_genotype(target.setting.reduction))
-    session, why_not = _measure(network, card)
+    cells = {"found": row, REFERENCE: space.from_genotype(get_genotype(REFERENCE))}
+    networks = {name: space.genotype(cell[0], reduction) for name, cell in cells.items()}
+    session, why_not = _measure(list(networks.values()), card)
     anchor_then_ms = float(card.dataset["anchor_median_ms"])
-
-    def facts(cell: Genotype, ratio_to_anchor: float | None) -> dict[str, Any]:
-        cost = network_cost(cell, target.setting)
-        encoding = space.encode(space.from_genotype(cell))
-        now = then = None
-        if session is not None and ratio_to_anchor is not None:
-            now = ratio_to_anchor * session.anchor_median_ms
-            then = ratio_to_anchor * anchor_then_ms
-        return {
-            "predicted_ms": float(lpm.predict(encoding)[0]),
-            "measured_ms": now,
-            "measured_at_profile_speed_ms": then,
+    facts: dict[str, dict[str, Any]] = {}
+    for index, (name, network) in enumerate(networks.items()):
+        cost = network_cost(network, target.setting)
+        its = None if session is None else session[index]
+        facts[name] = {
+            "predicted_ms": float(lpm.predict(space.encode(cells[name]))[0]),
+            "predicted_std_ms": lpm.std_ms,
+            "measured_ms": None if its is None else its.latency_ms,
+            "measured_at_profile_speed_ms": (
+                None if its is None else its.ratio_to_anchor * anchor_then_ms
+            ),
+            "measured_relative_std": None if its is None else its.ratio_std / its.ratio_to_anchor,
             "macs": cost.macs,
             "params": cost.params,
         }
-
-    found_ratio = None if session is None else session.ratio_to_anchor
     measured: dict[str, Any] = {"why_not": why_not}
     if session is not None:
+        visits = session[0].visits
         measured |= {
             "backend": target.backend,
-            "clock": session.visits[0].clock,
-            "visits": len(session.visits),
-            "visits_disturbed": sum(bool(visit.flags) for visit in session.visits),
-            "ratio_std": session.ratio_std,
-            "anchor_median_ms": session.anchor_median_ms,
+            "clock": visits[0].clock,
+            "visits": len(visits),
+            "visits_disturbed": sum(bool(visit.flags) for visit in visits),
+            "anchor_median_ms": session[0].anchor_median_ms,
             "anchor_median_when_profiled_ms": anchor_then_ms,
         }
     result = {
         "genotype": str(outcome.genotype),
         "arch": space.format(row[0]),
         "arch_id": int(space.rank(row)[0]),
-        "found": {
-            **facts(network, found_ratio),
-            "predicted_std_ms": outcome.predicted_std_ms,
-        },
-        "darts_v2": facts(get_genotype(ANCHOR), 1.0),
+        **facts,
         "measured": measured,
         "target": target.to_dict(),
         "lpm": reference,
         "lpm_metrics": card.metrics,
         "data": data,
+        "searched_on": device,
         "config": config.to_dict(),
         "seconds": outcome.seconds,
         "epochs": outcome.history,
@@ -101,7 +101,9 @@ def finish(
     return result
 
 
-def _measure(network: Genotype, card: LPMCard) -> tuple[Measurement | None, str | None]:
+def _measure(
+    networks: list[Genotype], card: LPMCard
+) -> tuple[list[Measurement] | None, str | None]:
     """Measure on the LPM's backend if it and the LPM's hardware are here, else say why not."""
     target = card.target
     threads = int(card.fingerprint.get("threads") or 1)
@@ -120,6 +122,6 @@ def _measure(network: Genotype, card: LPMCard) -> tuple[Measurement | None, str 
                     f"(here / there: {'; '.join(different)})"
                 )
             protocol = Protocol(threads=threads)
-            return measure(backend, network, target.setting, protocol, MEASURED_VISITS), None
+            return measure(backend, networks, target.setting, protocol, MEASURED_VISITS), None
     except LatkitError as error:
         return None, str(error)

@@ -24,6 +24,7 @@ from latkit.device import differences
 from latkit.errors import InputError, SearchError, from_os_error
 from latkit.files import write_atomically, write_json_atomically
 from latkit.lpm.base import LPM
+from latkit.networks.setting import MIN_CELLS
 from latkit.search.bilevel import FirstOrder, OptimizerConfig
 from latkit.search.checkpoint import load_checkpoint, save_checkpoint
 from latkit.search.data import ImageData, batches
@@ -70,9 +71,13 @@ class SearchConfig:
             raise InputError(f"lambda={self.lambda_per_ms} is not a coefficient", "use 0 or more")
         if self.channels % 2:
             raise InputError(f"channels={self.channels} is odd", "use an even number of channels")
-        for name in ("samples", "cells", "channels", "batch", "epochs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} is too small", "use at least 1")
+        # Fewer cells are all reduction cells; batch norm needs two images.
+        least = {"samples": 1, "cells": MIN_CELLS, "channels": 2, "batch": 2, "epochs": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise InputError(
+                    f"{name}={getattr(self, name)} is too small", f"use at least {value}"
+                )
 
 
 PRESETS: dict[str, SearchConfig] = {
@@ -146,7 +151,8 @@ def run_search(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(out / ".lock", blocking=False):
-            _claim(out, {**config.to_dict(), "data": data.name, "lpm": lpm_reference})
+            identity = {"data": data.name, "images": len(data.labels), "lpm": lpm_reference}
+            _claim(out, {**config.to_dict(), **identity})
             return _search(config, space, lpm, data, out, torch.device(device), on_step)
     except filelock.Timeout:
         raise SearchError(
@@ -198,7 +204,15 @@ def _search(
         totals = torch.zeros(5, dtype=torch.float64)
         for step, (train, val) in enumerate(pairs, start=1):
             placed = [tensor.to(device, non_blocking=True) for tensor in (*train, *val)]
-            seen = optimizer.step((placed[0], placed[1]), (placed[2], placed[3]), streams[2])
+            try:
+                seen = optimizer.step((placed[0], placed[1]), (placed[2], placed[3]), streams[2])
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                raise SearchError(
+                    f"memory ran out in epoch {epoch + 1}, step {step}",
+                    "use a smaller --batch, --channels or --cells, and another --out",
+                ) from None
             values = torch.stack([value.double() for value in seen]).cpu()
             if not torch.isfinite(values).all():
                 raise SearchError(
@@ -273,6 +287,13 @@ def _read_history(out: Path) -> list[dict[str, Any]]:
 def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:
     # Distinct for any realistic number of epochs, and the same after a resume.
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 3 + stream)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch failed to allocate; on the CPU only the message tells."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(
+        error
+    )
 
 
 def _entropy(alpha: torch.Tensor) -> float:

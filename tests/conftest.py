@@ -12,13 +12,13 @@ import pytest
 
 from latkit.networks.setting import Setting
 
-MICRO_TEXT = "tiny,cells=1,channels=4,resolution=8"
+MICRO_TEXT = "tiny,cells=3,channels=4,resolution=8"
 SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture
 def micro() -> Setting:
-    return Setting("cifar", cells=1, channels=4, resolution=8, classes=10)
+    return Setting("cifar", cells=3, channels=4, resolution=8, classes=10)
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from latkit.networks import ZOO, Setting, network_cost
 from latkit.profiling.protocol import Protocol
 from latkit.spaces import get_space
 
-MICRO = Setting("cifar", cells=1, channels=4, resolution=8, classes=10)
+MICRO = Setting("cifar", cells=3, channels=4, resolution=8, classes=10)
 # Milliseconds an operation adds, in the order of the space's operations.
 OPERATION_MS = np.array([0, 0.5, 0.8, 0.1, 2.0, 3.0, 1.0, 1.5])
 SPACE = get_space("darts")

@@ -141,6 +141,30 @@ class TestCrashes:
             assert len(again.done) == 2
         assert LatencyDataset.open(tmp_path / "d").table.num_rows == 2
 
+    @pytest.mark.parametrize("where", ["after the part", "before the part"])
+    def test_ctrl_c_in_the_middle_of_a_flush(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        original = latkit.dataset_writer.write_atomically
+        interrupted = []
+
+        def interrupting(path: Path, write: Any) -> None:
+            if path.suffix == ".parquet" and not interrupted:
+                interrupted.append(path)
+                if where == "after the part":
+                    original(path, write)
+                raise KeyboardInterrupt
+            original(path, write)
+
+        monkeypatch.setattr(latkit.dataset_writer, "write_atomically", interrupting)
+        monkeypatch.setattr(latkit.dataset_writer, "PART_SECONDS", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "d", [made_row(0, 5.0), made_row(1, 5.0)])
+        assert interrupted
+        assert LatencyDataset.open(tmp_path / "d").table["arch_id"].to_pylist() == [0]
+        write(tmp_path / "d", [made_row(1, 5.0)])
+        assert LatencyDataset.open(tmp_path / "d").table["arch_id"].to_pylist() == [0, 1]
+
     def test_the_journal_becomes_a_part_in_time(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -216,19 +240,28 @@ class TestBroken:
     @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -3.0])
     def test_latencies_that_are_no_numbers(self, folder: Path, value: float) -> None:
         rewrite_part(folder, ratio_to_anchor=[1.0, value])
-        with pytest.raises(DatasetError, match=r"1 rows of .* not positive numbers.*arch_id 1"):
+        with pytest.raises(
+            DatasetError, match=r"parquet holds 1 rows .* not positive numbers.*arch_id 1"
+        ):
             LatencyDataset.open(folder)
 
-    def test_samples_that_are_no_numbers(self, folder: Path) -> None:
-        rewrite_part(folder, samples_ms=[[1.0], [math.nan]])
-        with pytest.raises(DatasetError, match="samples that are not positive"):
-            LatencyDataset.open(folder)
+    @pytest.mark.parametrize("samples", [[math.nan], [1.0, 0.0], []])
+    @pytest.mark.parametrize("column", ["samples_ms", "anchor_samples_ms"])
+    def test_samples_that_are_no_numbers(
+        self, folder: Path, column: str, samples: list[float]
+    ) -> None:
+        rewrite_part(folder, **{column: [[1.0], samples]})
+        for read in (LatencyDataset.open, lambda f: write(f, [])):
+            with pytest.raises(DatasetError, match=r"000000\.parquet holds 1 rows .* not positive"):
+                read(folder)
 
     def test_a_copied_part(self, folder: Path) -> None:
         part = part_paths(folder)[0]
         part.with_name("part-000009.parquet").write_bytes(part.read_bytes())
         with pytest.raises(DatasetError, match="same visit of an architecture twice"):
             LatencyDataset.open(folder)
+        with pytest.raises(DatasetError, match=r"part-000009\.parquet holds visits that another"):
+            write(folder, [])
 
     def test_a_foreign_parquet_file(self, folder: Path) -> None:
         pq.write_table(pa.table({"x": [1]}), folder / "part-000009.parquet")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -75,7 +74,7 @@ def _backends() -> list[Row]:
     for name in backend_names():
         try:
             probe = get_backend_class(name).probe()
-        except ImportError as error:
+        except Exception as error:  # as above: a broken torch raises anything
             reason = " ".join(str(error).split())[:200]
             rows.append((name, "broken", f"does not import: {reason}", "see torch above"))
         else:
@@ -87,16 +86,12 @@ def _registry() -> Row:
     from latkit.errors import LatkitError
     from latkit.registry import VARIABLE, Registry
 
-    fix = f"set {VARIABLE} to a folder you may write to"
     try:
         registry = Registry()
+        registry.check_writable()
         entries = registry.entries()
-        if "://" not in registry.url:
-            os.makedirs(registry.url, exist_ok=True)
-            with tempfile.TemporaryFile(dir=registry.url):
-                pass
-    except (LatkitError, OSError) as error:
-        return ("registry", "broken", " ".join(str(error).split()), fix)
+    except LatkitError as error:
+        return ("registry", "broken", error.cause, f"set {VARIABLE} to a folder you may write to")
     return ("registry", "ok", f"{registry.url}, {len(entries)} LPMs", "")
 
 

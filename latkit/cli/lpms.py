@@ -17,7 +17,7 @@ def command() -> None:
 @json_option
 def list_lpms(as_json: bool) -> None:
     """Every published LPM with its error on held-out networks."""
-    from latkit.errors import LPMError
+    from latkit.errors import LatkitError
     from latkit.registry import Registry
 
     registry = Registry()
@@ -25,7 +25,7 @@ def list_lpms(as_json: bool) -> None:
     for entry in registry.entries():
         try:
             card = registry.card(entry)
-        except LPMError as error:
+        except LatkitError as error:
             warn(str(error))
             continue
         metrics = card.metrics

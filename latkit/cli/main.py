@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import sys
 
 import click
 
 from latkit import __version__
-from latkit.errors import LatkitError
+from latkit.errors import Interrupted, LatkitError
 
 # Command, its module under latkit.cli, and its line in `latkit --help`: written here so that
 # the help needs no command's imports.
@@ -23,7 +22,6 @@ _COMMANDS = {
     "backends": ("backends", "List the backends and whether they work here."),
     "lpms": ("lpms", "List and show the LPMs in the registry."),
 }
-INTERRUPTED = 130
 
 
 class LazyGroup(click.Group):
@@ -67,17 +65,16 @@ def main() -> None:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except LatkitError as error:
         _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
     except click.ClickException as error:
         help_hint = ""
         if isinstance(error, click.UsageError) and error.ctx is not None:
             help_hint = f" See {error.ctx.command_path} --help."
         _fail(f"{error.format_message()}{help_hint}", error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; what was finished is kept, the same command goes on", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone; that is not an error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _fail("interrupted", Interrupted.exit_code)
 
 
 def _fail(message: str, code: int) -> None:

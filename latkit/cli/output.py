@@ -9,14 +9,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, TypeVar
 
 import click
-from typing_extensions import Self
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# What every generator takes, and room for what is derived from it.
+SEED = click.IntRange(0, 2**32 - 1)
 # Seconds between progress lines where stderr is a file.
 LINE_SECONDS = 15.0
 
@@ -96,15 +96,8 @@ class ProgressLine:
         else:
             note(text)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave the line."""
         if self._terminal and self._width:
             click.echo(err=True)
 

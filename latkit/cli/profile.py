@@ -6,7 +6,17 @@ from pathlib import Path
 
 import click
 
-from latkit.cli.output import ProgressLine, json_option, note, number, print_json, print_table, warn
+from latkit.cli.output import (
+    SEED,
+    ProgressLine,
+    json_option,
+    note,
+    number,
+    print_json,
+    print_table,
+    warn,
+)
+from latkit.errors import Interrupted
 
 
 @click.command(name="profile")
@@ -46,7 +56,7 @@ from latkit.cli.output import ProgressLine, json_option, note, number, print_jso
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=SEED,
     default=0,
     show_default=True,
     help="Names the list of architectures; every backend measures the same list.",
@@ -117,9 +127,13 @@ def command(
         note(f"measuring {n} architectures of {space} in {setting.slug} into {out}")
         try:
             profile(backend, target, Protocol(threads=threads), n, seed, out, show)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "interrupted; every finished row is kept", "run the same command to go on"
+            ) from None
         finally:
             if progress is not None:
-                progress.__exit__(None, None, None)
+                progress.close()
     dataset = LatencyDataset.open(out)
     latency = dataset.table["latency_ms"].to_numpy()
     flagged = int(dataset.flagged.sum())

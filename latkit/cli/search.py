@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from latkit.cli.output import ProgressLine, json_option, note, number, print_json, print_table
+from latkit.cli.output import SEED, ProgressLine, json_option, note, number, print_json, print_table
+from latkit.errors import Interrupted
 
 
 @click.command(name="search")
@@ -62,7 +63,7 @@ from latkit.cli.output import ProgressLine, json_option, note, number, print_jso
     type=click.IntRange(min=4),
     help="Use this many images, drawn at random [paper: all, cpu: 2048].",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @json_option
 def command(
     device: str,
@@ -122,11 +123,17 @@ def command(
         progress.update(done, f"val loss {now.val_loss:.3f}, LAT {now.lat_ms:.2f} ms (predicted)")
 
     try:
-        outcome = run_search(config, space, lpm, entry.reference, data, out, where, show)
+        # The digest tells a retrained LPM of the same name and number from the one begun with.
+        identity = f"{entry.reference} ({registry.weights_digest(entry)})"
+        outcome = run_search(config, space, lpm, identity, data, out, where, show)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; the last whole epoch is kept", "run the same command to go on"
+        ) from None
     finally:
         if progress is not None:
-            progress.__exit__(None, None, None)
-    result = finish(outcome, config, space, lpm, card, entry.reference, data.name, out)
+            progress.close()
+    result = finish(outcome, config, space, lpm, card, entry.reference, data.name, where, out)
     if as_json:
         print_json(result)
         return
@@ -153,7 +160,7 @@ def command(
             f"measured on this machine with {measured['backend']} in the LPM's setting, "
             f"{measured['visits']} visits ({measured['visits_disturbed']} disturbed), "
             f"clock {measured['clock']}. The first measured column is at the machine's speed when "
-            f"it was profiled (darts_v2 took {measured['anchor_median_when_profiled_ms']:.2f} ms "
+            f"it was profiled (the anchor took {measured['anchor_median_when_profiled_ms']:.2f} ms "
             f"then, {measured['anchor_median_ms']:.2f} ms now), as the predictions are."
         )
     click.echo(result["genotype"])

@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from latkit.cli.output import ProgressLine, json_option, note, number, print_json, print_table, warn
+from latkit.cli.output import (
+    SEED,
+    ProgressLine,
+    json_option,
+    note,
+    number,
+    print_json,
+    print_table,
+    warn,
+)
 from latkit.errors import DatasetError
 
 METRIC_ROWS = (
@@ -37,7 +46,7 @@ METRIC_ROWS = (
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=SEED,
     default=0,
     show_default=True,
     help="Of the 80/20 split, the initial weights and the order of batches.",
@@ -70,13 +79,16 @@ def command(
         f"({int(opened.flagged.sum())} disturbed ones left out)"
     )
     recipe = PaperRecipe(epochs=epochs, standardize=standardize)
-    with ProgressLine("epochs", recipe.epochs_for(4 * opened.usable().num_rows // 5)) as progress:
+    progress = ProgressLine("epochs", recipe.epochs_for(4 * opened.usable().num_rows // 5))
+    try:
         trained = train_lpm(
             opened,
             recipe,
             seed,
-            lambda epoch, last, loss: progress.update(epoch, f"loss {loss:.4g}"),
+            lambda epoch, loss: progress.update(epoch, f"loss {loss:.4g}"),
         )
+    finally:
+        progress.close()
     entry = registry.publish(trained.lpm, trained.card)
     card = trained.card
     if as_json:

@@ -96,7 +96,7 @@ def train_paper_lpm(
     latency_ms: FloatArray,
     recipe: PaperRecipe,
     seed: int,
-    on_epoch: Callable[[int, int, float], None] = lambda epoch, epochs, loss: None,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> PaperLPM:
     """Fit the paper's LPM.
 
@@ -105,7 +105,7 @@ def train_paper_lpm(
         latency_ms: ``n`` latencies.
         recipe: hyper-parameters.
         seed: of the initialisation and of the order of batches.
-        on_epoch: called after each epoch with its number from 1, the last one's, and its mean loss.
+        on_epoch: called after each epoch with its number from 1 and its mean loss.
 
     Raises:
         LPMError: training diverged.
@@ -126,8 +126,7 @@ def train_paper_lpm(
         foreach=True,
     )
     order = torch.Generator().manual_seed(seed)
-    epochs = recipe.epochs_for(len(x))
-    for epoch in range(1, epochs + 1):
+    for epoch in range(1, recipe.epochs_for(len(x)) + 1):
         # Whole tensors and one permutation an epoch: a DataLoader would cost more than the step.
         shuffled = torch.randperm(len(x), generator=order)
         total = torch.zeros(())
@@ -143,6 +142,6 @@ def train_paper_lpm(
                 f"training diverged in epoch {epoch}",
                 "train with --standardize, which scales the latencies",
             )
-        on_epoch(epoch, epochs, mean_loss)
+        on_epoch(epoch, mean_loss)
     lpm.network.requires_grad_(False)
     return lpm

@@ -14,7 +14,7 @@ import safetensors.torch
 from fsspec import AbstractFileSystem
 
 from latkit.dataset import Target
-from latkit.errors import LatkitError, LPMError
+from latkit.errors import LatkitError, LPMError, from_os_error
 from latkit.lpm.base import LPM
 from latkit.lpm.paper import PaperLPM
 
@@ -103,6 +103,8 @@ def read_card(fs: AbstractFileSystem, folder: str) -> tuple[LPMCard, str]:
         content = json.loads(fs.cat_file(path).decode())
     except FileNotFoundError:
         raise LPMError(f"{folder} holds no LPM (no {CARD})", fix) from None
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise LPMError(f"{path} is corrupt (not JSON)", fix) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -138,6 +140,8 @@ def read_lpm(fs: AbstractFileSystem, folder: str) -> tuple[LPM, LPMCard]:
         weights = fs.cat_file(path)
     except FileNotFoundError:
         raise LPMError(f"{path} is missing", fix) from None
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
     if hashlib.sha256(weights).hexdigest() != digest:
         raise LPMError(f"{path} is corrupt (its SHA-256 is not the card's)", fix)
     try:

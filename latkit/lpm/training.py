@@ -37,7 +37,7 @@ def train_lpm(
     dataset: LatencyDataset,
     recipe: PaperRecipe,
     seed: int,
-    on_epoch: Callable[[int, int, float], None] = lambda epoch, epochs, loss: None,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> TrainedLPM:
     """Train the paper's LPM on 80 % of a dataset's architectures and judge it on the rest.
 
@@ -50,10 +50,12 @@ def train_lpm(
     space = get_space(dataset.manifest.target.space)
     rows = dataset.usable()
     if rows.num_rows < MIN_ARCHITECTURES:
+        measured = len(set(dataset.table["arch_id"].to_pylist()))
+        enough = measured + MIN_ARCHITECTURES - rows.num_rows
         raise DatasetError(
-            f"{dataset.path} has {rows.num_rows} usable architectures, "
-            f"training needs {MIN_ARCHITECTURES}",
-            f"measure more: latkit profile ... --n {MIN_ARCHITECTURES} --out {dataset.path}",
+            f"{dataset.path} has {rows.num_rows} usable architectures of {measured} measured "
+            f"({int(dataset.flagged.sum())} rows disturbed), training needs {MIN_ARCHITECTURES}",
+            f"measure more: repeat its latkit profile command with --n {enough} or more",
         )
     encodings = space.encode(space.unrank(rows["arch_id"].to_numpy())).astype(np.float64)
     latency_ms = rows["latency_ms"].to_numpy()

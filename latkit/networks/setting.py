@@ -13,6 +13,8 @@ from latkit.networks.zoo import ZOO
 MACROS = ("imagenet", "cifar")
 MEMORY_FORMATS = ("channels_last", "nchw")
 PRECISIONS = ("fp32",)
+# With fewer, every cell is a reduction cell and the normal cell, which is what is chosen, absent.
+MIN_CELLS = 3
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -52,9 +54,15 @@ class Setting:
         _one_of("reduction", self.reduction, tuple(ZOO))
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("memory_format", self.memory_format, MEMORY_FORMATS)
-        for name, least in (("cells", 1), ("channels", 2), ("batch", 1), ("classes", 1)):
+        for name, least in (("channels", 2), ("batch", 1), ("classes", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}={getattr(self, name)} is too small", f"use >= {least}")
+        if self.cells < MIN_CELLS:
+            raise InputError(
+                f"cells={self.cells} leaves no normal cell: the cells at one and two thirds of the "
+                "depth are reduction cells",
+                f"use at least {MIN_CELLS} cells",
+            )
         if self.channels % 2:
             raise InputError(
                 f"channels={self.channels} is odd",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -142,25 +142,39 @@ def profile(
 
 
 def measure(
-    backend: Backend, genotype: Genotype, setting: Setting, protocol: Protocol, visits: int = 5
-) -> Measurement:
-    """Measure one network ``visits`` times, as :func:`profile` measures each architecture.
+    backend: Backend,
+    genotypes: Sequence[Genotype],
+    setting: Setting,
+    protocol: Protocol,
+    visits: int = 5,
+) -> list[Measurement]:
+    """Measure networks in turn, ``visits`` times each, as :func:`profile` measures architectures.
 
     ``backend`` must be open. The anchor's median is this session's own.
 
     Raises:
-        BackendError: the network failed to run.
+        BackendError: a network failed to run.
     """
     session = Session(backend, setting, protocol)
+    done: list[list[Visit]] = [[] for _ in genotypes]
     try:
-        done = [session.visit(genotype) for _ in range(visits)]
+        for _ in range(visits):
+            for genotype, its_visits in zip(genotypes, done, strict=True):
+                its_visits.append(session.visit(genotype))
     finally:
         session.close()
-    quiet = [visit for visit in done if not visit.flags] or done
-    anchor = statistics.median(t for visit in done for t in visit.anchor_samples_ms)
-    ratios = [visit.ratio_to_anchor for visit in quiet]
-    spread = statistics.stdev(ratios) if len(ratios) > 1 else 0.0
-    return Measurement(statistics.fmean(ratios), spread, anchor, tuple(done))
+    anchor_ms = statistics.median(
+        t for its_visits in done for visit in its_visits for t in visit.anchor_samples_ms
+    )
+    measurements = []
+    for its_visits in done:
+        quiet = [visit for visit in its_visits if not visit.flags] or its_visits
+        ratios = [visit.ratio_to_anchor for visit in quiet]
+        spread = statistics.stdev(ratios) if len(ratios) > 1 else 0.0
+        measurements.append(
+            Measurement(statistics.fmean(ratios), spread, anchor_ms, tuple(its_visits))
+        )
+    return measurements
 
 
 def _row(visit: Visit, number: int) -> dict[str, Any]:

@@ -189,13 +189,14 @@ class SearchSpace:
         Raises:
             SpaceError: a row keeps the wrong number of edges or carries a foreign operation.
         """
-        array = np.atleast_2d(np.asarray(matrix, dtype=np.int8))
+        wide = np.atleast_2d(np.asarray(matrix))
+        array: ChoiceMatrix = wide.astype(np.int8)
         if array.shape[1] != self.num_edges:
             raise SpaceError(
                 f"an architecture of {self.name} has {self.num_edges} edges, got {array.shape[1]}",
                 f"pass an n x {self.num_edges} choice matrix",
             )
-        allowed = np.isin(array, (*self.choices, ABSENT)).all(axis=1)
+        allowed = np.isin(wide, (*self.choices, ABSENT)).all(axis=1)
         for group in self.groups:
             allowed &= (array[:, group.edges] != ABSENT).sum(axis=1) == group.keep
         if not allowed.all():

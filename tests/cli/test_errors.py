@@ -45,6 +45,9 @@ PROFILE = ("profile", "--backend", "torch-cpu", "--setting", MICRO_TEXT, "--n", 
         (("profile", "--space", "mobile"), ("unknown search space 'mobile'", "darts")),
         (("profile", "--device", "My GPU"), ("cannot be a device name", "e.g. p100")),
         (("profile", "--setting", "huge"), ("unknown setting 'huge'", "imagenet")),
+        (("profile", "--setting", "tiny,cells=2"), ("no normal cell", "at least 3")),
+        (("profile", "--seed", str(2**64)), ("--seed",)),
+        (("search", "--device", "x", "--cells", "2"), ("cells=2 is too small", "at least 3")),
         (("search",), ("Missing option '--device'",)),
         (("search", "--device", "nope"), ("no LPM for device 'nope'", "latkit profile")),
         (("search", "--device", "@@"), ("is not an LPM reference",)),
@@ -67,6 +70,21 @@ def test_cuda_without_a_gpu(latkit: RunLatkit) -> None:
         says=("backend torch-cuda is missing", "Fix: ", "--backend torch-cpu"), code=1,
     )  # fmt: skip
     assert not Path("d").exists()
+
+
+def test_a_batch_that_no_memory_holds(latkit: RunLatkit) -> None:
+    check(
+        latkit, "profile", "--backend", "torch-cpu", "--setting", "tiny,batch=1000000000", "--n", 1,
+        says=("torch-cpu cannot", "if memory ran out, use a smaller setting"), code=1,
+    )  # fmt: skip
+
+
+def test_no_command_prints_the_help(latkit: RunLatkit) -> None:
+    for arguments in ((), ("lpms",)):
+        done = latkit(*arguments)
+        assert done.returncode == 0
+        assert "Commands:" in done.stdout
+        assert len(done.stdout.splitlines()) > 5
 
 
 def test_an_unwritable_folder(latkit: RunLatkit) -> None:
@@ -125,7 +143,7 @@ def test_latencies_that_are_not_numbers(latkit: RunLatkit) -> None:
     pq.write_table(table.set_column(index, "ratio_to_anchor", pa.array(ratios)), part)
     check(
         latkit, "train-lpm", "d",
-        says=("1 rows of d hold latencies that are not positive", "arch_id", "Fix:"), code=1,
+        says=("d/part-000000.parquet holds 1 rows", "not positive numbers", "Fix:"), code=1,
     )  # fmt: skip
 
 

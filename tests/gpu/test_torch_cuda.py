@@ -67,7 +67,7 @@ def test_closing_frees_device_memory() -> None:
 
 
 def test_search(tmp_path: Path) -> None:
-    config = SearchConfig(cells=2, channels=4, batch=16, epochs=2, limit=96)
+    config = SearchConfig(cells=3, channels=4, batch=16, epochs=2, limit=96)
     lpm = made_lpm(tmp_path / "d").lpm
     data = load_data("digits", 96, 0)
     space = get_space("darts")

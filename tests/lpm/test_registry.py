@@ -39,6 +39,23 @@ def test_what_is_published_is_loaded(tmp_path: Path, trained: TrainedLPM, url: s
         fsspec.filesystem("memory").rm("latkit-test-registry", recursive=True)
 
 
+def test_a_path_with_pattern_letters(tmp_path: Path, trained: TrainedLPM) -> None:
+    registry = Registry(str(tmp_path / "r[1]*"))
+    registry.check_writable()
+    entry = registry.publish(trained.lpm, trained.card)
+    assert registry.entries() == [entry]
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path, trained: TrainedLPM) -> None:
+    registry = Registry(str(tmp_path / "r"))
+    entry = registry.publish(trained.lpm, trained.card)
+    path = tmp_path / "r" / entry.folder / WEIGHTS
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(LatkitError, match=f"Cannot read .*{WEIGHTS}"):
+        registry.load(entry)
+
+
 def test_references(tmp_path: Path, trained: TrainedLPM) -> None:
     registry = Registry(str(tmp_path / "r"))
     one, two = (registry.publish(trained.lpm, trained.card) for _ in range(2))

@@ -66,7 +66,7 @@ def test_agrees_with_torch_on_random_cells_and_settings() -> None:
     for index, arch_id in enumerate(space.sample(12, seed=3)):
         setting = dataclasses.replace(
             [CIFAR, IMAGENET][index % 2],
-            cells=1 + index,
+            cells=3 + index,
             channels=2 * (index + 1),
             resolution=64,
             reduction=["darts_v2", "pc_darts_cifar", "amoebanet_a"][index % 3],

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.dataset import LatencyDataset, Target, part_paths, read_journal
 from latkit.errors import DatasetError, InputError
-from latkit.networks import ZOO, Setting, network_cost
+from latkit.networks import PRESETS, ZOO, Setting, network_cost
 from latkit.profiling.loop import Progress, measure, profile
 from latkit.profiling.protocol import Protocol, schedule
 from latkit.spaces import get_space
@@ -58,6 +59,25 @@ def test_rows(tmp_path: Path, micro: Setting) -> None:
         assert row["clock"] == "cpu"
         assert row["wall_ms"] > 0
         assert abs(row["measured_at"].timestamp() - time.time()) < 600
+
+
+def test_each_row_times_its_own_network(tmp_path: Path) -> None:
+    """A cell of skips and one of 5x5 convolutions are told apart by their times and MACs."""
+    setting = dataclasses.replace(PRESETS["tiny"], cells=3)
+    with TorchCpuBackend() as backend:
+        cells = [
+            SPACE.genotype(SPACE.parse(text)[0], ZOO["darts_v2"])
+            for text in (
+                "+".join(f"|{op}~0|{op}~1|" for _ in range(4))
+                for op in ("skip_connect", "sep_conv_5x5")
+            )
+        ]
+        light, heavy = measure(backend, cells, setting, Protocol(), visits=5)
+    assert heavy.ratio_to_anchor > 1.5 * light.ratio_to_anchor
+    dataset = run(tmp_path / "d", setting, 30)
+    macs, latency = (dataset.table[name].to_numpy() for name in ("macs", "latency_ms"))
+    assert len(set(macs.tolist())) > 10
+    assert spearmanr(macs, latency).statistic > 0.5
 
 
 def test_a_finished_dataset_is_left_as_it_is(tmp_path: Path, micro: Setting) -> None:
@@ -129,7 +149,7 @@ def test_too_many_architectures(tmp_path: Path, micro: Setting) -> None:
 def test_measure_agrees_with_the_anchor_on_itself(micro: Setting) -> None:
     """The anchor measured as a candidate has ratio 1: the protocol has no bias of position."""
     with TorchCpuBackend() as backend:
-        done = measure(backend, ZOO["darts_v2"], micro, Protocol(), visits=15)
+        (done,) = measure(backend, [ZOO["darts_v2"]], micro, Protocol(), visits=15)
     ratios = [visit.ratio_to_anchor for visit in done.visits]
     assert np.median(ratios) == pytest.approx(1, abs=0.1)
     assert done.ratio_to_anchor == pytest.approx(np.mean(ratios), rel=0.1)

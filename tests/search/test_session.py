@@ -27,7 +27,7 @@ from tests.made import made_lpm
 
 SPACE = get_space("darts")
 MICRO = SearchConfig(
-    lambda_per_ms=0.02, cells=2, channels=2, batch=16, epochs=2, limit=96,
+    lambda_per_ms=0.02, cells=3, channels=2, batch=16, epochs=2, limit=96,
     optimizer=OptimizerConfig(arch_lr=0.05, weight_lr=0.1),
 )  # fmt: skip
 

@@ -125,7 +125,7 @@ class TestDerivation:
 class TestFirstOrder:
     def make(self, lambda_per_ms: float) -> tuple[Supernet, FirstOrder]:
         torch.manual_seed(0)
-        supernet = Supernet(SPACE, channels=2, cells=2, classes=3)
+        supernet = Supernet(SPACE, channels=2, cells=3, classes=3)
         weights = torch.rand(112, generator=torch.Generator().manual_seed(5))
 
         def latency(alpha: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -90,6 +90,8 @@ def test_rows_outside_are_refused() -> None:
         changed[edge] = value
         with pytest.raises(SpaceError, match="row 0 is not an architecture"):
             DARTS.rank(changed)
+    with pytest.raises(SpaceError, match="row 0"):
+        DARTS.rank(row.astype(int) + 256)  # would be the same in 8 bits
     with pytest.raises(SpaceError, match="14 edges"):
         DARTS.rank(row[:13])
 
