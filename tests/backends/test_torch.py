@@ -55,6 +55,18 @@ class TestTorchCpu:
         assert len(samples.clock_ms) == len(samples.wall_ms) == 5
         assert 0 < sum(samples.wall_ms) <= elapsed_ms
 
+    def test_the_cpu_clock_does_not_count_waiting(self, micro: Setting) -> None:
+        class Sleeper(torch.nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                time.sleep(0.05)
+                return x
+
+        with TorchCpuBackend() as backend, backend.compile(ZOO["darts_v2"], micro) as runner:
+            runner._network = Sleeper()  # type: ignore[attr-defined]
+            samples = runner.run(2)
+        assert min(samples.wall_ms) >= 50
+        assert max(samples.clock_ms) < 25
+
     def test_several_threads_are_timed_by_the_wall(self, micro: Setting) -> None:
         with TorchCpuBackend(threads=2) as backend:
             assert torch.get_num_threads() == 2

@@ -109,6 +109,21 @@ def test_resuming_is_bitwise(tmp_path: Path, lpm: LPM, data: ImageData, at: int)
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
 
 
+def test_death_between_history_and_checkpoint(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    """The history may be an epoch ahead of the checkpoint; the epoch then comes once."""
+    earlier: list[bytes] = []
+
+    def keep(now: SearchProgress) -> None:
+        if now.epoch == 2 and not earlier:
+            earlier.append((tmp_path / "s" / CHECKPOINT).read_bytes())
+
+    whole = run(tmp_path / "s", lpm, data, MICRO, on_step=keep)
+    (tmp_path / "s" / CHECKPOINT).write_bytes(earlier[0])
+    again = run(tmp_path / "s", lpm, data, MICRO)
+    assert [row["epoch"] for row in again.history] == [1, 2]
+    assert again.genotype == whole.genotype
+
+
 def test_a_finished_search_only_reports(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     first = run(tmp_path / "s", lpm, data, MICRO)
     steps: list[SearchProgress] = []
