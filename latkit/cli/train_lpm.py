@@ -103,7 +103,8 @@ def command(
             metric_rows(card.metrics, card.baselines["macs_only"]),
         )
         retest = card.dataset["retest_sd_percent"]
-        note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
+        if retest is not None:
+            note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
         note(f"published: {registry.location(entry)}")
     for line in warnings_of(card):
         warn(line)
