@@ -115,7 +115,6 @@ class SearchOutcome:
 
     genotype: Genotype
     predicted_ms: float
-    predicted_std_ms: float
     history: list[dict[str, Any]]
     seconds: float
 
@@ -249,7 +248,7 @@ def _search(
         save_checkpoint(out, epoch + 1, supernet, optimizer)
     genotype = derive_genotype(space, supernet.alpha_normal, supernet.alpha_reduce)
     seconds = sum(row["seconds"] for row in history)
-    return SearchOutcome(genotype, _predict(space, lpm, genotype), lpm.std_ms, history, seconds)
+    return SearchOutcome(genotype, _predict(space, lpm, genotype), history, seconds)
 
 
 def _claim(out: Path, content: dict[str, Any]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 import click
 
+from latkit import __version__
 from latkit.cli.output import json_option, note, print_json, print_table
 
 Row = tuple[str, str, str, str]
@@ -32,7 +33,7 @@ def command(as_json: bool) -> None:
 
 
 def _packages() -> list[Row]:
-    rows: list[Row] = [("latkit", "ok", version("latkit"), "")] if _has("latkit") else []
+    rows: list[Row] = [("latkit", "ok", __version__, "")]
     for package, module in (("torch", "torch"), ("torchvision", "torchvision")):
         try:
             __import__(module)
@@ -93,11 +94,3 @@ def _registry() -> Row:
     except LatkitError as error:
         return ("registry", "broken", error.cause, f"set {VARIABLE} to a folder you may write to")
     return ("registry", "ok", f"{registry.url}, {len(entries)} LPMs", "")
-
-
-def _has(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True

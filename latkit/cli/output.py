@@ -71,7 +71,7 @@ class ProgressLine:
     def __init__(self, label: str, total: int, done: int = 0) -> None:
         self.label = label
         self.total = total
-        self._first = self._done = done
+        self._first = done
         self._started = self._shown = time.monotonic()
         self._terminal = sys.stderr.isatty()
         self._width = 0
@@ -79,7 +79,6 @@ class ProgressLine:
     def update(self, done: int, detail: str = "") -> None:
         """Tell how many are done now."""
         now = time.monotonic()
-        self._done = done
         if now - self._shown < (0.1 if self._terminal else LINE_SECONDS) and done < self.total:
             return
         self._shown = now
