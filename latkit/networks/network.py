@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +12,17 @@ from latkit.errors import InputError
 from latkit.networks.operations import FactorizedReduce, ReLUConvBN, build_operation
 from latkit.networks.setting import Setting
 from latkit.spaces.genotype import Genotype
+
+
+class Make(Protocol):
+    """How a network gets a part: ``make(constructor, *arguments)`` returns the module."""
+
+    def __call__(self, constructor: Callable[..., nn.Module], *arguments: object) -> nn.Module: ...
+
+
+def construct(constructor: Callable[..., nn.Module], *arguments: object) -> nn.Module:
+    """The plain way: call the constructor, with PyTorch's default initialisation."""
+    return constructor(*arguments)
 
 
 def drop_path(x: Tensor, probability: float) -> Tensor:
@@ -29,17 +43,16 @@ class Cell(nn.Module):
         c: int,
         reduction: bool,
         reduction_prev: bool,
+        make: Make = construct,
     ) -> None:
         super().__init__()
-        self.preprocess0: nn.Module = (
-            FactorizedReduce(c_prev_prev, c) if reduction_prev else ReLUConvBN(c_prev_prev, c)
-        )
-        self.preprocess1 = ReLUConvBN(c_prev, c)
+        self.preprocess0 = make(FactorizedReduce if reduction_prev else ReLUConvBN, c_prev_prev, c)
+        self.preprocess1 = make(ReLUConvBN, c_prev, c)
         connections = genotype.reduce if reduction else genotype.normal
         self.concat = genotype.reduce_concat if reduction else genotype.normal_concat
         self.sources = tuple(source for _, source in connections)
         self.operations = nn.ModuleList(
-            build_operation(name, c, 2 if reduction and source < 2 else 1)
+            make(build_operation, name, c, 2 if reduction and source < 2 else 1)
             for name, source in connections
         )
 
@@ -90,6 +103,29 @@ class AuxiliaryHead(nn.Sequential):
         )
 
 
+def imagenet_stem0(c: int) -> nn.Module:
+    """Two convolutions of stride 2, to ``c`` channels."""
+    return nn.Sequential(
+        nn.Conv2d(3, c // 2, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(c // 2),
+        nn.ReLU(),
+        nn.Conv2d(c // 2, c, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(c),
+    )
+
+
+def imagenet_stem1(c: int) -> nn.Module:
+    """The third convolution of stride 2."""
+    return nn.Sequential(
+        nn.ReLU(), nn.Conv2d(c, c, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c)
+    )
+
+
+def cifar_stem(c: int) -> nn.Module:
+    """One convolution to three times ``c`` channels."""
+    return nn.Sequential(nn.Conv2d(3, 3 * c, 3, padding=1, bias=False), nn.BatchNorm2d(3 * c))
+
+
 class Network(nn.Module):
     """A genotype in a setting: stem, stacked cells, global pooling, classifier.
 
@@ -100,6 +136,7 @@ class Network(nn.Module):
         auxiliary: add the auxiliary head; ``forward`` then returns (logits, auxiliary logits)
             while training.
         drop_path_probability: see :func:`drop_path`; may be changed between epochs.
+        make: how parts are made; the default constructs them.
     """
 
     def __init__(
@@ -108,29 +145,18 @@ class Network(nn.Module):
         setting: Setting,
         auxiliary: bool = False,
         drop_path_probability: float = 0.0,
+        make: Make = construct,
     ) -> None:
         super().__init__()
         self.drop_path_probability = drop_path_probability
         imagenet = setting.macro == "imagenet"
         c = setting.channels
         if imagenet:
-            self.stem0 = nn.Sequential(
-                nn.Conv2d(3, c // 2, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(c // 2),
-                nn.ReLU(),
-                nn.Conv2d(c // 2, c, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(c),
-            )
-            self.stem1: nn.Module = nn.Sequential(
-                nn.ReLU(),
-                nn.Conv2d(c, c, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(c),
-            )
+            self.stem0 = make(imagenet_stem0, c)
+            self.stem1 = make(imagenet_stem1, c)
             c_prev_prev = c_prev = c
         else:
-            self.stem0 = nn.Sequential(
-                nn.Conv2d(3, 3 * c, 3, padding=1, bias=False), nn.BatchNorm2d(3 * c)
-            )
+            self.stem0 = make(cifar_stem, c)
             self.stem1 = nn.Identity()
             c_prev_prev = c_prev = 3 * c
         self.cells = nn.ModuleList()
@@ -143,13 +169,15 @@ class Network(nn.Module):
             if reduction:
                 c *= 2
                 side //= 2
-            self.cells.append(Cell(genotype, c_prev_prev, c_prev, c, reduction, reduction_prev))
+            self.cells.append(
+                Cell(genotype, c_prev_prev, c_prev, c, reduction, reduction_prev, make)
+            )
             reduction_prev = reduction
             concat = genotype.reduce_concat if reduction else genotype.normal_concat
             c_prev_prev, c_prev = c_prev, len(concat) * c
             if auxiliary and index == self.auxiliary_index:
                 self.auxiliary_head = AuxiliaryHead(setting.macro, c_prev, side, setting.classes)
-        self.classifier = nn.Linear(c_prev, setting.classes)
+        self.classifier = make(nn.Linear, c_prev, setting.classes)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         s0 = self.stem0(x)

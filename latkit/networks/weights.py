@@ -1,13 +1,20 @@
-"""Networks with random weights, ready to be measured.
+"""Networks with random weights, ready to be measured, made as cheaply as can be.
 
 The scale matters: with untrained batch norm, default initialisation lets activations sink
 into denormal numbers in deep cells, and CPUs are many times slower on those than on anything
 a trained network computes.
+
+The cost matters too: constructing the six hundred modules of a network and drawing its weights
+takes as long as two of its runs. So each kind of part is constructed once, later ones are copies
+of it, and weights are scaled copies of slices of one array of random numbers. Every network has
+its own memory for all its weights: sharing it would make caches look better than they are.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,27 +23,20 @@ from latkit.networks.network import Network
 from latkit.networks.setting import Setting
 from latkit.spaces.genotype import Genotype
 
+# Random numbers kept for weights, 16 MB; a larger single weight is drawn anew.
+POOL_SIZE = 2**22
+
 
 def random_network(genotype: Genotype, setting: Setting, seed: int) -> Network:
     """The network in eval mode, in the setting's memory format, on the CPU.
 
     Convolution and classifier weights are uniform with standard deviation 1/sqrt(fan-in), which
     keeps activations within a few orders of magnitude of the input; batch norms are neutral.
+
+    The network is for running only: its parts share their tables of hooks with other networks.
     """
-    with torch.device("meta"):  # skip the default initialisation, a third of the build time
-        network = Network(genotype, setting)
-    network.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                bound = math.sqrt(3 / module.weight[0].numel())
-                module.weight.uniform_(-bound, bound, generator=generator)
-                if module.bias is not None:
-                    module.bias.zero_()
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()
-    return network.eval().requires_grad_(False).to(memory_format=_memory_format(setting))
+    network = Network(genotype, setting, make=_Copies(seed, _memory_format(setting)))
+    return network.eval()
 
 
 def random_input(setting: Setting, seed: int) -> Tensor:
@@ -44,6 +44,65 @@ def random_input(setting: Setting, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     shape = (setting.batch, 3, setting.resolution, setting.resolution)
     return torch.randn(shape, generator=generator).contiguous(memory_format=_memory_format(setting))
+
+
+class _Copies:
+    """Makes parts by copying templates; weights of one network differ from each other."""
+
+    def __init__(self, seed: int, memory_format: torch.memory_format) -> None:
+        self._pool = _random_pool(seed)
+        self._position = 0
+        self._memory_format = memory_format
+
+    def __call__(self, constructor: Callable[..., nn.Module], *arguments: object) -> nn.Module:
+        with torch.no_grad():
+            return self._copy(_template(constructor, *arguments))
+
+    def _copy(self, template: nn.Module) -> nn.Module:
+        copy = object.__new__(type(template))
+        # Everything but the tensors and children is shared, even the (empty) tables of hooks.
+        copy.__dict__ = {**template.__dict__, "_parameters": {}, "_buffers": {}, "_modules": {}}
+        for name, parameter in template._parameters.items():
+            if parameter is None:
+                copy._parameters[name] = None
+                continue
+            values = self._draw(parameter) if parameter.dim() > 1 else parameter.clone()
+            copy._parameters[name] = nn.Parameter(values, requires_grad=False)
+        for name, buffer in template._buffers.items():
+            copy._buffers[name] = None if buffer is None else buffer.clone()
+        for name, child in template._modules.items():
+            if child is not None:
+                copy._modules[name] = self._copy(child)
+        return copy
+
+    def _draw(self, weight: Tensor) -> Tensor:
+        count = weight.numel()
+        if self._position + count > POOL_SIZE:
+            self._position = 0
+        numbers = self._pool[self._position : self._position + count]
+        self._position += count
+        if count > POOL_SIZE:
+            numbers = self._pool.repeat(-(-count // POOL_SIZE))[:count]
+        scaled = torch.mul(numbers, 1 / math.sqrt(weight[0].numel())).view(weight.shape)
+        if weight.dim() < 4:
+            return scaled
+        return scaled.contiguous(memory_format=self._memory_format)
+
+
+@functools.lru_cache(maxsize=1024)
+def _template(constructor: Callable[..., nn.Module], *arguments: object) -> nn.Module:
+    template = constructor(*arguments).eval()
+    for module in template.modules():
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return template
+
+
+@functools.lru_cache(maxsize=2)
+def _random_pool(seed: int) -> Tensor:
+    """Uniform numbers of unit variance."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.empty(POOL_SIZE).uniform_(-math.sqrt(3), math.sqrt(3), generator=generator)
 
 
 def _memory_format(setting: Setting) -> torch.memory_format:
