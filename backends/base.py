@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 
 from typing_extensions import Self
 
+from latkit.energy import EnergyMeter, open_meter
 from latkit.errors import BackendError
 from latkit.networks.setting import Setting
 from latkit.spaces.genotype import Genotype
@@ -94,6 +95,14 @@ class Runner(ABC):
             )
         return samples
 
+    def peak_memory_mb(self) -> float | None:
+        """Device memory that building and running this network took at most, in MiB.
+
+        To be asked after a run and before another network runs. None where the runtime cannot
+        tell.
+        """
+        return None
+
     def close(self) -> None:
         """Free the network and its buffers; a second call does nothing."""
         if self._open:
@@ -128,9 +137,11 @@ class Backend(ABC):
 
     Attributes:
         name: the backend's name in files and on the command line.
+        metrics: names of what its runners tell beside times (``peak_memory_mb``).
     """
 
     name: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, threads: int = 1) -> None:
         if threads < 1:
@@ -146,9 +157,22 @@ class Backend(ABC):
     def fingerprint(self) -> Facts:
         """Facts that two comparable measurements share: hardware, versions, modes."""
 
+    @property
+    @abstractmethod
+    def clock(self) -> Clock:
+        """The clock of its runners (see :attr:`Runner.clock`)."""
+
     @abstractmethod
     def hardware_name(self) -> str:
         """The marketing name of the hardware the networks run on."""
+
+    def open_meter(self) -> EnergyMeter:
+        """A meter of the energy of the hardware the networks run on; the CPU's by default.
+
+        Raises:
+            BackendError: there is none here, or it may not be read.
+        """
+        return open_meter("cpu")
 
     def compile(self, genotype: Genotype, setting: Setting, seed: int = 0) -> Runner:
         """Build the network with random weights and make it ready to run.

@@ -16,9 +16,9 @@ from latkit.spaces.genotype import Genotype
 class TorchCpuRunner(Runner):
     """A module in eval mode; thread CPU time where one thread does all the work."""
 
-    def __init__(self, genotype: Genotype, setting: Setting, seed: int, threads: int) -> None:
+    def __init__(self, genotype: Genotype, setting: Setting, seed: int, clock: Clock) -> None:
         super().__init__()
-        self.clock: Clock = "cpu" if threads == 1 else "wall"
+        self.clock = clock
         self._network: torch.nn.Module | None = random_network(genotype, setting, seed)
         self._input: torch.Tensor | None = random_input(setting, seed)
 
@@ -51,15 +51,23 @@ class TorchCpuBackend(Backend):
         return {
             "torch": torch.__version__,
             "threads": self.threads,
+            "interop_threads": torch.get_num_interop_threads(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "mkl": bool(torch.backends.mkl.is_available()),
             "onednn": bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled),
+            # Anything but "highest" lets fp32 convolutions and products be computed in less.
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
         }
+
+    @property
+    def clock(self) -> Clock:
+        return "cpu" if self.threads == 1 else "wall"
 
     def hardware_name(self) -> str:
         return cpu_name()
 
     def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
-        return TorchCpuRunner(genotype, setting, seed, self.threads)
+        return TorchCpuRunner(genotype, setting, seed, self.clock)
 
     def _enter(self) -> None:
         self._threads_before = torch.get_num_threads()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.energy import EnergyMeter, open_meter
+from latkit.errors import BackendError
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
+from latkit.nvml import find_gpu, gpu_facts, load_nvml
 from latkit.spaces.genotype import Genotype
 
 
@@ -58,6 +62,23 @@ def decide_support(
     )
 
 
+def _current_gpu() -> Any:
+    return torch.cuda.get_device_properties(torch.cuda.current_device())
+
+
+def _uuid(properties: Any) -> str:
+    return str(properties.uuid)
+
+
+def _management_facts(uuid: str) -> Facts:
+    """Driver, clocks and limits, where the management library is installed."""
+    try:
+        nvml = load_nvml()
+        return gpu_facts(nvml, find_gpu(nvml, uuid))
+    except BackendError:
+        return {}
+
+
 class TorchCudaRunner(Runner):
     """A module on the GPU in eval mode with its input resident there."""
 
@@ -65,6 +86,8 @@ class TorchCudaRunner(Runner):
 
     def __init__(self, genotype: Genotype, setting: Setting, seed: int) -> None:
         super().__init__()
+        torch.cuda.reset_peak_memory_stats()
+        self._memory_before = torch.cuda.memory_allocated()
         self._stream = torch.cuda.Stream()
         self._network: torch.nn.Module | None = random_network(genotype, setting, seed).cuda()
         self._input: torch.Tensor | None = random_input(setting, seed).cuda()
@@ -87,6 +110,9 @@ class TorchCudaRunner(Runner):
                 event_ms.append(start.elapsed_time(end))
         return Samples(tuple(event_ms), tuple(wall_ms))
 
+    def peak_memory_mb(self) -> float:
+        return (torch.cuda.max_memory_allocated() - self._memory_before) / 2**20
+
     def _close(self) -> None:
         self._network = self._input = None
 
@@ -95,6 +121,7 @@ class TorchCudaBackend(Backend):
     """``torch-cuda``: eager PyTorch, fp32 without TF32, on the current CUDA device."""
 
     name = "torch-cuda"
+    metrics = ("peak_memory_mb",)
 
     @classmethod
     def probe(cls) -> Probe:
@@ -119,7 +146,7 @@ class TorchCudaBackend(Backend):
         return decide_support(name, capability, torch.cuda.get_arch_list(), torch.__version__)
 
     def fingerprint(self) -> Facts:
-        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        properties = _current_gpu()
         return {
             "torch": torch.__version__,
             "cuda": torch.version.cuda,
@@ -130,7 +157,16 @@ class TorchCudaBackend(Backend):
             "gpu_multiprocessors": properties.multi_processor_count,
             "tf32": False,
             "cudnn_benchmark": False,
+            "precision_active": "fp32",
+            **_management_facts(_uuid(properties)),
         }
+
+    def open_meter(self) -> EnergyMeter:
+        return open_meter("gpu", _uuid(_current_gpu()))
+
+    @property
+    def clock(self) -> Clock:
+        return "event"
 
     def hardware_name(self) -> str:
         return torch.cuda.get_device_name()

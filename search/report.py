@@ -14,8 +14,8 @@ from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
 from latkit.networks.cost import network_cost
 from latkit.networks.zoo import get_genotype
-from latkit.profiling.loop import Measurement, measure
-from latkit.profiling.protocol import Protocol
+from latkit.profiling.protocol import Protocol, anchor_name
+from latkit.profiling.session import Measurement, measure
 from latkit.search.session import RESULT, SearchConfig, SearchOutcome
 from latkit.spaces import DartsSpace, Genotype
 
@@ -40,7 +40,8 @@ def finish(
     The network measured is the LPM's own target: the found normal cell with the target's
     reduction cell, which is what the LPM predicts; ``darts_v2``'s normal cell likewise.
     ``measured_ms`` is at the machine's speed now, ``measured_at_profile_speed_ms`` at the anchor's
-    speed when the LPM's dataset was measured: only the latter is comparable with predictions.
+    speed when the LPM's dataset was measured (None for an imported one): only the latter is
+    comparable with predictions.
 
     Raises:
         LatkitError: ``out`` cannot be written.
@@ -51,7 +52,9 @@ def finish(
     cells = {"found": row, REFERENCE: space.from_genotype(get_genotype(REFERENCE))}
     networks = {name: space.genotype(cell[0], reduction) for name, cell in cells.items()}
     session, why_not = _measure(list(networks.values()), card)
-    anchor_then_ms = float(card.dataset["anchor_median_ms"])
+    # Comparable only if both were measured against the same anchor network.
+    same_anchor = card.dataset.get("anchor") == anchor_name(target.setting)
+    anchor_then_ms = card.dataset["anchor_median_ms"] if same_anchor else None
     facts: dict[str, dict[str, Any]] = {}
     for index, (name, network) in enumerate(networks.items()):
         cost = network_cost(network, target.setting)
@@ -61,7 +64,9 @@ def finish(
             "predicted_std_ms": lpm.std_ms,
             "measured_ms": None if its is None else its.latency_ms,
             "measured_at_profile_speed_ms": (
-                None if its is None else its.ratio_to_anchor * anchor_then_ms
+                None
+                if its is None or anchor_then_ms is None
+                else its.ratio_to_anchor * anchor_then_ms
             ),
             "measured_relative_std": None if its is None else its.ratio_std / its.ratio_to_anchor,
             "macs": cost.macs,
@@ -74,7 +79,7 @@ def finish(
             "backend": target.backend,
             "clock": visits[0].clock,
             "visits": len(visits),
-            "visits_disturbed": sum(bool(visit.flags) for visit in visits),
+            "visits_disturbed": sum(visit.disturbed for visit in visits),
             "anchor_median_ms": session[0].anchor_median_ms,
             "anchor_median_when_profiled_ms": anchor_then_ms,
         }

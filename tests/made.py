@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from latkit.dataset import LatencyDataset, Manifest, Target
-from latkit.dataset_writer import DatasetWriter
+from latkit.dataset.writer import DatasetWriter
 from latkit.lpm.paper import PaperRecipe
 from latkit.lpm.training import TrainedLPM, train_lpm
 from latkit.networks import ZOO, Setting, network_cost

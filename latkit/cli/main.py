@@ -17,6 +17,7 @@ _COMMANDS = {
     "doctor": ("doctor", "Tell what works on this machine, what does not, and the fix."),
     "demo": ("demo", "Run the whole path live on this machine in under two minutes."),
     "profile": ("profile", "Measure the latency of sampled architectures into a dataset."),
+    "dataset": ("dataset", "Check, compare, merge, import and export datasets."),
     "train-lpm": ("train_lpm", "Train a latency prediction module on a dataset and publish it."),
     "search": ("search", "Search an architecture for a device whose LPM is published."),
     "backends": ("backends", "List the backends and whether they work here."),

@@ -6,6 +6,8 @@ Results go to stdout; notes and progress go to stderr, so that ``--json`` can be
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +19,46 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # What every generator takes, and room for what is derived from it.
 SEED = click.IntRange(0, 2**32 - 1)
+
+
+class Percent(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
+    """A share written in percent, ``1.5%`` or ``1.5``; its value is the share, 0.015."""
+
+    name = "percent"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            share = float(str(value).removesuffix("%")) / 100
+        except ValueError:
+            share = math.nan
+        if not 0 < share < 1:
+            self.fail(f"{value!r} is not a percentage between 0 and 100, e.g. 1.5%", param, ctx)
+        return share
+
+
+class Cores(click.ParamType):  # type: ignore[type-arg]
+    """Core numbers, ``0,2-3``; its value is a tuple of them."""
+
+    name = "cores"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        cores: list[int] = []
+        for part in str(value).split(","):
+            match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip())
+            if match is None or int(match[2] or match[1]) < int(match[1]):
+                self.fail(f"{value!r} is not a list of cores, e.g. 0,2-3", param, ctx)
+            cores += range(int(match[1]), int(match[2] or match[1]) + 1)
+        return tuple(dict.fromkeys(cores))
+
+
 # Seconds between progress lines where stderr is a file.
 LINE_SECONDS = 15.0
 

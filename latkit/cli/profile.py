@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
 from latkit.cli.output import (
     SEED,
+    Cores,
+    Percent,
     ProgressLine,
     json_option,
     note,
-    number,
     print_json,
-    print_table,
     warn,
 )
 from latkit.errors import Interrupted
@@ -48,11 +50,50 @@ from latkit.errors import Interrupted
     "e.g. imagenet,batch=32,memory_format=nchw.",
 )
 @click.option(
+    "--protocol",
+    "preset",
+    type=click.Choice(["fast", "standard", "precise", "paper"]),
+    default="standard",
+    show_default=True,
+    help="How one architecture is measured: 3, 6 or 12 runs in alternation with the anchor "
+    "network, or the paper's mean of 20 runs by the wall clock.",
+)
+@click.option(
+    "--runs-per-visit",
+    type=click.IntRange(min=2),
+    help="Timed runs of a candidate in one visit [default: the protocol's].",
+)
+@click.option(
+    "--visits",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Undisturbed visits of each architecture. One in twenty is visited once more anyway.",
+)
+@click.option(
+    "--target-error",
+    type=Percent(),
+    help="Visit all architectures again until the mean of each has this relative error, judged "
+    "by the repeated visits so far, e.g. 1.5%.",
+)
+@click.option(
+    "--clock",
+    type=click.Choice(["auto", "wall", "cpu", "event"]),
+    help="Which time counts: the device's events, the CPU time of a single thread, or wall "
+    "time [default: the protocol's; auto is the backend's own].",
+)
+@click.option(
     "--threads",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
     help="CPU threads of a run; with one, the clock is the thread's CPU time.",
+)
+@click.option("--cores", type=Cores(), default=(), help="Keep to these CPU cores, e.g. 0,2-3.")
+@click.option(
+    "--energy",
+    is_flag=True,
+    help="Measure energy too (energy_mj); adds a second or more to each visit.",
 )
 @click.option(
     "--seed",
@@ -73,7 +114,14 @@ def command(
     n: int,
     space: str,
     setting_text: str,
+    preset: str,
+    runs_per_visit: int | None,
+    visits: int,
+    target_error: float | None,
+    clock: str | None,
     threads: int,
+    cores: tuple[int, ...],
+    energy: bool,
     seed: int,
     out: Path | None,
     as_json: bool,
@@ -89,19 +137,29 @@ def command(
       latkit profile --n 300 --out d
       latkit profile --backend torch-cuda --device p100 --n 100000
       latkit profile --setting cifar,batch=1 --device my-laptop --n 500
+      latkit profile --protocol fast --target-error 1% --n 2000
+
+    Rows that other work on the machine disturbed are flagged, measured again where that is
+    possible, and never used for training. latkit dataset check tells how good the result is.
     """
     from latkit.backends import default_backend_name, get_backend_class
+    from latkit.cli.dataset import print_summary
     from latkit.dataset import LatencyDataset, Target
+    from latkit.dataset.check import summarize
     from latkit.device import check_device_name, suggest_device_name
     from latkit.networks.setting import parse_setting
     from latkit.profiling.loop import Progress, profile
-    from latkit.profiling.protocol import Protocol
+    from latkit.profiling.protocol import PRESETS
+    from latkit.profiling.statistics import MAX_VISITS
     from latkit.spaces import get_space
 
     get_space(space)
     setting = parse_setting(setting_text)
     if device is not None:
         check_device_name(device)
+    changes: dict[str, Any] = {"runs_per_visit": runs_per_visit, "clock": clock}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    protocol = dataclasses.replace(PRESETS[preset], threads=threads, cores=cores, **changes)
     if backend_name is None:
         backend_name, why = default_backend_name()
         note(why)
@@ -121,12 +179,17 @@ def command(
                 if now.resumed:
                     note(f"going on: {now.resumed} of {now.total} visits are in {out}")
                 progress = ProgressLine("visits", now.total, now.done - 1)
-            flagged = f", {now.flagged} disturbed" if now.flagged else ""
-            progress.update(now.done, f"last {now.latency_ms:.2f} ms{flagged}")
+            progress.total = now.total
+            details = [f"last {now.latency_ms:.2f} ms"]
+            if now.retest_sd is not None:
+                details.append(f"retest sd {100 * now.retest_sd:.2f} %")
+            if now.disturbed:
+                details.append(f"{now.disturbed} disturbed")
+            progress.update(now.done, ", ".join(details))
 
         note(f"measuring {n} architectures of {space} in {setting.slug} into {out}")
         try:
-            profile(backend, target, Protocol(threads=threads), n, seed, out, show)
+            profile(backend, target, protocol, n, seed, out, visits, target_error, energy, show)
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted; every finished row is kept", "run the same command to go on"
@@ -135,37 +198,18 @@ def command(
             if progress is not None:
                 progress.close()
     dataset = LatencyDataset.open(out)
-    latency = dataset.table["latency_ms"].to_numpy()
-    flagged = int(dataset.flagged.sum())
-    retest = dataset.retest_sd()
-    summary = {
-        "dataset": str(out),
-        "target": target.to_dict(),
-        "rows": dataset.table.num_rows,
-        "architectures": len(set(dataset.table["arch_id"].to_pylist())),
-        "rows_disturbed": flagged,
-        "latency_ms": {"min": latency.min(), "mean": latency.mean(), "max": latency.max()},
-        "retest_sd_percent": None if retest is None else 100 * retest,
-        "anchor_median_ms": dataset.anchor_median_ms,
-        "clock": dataset.table["clock"][0].as_py(),
-    }
+    summary = summarize(dataset)
     if as_json:
-        print_json(summary)
+        print_json({"dataset": str(out), **summary})
     else:
-        print_table(
-            f"measured on {target.device} with {target.backend}",
-            ["architectures", "rows", "disturbed", "latency min/mean/max ms", "retest sd", "clock"],
-            [
-                [
-                    str(summary["architectures"]),
-                    str(summary["rows"]),
-                    str(flagged),
-                    f"{latency.min():.2f} / {latency.mean():.2f} / {latency.max():.2f}",
-                    f"{number(summary['retest_sd_percent'], 2)} %",
-                    summary["clock"],
-                ]
-            ],
+        print_summary(summary)
+    if summary["architectures_unusable"]:
+        warn(
+            f"{summary['architectures_unusable']} of {summary['architectures']} architectures have "
+            "only visits that other work on this machine disturbed, and will not be used; "
+            "the same command measures them again"
         )
-    if flagged > 0.1 * dataset.table.num_rows:
-        warn(f"{flagged} rows were disturbed by other work on this machine and will not be used")
-    note(f"next: latkit train-lpm {out}")
+    retest = dataset.retest().sd
+    if target_error is not None and (retest is None or retest / MAX_VISITS**0.5 > target_error):
+        warn(f"even {MAX_VISITS} visits of each do not reach the target error")
+    note(f"next: latkit dataset check {out}, latkit train-lpm {out}")

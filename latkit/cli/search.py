@@ -160,8 +160,9 @@ def command(
             f"measured on this machine with {measured['backend']} in the LPM's setting, "
             f"{measured['visits']} visits ({measured['visits_disturbed']} disturbed), "
             f"clock {measured['clock']}. The first measured column is at the machine's speed when "
-            f"it was profiled (the anchor took {measured['anchor_median_when_profiled_ms']:.2f} ms "
-            f"then, {measured['anchor_median_ms']:.2f} ms now), as the predictions are."
+            f"it was profiled (the anchor took "
+            f"{number(measured['anchor_median_when_profiled_ms'], 2)} ms then, "
+            f"{measured['anchor_median_ms']:.2f} ms now), as the predictions are."
         )
     click.echo(result["genotype"])
     note(f"result: {out / 'result.json'}; history: {out / 'history.parquet'}")

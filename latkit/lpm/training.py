@@ -50,7 +50,7 @@ def train_lpm(
     space = get_space(dataset.manifest.target.space)
     rows = dataset.usable()
     if rows.num_rows < MIN_ARCHITECTURES:
-        measured = len(set(dataset.table["arch_id"].to_pylist()))
+        measured = dataset.architectures
         enough = measured + MIN_ARCHITECTURES - rows.num_rows
         raise DatasetError(
             f"{dataset.path} has {rows.num_rows} usable architectures of {measured} measured "
@@ -85,8 +85,9 @@ def train_lpm(
             "rows": dataset.table.num_rows,
             "rows_left_out": int(dataset.flagged.sum()),
             "architectures": rows.num_rows,
-            "retest_sd_percent": _percent(dataset.retest_sd()),
+            "retest_sd_percent": _percent(dataset.retest().sd),
             "latency_range_ms": [float(latency_ms.min()), float(latency_ms.max())],
+            "anchor": dataset.manifest.anchor,
             "anchor_median_ms": dataset.anchor_median_ms,
         },
         metrics=metrics,

@@ -1,29 +1,36 @@
-"""How one architecture is measured, and in which order many are.
+"""How one architecture is measured once: a *visit*.
 
-A candidate is timed in alternation with an *anchor network* that stays loaded: one warm-up,
-then ``rounds`` times (``runs_per_round`` candidate runs, ``anchor_runs_per_round`` anchor runs).
-The estimate is the ratio of the two means, so that slow drift of the machine cancels.
+A candidate is timed in alternation with an *anchor network* that stays loaded: warm-up, then
+``runs_per_visit`` times (one candidate run, one anchor run). The estimate is the ratio of the two
+means over their faster halves, so that slow drift of the machine and short bursts of other work
+cancel. docs/measuring.md has the measurements behind each choice.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import statistics
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from latkit.backends.base import Clock, Runner
+from latkit.errors import InputError
+from latkit.networks.setting import MIN_CELLS, Setting
+from latkit.profiling.statistics import faster_half_mean, relative_iqr
 
-# A single-threaded run whose wall time exceeds its CPU time by more than this was interrupted.
-DISTURBED_WALL_OVER_CPU = 1.15
-# An anchor mean this far from the median of the session tells of a passing change of speed that
-# pairing cannot be trusted to cancel.
-DISTURBED_ANCHOR_JUMP = 0.5
+ANCHOR_GENOTYPE = "darts_v2"
 
+# A single-threaded run whose wall time exceeds its CPU time by more than this was preempted.
+PREEMPTED_WALL_OVER_CPU = 1.15
+# An anchor this far from the session's tells of a change of speed that pairing cannot cancel.
+ANCHOR_JUMP = 0.2
+# Interquartile range of candidate/anchor ratios within a visit.
+SPREAD = 0.1
+
+# Every disturbed row has this flag and one or more of the reasons.
 DISTURBED = "disturbed"
+PREEMPTED, JUMPED, SPREAD_OUT = "preempted", "anchor-jump", "spread"
 
 
 @dataclass(frozen=True)
@@ -31,23 +38,81 @@ class Protocol:
     """The measuring protocol; it is part of a dataset's identity.
 
     Attributes:
-        rounds: alternations of candidate and anchor in one visit.
-        runs_per_round: candidate runs before each anchor block.
-        anchor_runs_per_round: anchor runs in each block.
+        runs_per_visit: timed candidate runs in one visit.
         warmup_runs: untimed candidate runs at the start of a visit.
+        anchored: alternate with the anchor network and estimate by the ratio to it. Without,
+            the latency is the plain mean of the candidate's runs (as the paper measures);
+            nothing is flagged, and one anchor run a visit records the machine's speed.
+        clock: ``auto`` is the backend's own (see ``Runner.clock``).
         threads: CPU threads.
+        cores: the CPU cores the process is pinned to; empty for none.
         revisit_every: one visit in so many measures an earlier architecture again.
     """
 
-    rounds: int = 2
-    runs_per_round: int = 3
-    anchor_runs_per_round: int = 1
+    runs_per_visit: int = 6
     warmup_runs: int = 1
+    anchored: bool = True
+    clock: Clock | Literal["auto"] = "auto"
     threads: int = 1
+    cores: tuple[int, ...] = ()
     revisit_every: int = 20
 
+    def __post_init__(self) -> None:
+        least = 2 if self.anchored else 1
+        if self.runs_per_visit < least:
+            raise InputError(
+                f"runs_per_visit={self.runs_per_visit} is too small", f"use at least {least}"
+            )
+        if self.cores and len(set(self.cores)) < self.threads:
+            raise InputError(
+                f"{self.threads} threads do not fit on {len(set(self.cores))} core",
+                "name as many cores as threads, or fewer threads",
+            )
+
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "cores": list(self.cores)}
+
+
+PRESETS: dict[str, Protocol] = {
+    "fast": Protocol(runs_per_visit=3),
+    "standard": Protocol(runs_per_visit=6),
+    "precise": Protocol(runs_per_visit=12),
+    # The mean of 20 runs by the wall clock (paper, section 3.3), after the usual 5 to warm up.
+    "paper": Protocol(runs_per_visit=20, warmup_runs=5, anchored=False, clock="wall"),
+}
+
+
+def anchor_setting(setting: Setting) -> Setting:
+    """The setting of the anchor network: a third as deep, hence a third of the price.
+
+    It is as good a gauge of the machine's speed as one of full depth.
+    """
+    return dataclasses.replace(setting, cells=max(MIN_CELLS, round(setting.cells / 3)))
+
+
+def anchor_name(setting: Setting) -> str:
+    """The anchor network as datasets name it, e.g. ``darts_v2,cells=5``."""
+    return f"{ANCHOR_GENOTYPE},cells={anchor_setting(setting).cells}"
+
+
+def choose_clock(asked: Clock | Literal["auto"], own: Clock) -> Clock:
+    """The clock whose times are used.
+
+    Args:
+        asked: by the protocol.
+        own: the runner's; the wall clock is there beside it.
+
+    Raises:
+        InputError: this runner has no such clock.
+    """
+    if asked in ("auto", own):
+        return own
+    if asked == "wall":
+        return "wall"
+    fix = f"use --clock {own} or --clock wall"
+    if asked == "cpu" and own == "wall":
+        fix += ", or --threads 1: the CPU time of one thread says nothing of several"
+    raise InputError(f"this backend has no clock {asked!r}", fix)
 
 
 @dataclass(frozen=True)
@@ -58,98 +123,101 @@ class Visit:
     samples_ms: tuple[float, ...]
     anchor_samples_ms: tuple[float, ...]
     wall_samples_ms: tuple[float, ...]
-    flags: tuple[str, ...]
+    anchored: bool = True
+    flags: tuple[str, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def ratio_to_anchor(self) -> float:
-        """Mean candidate time over mean anchor time."""
-        return statistics.fmean(self.samples_ms) / statistics.fmean(self.anchor_samples_ms)
+        """Candidate time over anchor time."""
+        mean = faster_half_mean if self.anchored else statistics.fmean
+        return mean(self.samples_ms) / mean(self.anchor_samples_ms)
+
+    @property
+    def disturbed(self) -> bool:
+        return DISTURBED in self.flags
 
 
 def measure_visit(
-    candidate: Runner, anchor: Runner, protocol: Protocol, anchor_median_ms: float | None
+    candidate: Runner, anchor: Runner, protocol: Protocol, anchor_level_ms: float | None
 ) -> Visit:
     """Measure one candidate once.
 
     Args:
         candidate: the network to be measured.
         anchor: the reference network.
-        protocol: how often each runs.
-        anchor_median_ms: the session's median anchor time so far, to notice a jump; None at the
+        protocol: how often each runs, and by which clock.
+        anchor_level_ms: the anchor's usual time in this session, to notice a jump; None at the
             session's start.
 
     Raises:
+        InputError: the runner does not have the clock that the protocol asks for.
         BackendError: a run failed.
     """
-    candidate.run(protocol.warmup_runs)
-    samples: list[float] = []
-    anchors: list[float] = []
-    walls: list[float] = []
-    anchor_walls: list[float] = []
-    for _ in range(protocol.rounds):
-        timed = candidate.run(protocol.runs_per_round)
-        samples += timed.clock_ms
-        walls += timed.wall_ms
-        timed = anchor.run(protocol.anchor_runs_per_round)
-        anchors += timed.clock_ms
-        anchor_walls += timed.wall_ms
-    disturbed = is_disturbed(
-        candidate.clock, [*samples, *anchors], [*walls, *anchor_walls], anchors, anchor_median_ms
-    )
+    clock = choose_clock(protocol.clock, candidate.clock)
+    if protocol.warmup_runs:
+        candidate.run(protocol.warmup_runs)
+    metrics = {}
+    peak_memory_mb = candidate.peak_memory_mb()
+    if peak_memory_mb is not None:
+        metrics["peak_memory_mb"] = peak_memory_mb
+    rounds, block = protocol.runs_per_visit, 1
+    if not protocol.anchored:
+        rounds, block = block, rounds
+    own: tuple[list[float], list[float]] = ([], [])
+    walls: tuple[list[float], list[float]] = ([], [])
+    collecting = gc.isenabled()
+    # A collection in the middle of a run would be counted as the network's.
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for which, (runner, n) in enumerate(((candidate, block), (anchor, 1))):
+                timed = runner.run(n)
+                own[which].extend(timed.clock_ms)
+                walls[which].extend(timed.wall_ms)
+    finally:
+        if collecting:
+            gc.enable()
+    times = walls if clock == "wall" else own
+    flags: tuple[str, ...] = ()
+    if protocol.anchored:
+        cpu_ms = [*own[0], *own[1]] if candidate.clock == "cpu" else None
+        flags = disturbances(times[0], times[1], [*walls[0], *walls[1]], cpu_ms, anchor_level_ms)
     return Visit(
-        candidate.clock,
-        tuple(samples),
-        tuple(anchors),
-        tuple(walls),
-        (DISTURBED,) if disturbed else (),
+        clock,
+        tuple(times[0]),
+        tuple(times[1]),
+        tuple(walls[0]),
+        protocol.anchored,
+        flags,
+        metrics,
     )
 
 
-def is_disturbed(
-    clock: Clock,
-    clock_ms: list[float],
-    wall_ms: list[float],
+def disturbances(
+    samples_ms: list[float],
     anchor_ms: list[float],
-    anchor_median_ms: float | None,
-) -> bool:
-    """Whether something else used the machine during a visit."""
-    if clock == "cpu" and sum(wall_ms) > DISTURBED_WALL_OVER_CPU * sum(clock_ms):
-        return True
-    if anchor_median_ms is None:
-        return False
-    jump = abs(statistics.fmean(anchor_ms) / anchor_median_ms - 1)
-    return jump > DISTURBED_ANCHOR_JUMP
+    wall_ms: list[float],
+    cpu_ms: list[float] | None,
+    anchor_level_ms: float | None,
+) -> tuple[str, ...]:
+    """How something else that used the machine shows in an anchored visit: its flags.
 
-
-def schedule(n: int, seed: int, revisit_every: int) -> Iterator[tuple[int, int]]:
-    """The order of measurements: (index into the sampled list, visit number).
-
-    Architectures come in the order of the list, which is random already; every
-    ``revisit_every``-th visit goes back to an architecture chosen at random among those measured
-    once. The order is a function of the arguments, and a longer one begins with a shorter one.
+    Args:
+        samples_ms: candidate times, each followed by the anchor time of the same position.
+        anchor_ms: anchor times.
+        wall_ms: wall times of all runs.
+        cpu_ms: CPU times of the same runs, where one thread does all the work.
+        anchor_level_ms: the session's usual ``faster_half_mean`` of the anchor, if known.
     """
-    once: list[int] = []
-    position = 0
-    for index in range(n):
-        position += 1
-        if position % revisit_every == 0:
-            rng = np.random.default_rng((seed, position))
-            # Swap with the last to take one out in constant time.
-            chosen = int(rng.integers(len(once)))
-            once[chosen], once[-1] = once[-1], once[chosen]
-            yield once.pop(), 1
-            position += 1
-        once.append(index)
-        yield index, 0
-
-
-def retest_sd(ratio_pairs: list[tuple[float, float]]) -> float | None:
-    """Relative standard deviation of one measurement, from pairs of repeated ones.
-
-    The difference of two logarithms has twice the variance of one, hence the division by 2.
-    None with fewer than two pairs.
-    """
-    if len(ratio_pairs) < 2:
-        return None
-    logs = np.log(np.asarray(ratio_pairs))
-    return float(np.sqrt(np.mean((logs[:, 0] - logs[:, 1]) ** 2) / 2))
+    reasons = []
+    if cpu_ms is not None and sum(wall_ms) > PREEMPTED_WALL_OVER_CPU * sum(cpu_ms):
+        reasons.append(PREEMPTED)
+    if anchor_level_ms is not None:
+        jump = abs(faster_half_mean(anchor_ms) / anchor_level_ms - 1)
+        if jump > ANCHOR_JUMP:
+            reasons.append(JUMPED)
+    ratios = [c / a for c, a in zip(samples_ms, anchor_ms, strict=True)]
+    if relative_iqr(ratios) > SPREAD:
+        reasons.append(SPREAD_OUT)
+    return (DISTURBED, *reasons) if reasons else ()

@@ -1,18 +1,17 @@
 """The dataset format: a folder with ``dataset.json`` and ``part-*.parquet``.
 
-One row is one visit of one architecture. ``ratio_to_anchor`` is what was measured;
-``latency_ms`` is that ratio times the median anchor time of the whole dataset. The folder may
+One row is one visit of one architecture. In a dataset that latkit measured, ``ratio_to_anchor``
+is what was measured, and ``latency_ms`` is that ratio times the median anchor time of the whole
+dataset. An imported dataset has no anchor, and lacks the columns of raw times. The folder may
 also hold ``journal.jsonl``, rows not yet in a part; they count as rows.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,7 @@ import pyarrow.parquet as pq
 from latkit.device import check_device_name
 from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
 from latkit.networks.setting import Setting
-from latkit.profiling.protocol import DISTURBED, retest_sd
 from latkit.spaces import space_names
-
-FloatArray = npt.NDArray[np.float64]
 
 FORMAT = "latkit-dataset"
 FORMAT_VERSION = 1
@@ -52,6 +48,24 @@ SCHEMA = pa.schema(
         ("params", pa.int64()),
     ]
 )
+# What an imported dataset has: no raw times, no anchor.
+IMPORTED_SCHEMA = pa.schema(
+    [
+        SCHEMA.field(name)
+        for name in ("arch_id", "arch", "latency_ms", "visit", "flags", "macs", "params")
+    ]
+)
+# Further columns, each present in the whole dataset or not at all.
+METRICS = ("energy_mj", "peak_memory_mb")
+
+
+# Flags of rows that belong to the fixed panel and not to the list asked for.
+PANEL_START, PANEL_END = "panel-start", "panel-end"
+
+
+def is_panel(flags: Iterable[str]) -> bool:
+    """Whether a row with these flags belongs to the fixed panel."""
+    return not {PANEL_START, PANEL_END}.isdisjoint(flags)
 
 
 @dataclass(frozen=True)
@@ -110,16 +124,33 @@ class Manifest:
         fingerprint: the machine and software it was measured with.
         protocol: how it was measured (``Protocol.to_dict()``).
         seed: names the list of architectures.
-        anchor: zoo name of the anchor network.
+        anchor: name of the anchor network, e.g. ``darts_v2,cells=5``; None if imported.
         requested: how many architectures of the list were asked for.
+        metrics: columns beside the latency (names of ``METRICS``).
+        origin: of an imported or merged dataset, what it was made of.
     """
 
     target: Target
     fingerprint: dict[str, Any]
     protocol: dict[str, Any]
     seed: int
-    anchor: str
+    anchor: str | None
     requested: int
+    metrics: tuple[str, ...] = ()
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the dataset's parts."""
+        schema = IMPORTED_SCHEMA if self.anchor is None else SCHEMA
+        for name in self.metrics:
+            schema = schema.append(pa.field(name, pa.float64()))
+        return schema
+
+    @property
+    def anchored(self) -> bool:
+        """Whether the latency is a ratio to the anchor (see ``Protocol.anchored``)."""
+        return self.anchor is not None and bool(self.protocol.get("anchored", True))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -131,92 +162,9 @@ class Manifest:
             "seed": self.seed,
             "anchor": self.anchor,
             "requested": self.requested,
+            "metrics": list(self.metrics),
+            "origin": self.origin,
         }
-
-
-@dataclass(frozen=True)
-class LatencyDataset:
-    """A dataset in memory.
-
-    Attributes:
-        path: its folder.
-        manifest: what it is about.
-        table: all rows (``SCHEMA``), in the order of measurement.
-    """
-
-    path: Path
-    manifest: Manifest
-    table: pa.Table
-
-    @classmethod
-    def open(cls, path: str | Path) -> LatencyDataset:
-        """Read a dataset folder.
-
-        Raises:
-            DatasetError: it is not a dataset, a file in it is corrupt, or it has no rows.
-        """
-        folder = Path(path)
-        manifest = read_manifest(folder)
-        parts = [read_part(part) for part in part_paths(folder)]
-        seen = {
-            key
-            for part in parts
-            for key in zip(part["arch_id"].to_pylist(), part["visit"].to_pylist(), strict=True)
-        }
-        journal = [r for r in read_journal(folder) if (r["arch_id"], r["visit"]) not in seen]
-        table = pa.concat_tables([*parts, pa.Table.from_pylist(journal, schema=SCHEMA)])
-        if not table.num_rows:
-            raise DatasetError(f"{folder} holds no measurements yet", "run latkit profile on it")
-        keys = np.stack([table["arch_id"].to_numpy(), table["visit"].to_numpy()])
-        if np.unique(keys, axis=1).shape[1] != table.num_rows:
-            raise DatasetError(
-                f"{folder} holds the same visit of an architecture twice",
-                "remove the part file that was copied into it",
-            )
-        return cls(folder, manifest, with_latency(table, anchor_median_ms(table)))
-
-    @property
-    def anchor_median_ms(self) -> float:
-        """Median time of the anchor network over the whole dataset."""
-        return anchor_median_ms(self.table)
-
-    @property
-    def flagged(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Per row, whether its measurement was disturbed."""
-        return np.array([DISTURBED in flags for flags in self.table["flags"].to_pylist()])
-
-    def usable(self) -> pa.Table:
-        """One row an architecture: the mean of its undisturbed visits.
-
-        Returns:
-            A table with ``arch_id``, ``latency_ms`` and ``macs``, in the order of first
-            measurement.
-        """
-        good = self.table.filter(pa.array(~self.flagged))
-        grouped = good.group_by("arch_id", use_threads=False).aggregate(
-            [("latency_ms", "mean"), ("macs", "first")]
-        )
-        return grouped.select(["arch_id", "latency_ms_mean", "macs_first"]).rename_columns(
-            ["arch_id", "latency_ms", "macs"]
-        )
-
-    def retest_sd(self) -> float | None:
-        """Relative sd of a single undisturbed visit, from architectures visited twice."""
-        good = self.table.filter(pa.array(~self.flagged))
-        visits: dict[int, list[float]] = {}
-        for arch_id, ratio in zip(
-            good["arch_id"].to_pylist(), good["ratio_to_anchor"].to_pylist(), strict=True
-        ):
-            visits.setdefault(arch_id, []).append(ratio)
-        return retest_sd([(r[0], r[1]) for r in visits.values() if len(r) > 1])
-
-    def digest(self) -> str:
-        """SHA-256 of what was measured, independent of how it is cut into parts."""
-        order = np.lexsort((self.table["visit"].to_numpy(), self.table["arch_id"].to_numpy()))
-        digest = hashlib.sha256(json.dumps(self.manifest.target.to_dict()).encode())
-        for name in ("arch_id", "visit", "ratio_to_anchor"):
-            digest.update(np.ascontiguousarray(self.table[name].to_numpy()[order]).tobytes())
-        return f"sha256:{digest.hexdigest()}"
 
 
 def part_paths(folder: Path) -> list[Path]:
@@ -224,28 +172,9 @@ def part_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
 
 
-def anchor_samples(table: pa.Table) -> FloatArray:
-    """All anchor samples of a table, in ms."""
-    return np.asarray(table["anchor_samples_ms"].combine_chunks().flatten())
-
-
-def anchor_median_ms(table: pa.Table) -> float:
-    """Median of all anchor samples of a table."""
-    return float(np.median(anchor_samples(table)))
-
-
-def with_latency(table: pa.Table, median_ms: float) -> pa.Table:
-    """The table with ``latency_ms`` and its spread recomputed for an anchor time.
-
-    ``latency_std_ms`` is the standard deviation of single runs within the visit.
-    """
-    latency = table["ratio_to_anchor"].to_numpy() * median_ms
-    spread = [float(np.std(s) / np.mean(s)) for s in table["samples_ms"].to_pylist()]
-    for name, values in (("latency_ms", latency), ("latency_std_ms", latency * np.array(spread))):
-        table = table.set_column(
-            table.schema.get_field_index(name), SCHEMA.field(name), pa.array(values)
-        )
-    return table
+def visit_keys(table: pa.Table) -> list[tuple[int, int]]:
+    """(arch_id, visit) of each row, which no two rows of a dataset share."""
+    return list(zip(table["arch_id"].to_pylist(), table["visit"].to_pylist(), strict=True))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -277,14 +206,20 @@ def read_manifest(folder: Path) -> Manifest:
             "use the version of latkit that wrote it",
         )
     try:
+        anchor = content["anchor"]
+        metrics = tuple(content.get("metrics", ()))
         manifest = Manifest(
             Target.from_dict(content["target"]),
             dict(content["fingerprint"]),
             dict(content["protocol"]),
             int(content["seed"]),
-            str(content["anchor"]),
+            None if anchor is None else str(anchor),
             int(content["requested"]),
+            metrics,
+            dict(content.get("origin", {})),
         )
+        if not set(metrics) <= set(METRICS):
+            raise ValueError(f"unknown metrics {', '.join(map(str, metrics))}")
     except LatkitError as error:
         raise DatasetError(f"{path}: {error.cause}", error.fix) from None
     except (KeyError, TypeError, ValueError) as error:
@@ -295,7 +230,16 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def read_part(path: Path) -> pa.Table:
+def read_counts(folder: Path) -> dict[str, int | None]:
+    """``rows`` and ``architectures`` as ``dataset.json`` has them, without opening the parts."""
+    try:
+        counts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["counts"]
+        return {name: int(counts[name]) for name in ("rows", "architectures")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"rows": None, "architectures": None}
+
+
+def read_part(path: Path, manifest: Manifest) -> pa.Table:
     """Read one part file.
 
     Raises:
@@ -305,21 +249,23 @@ def read_part(path: Path) -> pa.Table:
         f"restore it from a copy, or delete it and run the same latkit profile command: "
         f"only the rows of {path.name} are measured again"
     )
+    if manifest.anchor is None:
+        fix = "import the file again"
     try:
         # Not pq.read_table: it would take "key=value" folder names for extra columns.
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DatasetError(f"part file {path} is corrupt ({reason})", fix) from None
-    if not table.schema.equals(SCHEMA):
-        raise DatasetError(f"part file {path} has other columns than a latkit dataset", fix)
+    if not table.schema.equals(manifest.schema):
+        raise DatasetError(f"part file {path} has other columns than its {MANIFEST} says", fix)
     if any(column.null_count for column in table.columns):
         raise DatasetError(f"part file {path} has empty cells", fix)
     _check_rows(str(path), table, fix)
     return table
 
 
-def read_journal(folder: Path) -> list[dict[str, Any]]:
+def read_journal(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
     """Rows that are finished but not yet in a part; a torn last line is not a finished row.
 
     Raises:
@@ -333,40 +279,50 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
+    schema = manifest.schema
     rows = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            rows += pa.Table.from_pylist([row_from_json(line)], schema=SCHEMA).to_pylist()
+            rows += pa.Table.from_pylist([_row_from_json(line, schema)], schema=schema).to_pylist()
         except (ValueError, TypeError, KeyError, pa.ArrowException, RecursionError):
             raise DatasetError(f"line {number} of {path} is corrupt", fix) from None
-    _check_rows(str(path), pa.Table.from_pylist(rows, schema=SCHEMA), fix)
+    _check_rows(str(path), pa.Table.from_pylist(rows, schema=schema), fix)
     return rows
 
 
-def row_from_json(line: bytes) -> dict[str, Any]:
+def _row_from_json(line: bytes, schema: pa.Schema) -> dict[str, Any]:
     """A row of the journal; the time is stored as microseconds since 1970."""
     row: dict[str, Any] = json.loads(line)
-    if set(row) != set(SCHEMA.names) or None in row.values():
+    if set(row) != set(schema.names) or None in row.values():
         raise ValueError("wrong fields")
     return row
 
 
 def _check_rows(where: str, table: pa.Table, fix: str) -> None:
-    """Refuse latencies and samples that are not positive numbers."""
-
-    def good(times: list[float]) -> bool:
-        return bool(times) and all(math.isfinite(t) and t > 0 for t in times)
-
-    columns = [table[name].to_pylist() for name in ("samples_ms", "anchor_samples_ms")]
-    ratios = [[ratio] for ratio in table["ratio_to_anchor"].to_pylist()]
-    bad = [
-        row
-        for row, lists in enumerate(zip(*columns, ratios, strict=True))
-        if not all(map(good, lists))
-    ]
-    if bad:
+    """Refuse latencies, samples and metrics that are not positive numbers."""
+    measured = [name for name in ("ratio_to_anchor", *METRICS) if name in table.schema.names]
+    # latency_ms follows from the ratio where there is one.
+    if "ratio_to_anchor" not in measured:
+        measured.append("latency_ms")
+    good = np.ones(table.num_rows, dtype=bool)
+    for name in measured:
+        good &= _positive(table[name].to_numpy())
+    for name in ("samples_ms", "anchor_samples_ms"):
+        if name in table.schema.names:
+            lists = table[name].combine_chunks()
+            lengths = np.diff(lists.offsets.to_numpy())
+            rows = np.repeat(np.arange(table.num_rows), lengths)
+            wrong = ~_positive(lists.flatten().to_numpy(zero_copy_only=False))
+            good &= lengths > 0
+            good[rows[wrong]] = False
+    bad = np.flatnonzero(~good)
+    if len(bad):
         raise DatasetError(
             f"{where} holds {len(bad)} rows with latencies that are not positive numbers, "
-            f"the first at arch_id {table['arch_id'][bad[0]]}",
+            f"the first at arch_id {table['arch_id'][int(bad[0])]}",
             fix,
         )
+
+
+def _positive(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.isfinite(values) & (values > 0))

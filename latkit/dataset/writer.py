@@ -8,7 +8,9 @@ survives the death of the machine).
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,27 +22,36 @@ import pyarrow.parquet as pq
 from typing_extensions import Self
 
 from latkit import __version__
-from latkit.dataset import (
+from latkit.dataset.format import (
     JOURNAL,
     MANIFEST,
-    SCHEMA,
     Manifest,
-    anchor_median_ms,
-    anchor_samples,
+    is_panel,
     part_paths,
     read_journal,
     read_manifest,
     read_part,
-    with_latency,
+    visit_keys,
 )
-from latkit.device import differences
+from latkit.dataset.latency import anchor_samples, with_latency
+from latkit.device import contradictions, differences
 from latkit.errors import DatasetError, LatkitError, from_os_error
-from latkit.files import write_atomically, write_json_atomically
+from latkit.files import sync_folder, write_atomically, write_json_atomically
 
 PART_SECONDS = 60.0
+# Rows in a part of a dataset that is written at once.
+PART_ROWS = 50_000
 _KEPT = "every finished row is kept; then run the same command again"
 # Schema metadata of a part: the anchor time for which its latency_ms were computed.
 _ANCHOR_KEY = b"latkit.anchor_median_ms"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished row: its estimate (the ratio to the anchor where there is one) and flags."""
+
+    value: float
+    flags: tuple[str, ...]
 
 
 class DatasetWriter:
@@ -51,7 +62,7 @@ class DatasetWriter:
         manifest: what is measured. ``requested`` may differ from the earlier run's.
 
     Attributes:
-        done: the finished (arch_id, visit) pairs.
+        done: the finished rows: (arch_id, visit) to what a plan needs to know of them.
 
     Raises (on entering):
         DatasetError: another process writes the folder, it holds another dataset, or a file in
@@ -62,7 +73,7 @@ class DatasetWriter:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.done: set[tuple[int, int]] = set()
+        self.done: dict[tuple[int, int], Done] = {}
         self._in_parts: set[tuple[int, int]] = set()
         self._read_parts: set[Path] = set()
         self._part_started = time.monotonic()
@@ -116,13 +127,17 @@ class DatasetWriter:
         try:
             self._journal.write(json.dumps(row, allow_nan=False) + "\n")
             self._journal.flush()
-            self.done.add((row["arch_id"], row["visit"]))
+            self._note(row)
             if time.monotonic() - self._part_started > PART_SECONDS:
                 self._journal.close()
                 self.flush()
                 self._open_journal()
         except OSError as error:
             raise self._os_error(error) from None
+
+    def _note(self, row: dict[str, Any]) -> None:
+        value = row["ratio_to_anchor" if self.manifest.anchored else "latency_ms"]
+        self.done[row["arch_id"], row["visit"]] = Done(value, tuple(row["flags"]))
 
     def flush(self) -> None:
         """Turn the journal into a part file on disk.
@@ -133,15 +148,15 @@ class DatasetWriter:
         self._read_new_parts()
         rows = [
             row
-            for row in read_journal(self.folder)
+            for row in read_journal(self.folder, self.manifest)
             if (row["arch_id"], row["visit"]) not in self._in_parts
         ]
         if rows:
             number = len(part_paths(self.folder))
             while (path := self.folder / f"part-{number:06d}.parquet").exists():
                 number += 1
-            table = pa.Table.from_pylist(rows, schema=SCHEMA)
-            self._write_part(path, table, anchor_median_ms(table))
+            table = pa.Table.from_pylist(rows, schema=self.manifest.schema)
+            self._write_part(path, table, float(np.median(anchor_samples(table))))
             self._read_new_parts()
         (self.folder / JOURNAL).unlink(missing_ok=True)
         self._part_started = time.monotonic()
@@ -150,15 +165,17 @@ class DatasetWriter:
         for path in part_paths(self.folder):
             if path in self._read_parts:
                 continue
-            part = read_part(path)
-            keys = set(zip(part["arch_id"].to_pylist(), part["visit"].to_pylist(), strict=True))
-            if keys & self._in_parts:
+            part = read_part(path, self.manifest)
+            keys = visit_keys(part)
+            if not self._in_parts.isdisjoint(keys):
                 raise DatasetError(
                     f"{path} holds visits that another part file holds too",
                     "remove the part file that was copied into the folder",
                 )
-            self._in_parts |= keys
+            self._in_parts.update(keys)
             self._read_parts.add(path)
+            for row in part.to_pylist():
+                self._note(row)
 
     def _resume(self) -> None:
         if (self.folder / MANIFEST).exists():
@@ -169,18 +186,17 @@ class DatasetWriter:
                 "restore the file from a copy, or choose another --out",
             )
         self.flush()
-        self.done = set(self._in_parts)
         self._write_manifest()
         self._open_journal()
 
     def _check_same(self, earlier: Manifest) -> None:
         ours, theirs = self.manifest, earlier
-        for name, now, then in (
-            ("target", ours.target.flat(), theirs.target.flat()),
-            ("protocol", ours.protocol, theirs.protocol),
-            ("machine", ours.fingerprint, theirs.fingerprint),
+        for name, changed in (
+            ("target", differences(ours.target.flat(), theirs.target.flat())),
+            ("protocol", differences(ours.protocol, theirs.protocol)),
+            ("machine", contradictions(ours.fingerprint, theirs.fingerprint)),
+            ("kind", differences({"metrics": ours.metrics}, {"metrics": theirs.metrics})),
         ):
-            changed = differences(now, then)
             if changed:
                 raise DatasetError(
                     f"{self.folder} holds measurements of another {name} "
@@ -202,14 +218,15 @@ class DatasetWriter:
         paths = part_paths(self.folder)
         if not paths:
             return
-        median_ms = float(np.median(np.concatenate([anchor_samples(read_part(p)) for p in paths])))
+        parts = (anchor_samples(read_part(path, self.manifest)) for path in paths)
+        median_ms = float(np.median(np.concatenate(list(parts))))
         for path in paths:
             metadata = pq.ParquetFile(path).schema_arrow.metadata or {}
             if metadata.get(_ANCHOR_KEY) != repr(median_ms).encode():
-                self._write_part(path, read_part(path), median_ms)
+                self._write_part(path, read_part(path, self.manifest), median_ms)
 
     def _write_part(self, path: Path, table: pa.Table, median_ms: float) -> None:
-        table = with_latency(table, median_ms).replace_schema_metadata(
+        table = with_latency(table, self.manifest, median_ms).replace_schema_metadata(
             {_ANCHOR_KEY: repr(median_ms).encode()}
         )
         write_atomically(path, lambda temporary: pq.write_table(table, temporary))
@@ -218,13 +235,51 @@ class DatasetWriter:
         return from_os_error(error, f"write the dataset in {self.folder}", _KEPT)
 
     def _write_manifest(self) -> None:
-        content = self.manifest.to_dict()
-        content["latkit_version"] = __version__
-        content["counts"] = {
-            "rows": len(self.done),
-            "architectures": len({arch_id for arch_id, _ in self.done}),
-        }
-        write_json_atomically(self.folder / MANIFEST, content)
+        architectures = {key[0] for key, done in self.done.items() if not is_panel(done.flags)}
+        _write_manifest(self.folder, self.manifest, len(self.done), len(architectures))
 
     def _open_journal(self) -> None:
         self._journal = open(self.folder / JOURNAL, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def write_dataset(folder: Path, manifest: Manifest, table: pa.Table) -> None:
+    """Write a whole dataset at once: it appears complete or not at all.
+
+    Args:
+        folder: must not exist, or be empty.
+        manifest: its manifest.
+        table: all rows, with the manifest's schema.
+
+    Raises:
+        DatasetError: the folder holds something.
+        LatkitError: it cannot be written.
+    """
+    hidden = folder.with_name(f".{folder.name}.tmp")
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DatasetError(f"{folder} exists and is not empty", "choose another --out")
+        shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir(parents=True)
+        for number, start in enumerate(range(0, table.num_rows, PART_ROWS)):
+            part = table.slice(start, PART_ROWS)
+            path = hidden / f"part-{number:06d}.parquet"
+            write_atomically(path, lambda to, part=part: pq.write_table(part, to))  # type: ignore[misc]
+        rows = zip(table["arch_id"].to_pylist(), table["flags"].to_pylist(), strict=True)
+        architectures = {arch_id for arch_id, flags in rows if not is_panel(flags)}
+        _write_manifest(hidden, manifest, table.num_rows, len(architectures))
+        if folder.exists():
+            folder.rmdir()
+        hidden.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise from_os_error(
+            error, f"write the dataset in {folder}", "nothing was written"
+        ) from None
+
+
+def _write_manifest(folder: Path, manifest: Manifest, rows: int, architectures: int) -> None:
+    content = manifest.to_dict()
+    content["latkit_version"] = __version__
+    content["counts"] = {"rows": rows, "architectures": architectures}
+    write_json_atomically(folder / MANIFEST, content)

@@ -17,9 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import latkit.dataset_writer
-from latkit.dataset import JOURNAL, MANIFEST, SCHEMA, LatencyDataset, part_paths
-from latkit.dataset_writer import DatasetWriter
+import latkit.dataset.writer
+from latkit.dataset import LatencyDataset
+from latkit.dataset.format import JOURNAL, MANIFEST, SCHEMA, part_paths
+from latkit.dataset.writer import DatasetWriter
 from latkit.errors import DatasetError, LatkitError
 from tests.made import formula_ms, made_dataset, made_manifest, made_row
 
@@ -145,7 +146,7 @@ class TestCrashes:
     def test_ctrl_c_in_the_middle_of_a_flush(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
     ) -> None:
-        original = latkit.dataset_writer.write_atomically
+        original = latkit.dataset.writer.write_atomically
         interrupted = []
 
         def interrupting(path: Path, write: Any) -> None:
@@ -156,8 +157,8 @@ class TestCrashes:
                 raise KeyboardInterrupt
             original(path, write)
 
-        monkeypatch.setattr(latkit.dataset_writer, "write_atomically", interrupting)
-        monkeypatch.setattr(latkit.dataset_writer, "PART_SECONDS", 0.0)
+        monkeypatch.setattr(latkit.dataset.writer, "write_atomically", interrupting)
+        monkeypatch.setattr(latkit.dataset.writer, "PART_SECONDS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "d", [made_row(0, 5.0), made_row(1, 5.0)])
         assert interrupted
@@ -168,7 +169,7 @@ class TestCrashes:
     def test_the_journal_becomes_a_part_in_time(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(latkit.dataset_writer, "PART_SECONDS", 0.0)
+        monkeypatch.setattr(latkit.dataset.writer, "PART_SECONDS", 0.0)
         with DatasetWriter(tmp_path / "d", made_manifest(2)) as writer:
             writer.append(made_row(0, 5.0))
             assert len(part_paths(tmp_path / "d")) == 1

@@ -1,0 +1,208 @@
+"""Whether a dataset can be trusted: what it holds, how it repeats, what disturbed it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from latkit.dataset.format import PANEL_END, PANEL_START
+from latkit.dataset.latency import LatencyDataset
+from latkit.profiling.protocol import DISTURBED
+from latkit.profiling.statistics import median_absolute_deviation
+
+# Above these a dataset is not fit for training.
+MAX_RETEST_SD = 0.05
+MAX_UNUSABLE_SHARE = 0.1
+# Above these it is worth a word.
+NOTABLE_DISTURBED_SHARE = 0.2
+NOTABLE_PANEL_SHIFT = 0.02
+FEW_REPEATS = 10
+
+HISTORY_BINS = 60
+
+Verdict = Literal["good", "usable", "unfit"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know about a dataset; ``unfit`` where it must not be used as it is."""
+
+    level: Literal["note", "unfit"]
+    text: str
+
+
+def summarize(dataset: LatencyDataset) -> dict[str, Any]:
+    """What a dataset holds, in numbers."""
+    listed = ~dataset.in_panel
+    latency = dataset.usable()["latency_ms"].to_numpy()
+    retest = dataset.retest()
+    clock = dataset.table["clock"][0].as_py() if "clock" in dataset.table.column_names else None
+    return {
+        "target": dataset.manifest.target.to_dict(),
+        "rows": dataset.table.num_rows,
+        "rows_panel": int(dataset.in_panel.sum()),
+        "rows_disturbed": int((dataset.flagged & listed).sum()),
+        "architectures": dataset.architectures,
+        "architectures_unusable": dataset.architectures - len(latency),
+        "latency_ms": (
+            {"min": latency.min(), "mean": latency.mean(), "max": latency.max()}
+            if len(latency)
+            else None
+        ),
+        "retest_sd_percent": None if retest.sd is None else 100 * retest.sd,
+        "repeats": retest.repeats,
+        "anchor_median_ms": dataset.anchor_median_ms,
+        "clock": clock,
+        "metrics": list(dataset.manifest.metrics),
+    }
+
+
+def check_dataset(dataset: LatencyDataset, max_retest_sd: float = MAX_RETEST_SD) -> dict[str, Any]:
+    """A dataset's quality.
+
+    Args:
+        dataset: what is judged.
+        max_retest_sd: above this relative standard deviation of one visit it is unfit.
+
+    Returns:
+        The summary, and: ``requested``; ``disturbed`` (share, and rows by reason);
+        ``duplicate_rows``; ``anchor_history`` (time and median anchor time of up to 60 stretches
+        of the measurements, in order); ``panel_runs`` (for each run, how the panel's latencies
+        at its end differ from those at its start); ``findings``; ``verdict``.
+    """
+    summary = summarize(dataset)
+    listed = dataset.table.filter(pa.array(~dataset.in_panel))
+    flags = listed["flags"].to_pylist()
+    disturbed = sum(DISTURBED in f for f in flags)
+    report = {
+        **summary,
+        "requested": dataset.manifest.requested,
+        "disturbed": {
+            "share": disturbed / max(1, len(flags)),
+            "rows_by_reason": dict(Counter(x for f in flags for x in f if x != DISTURBED)),
+        },
+        "duplicate_rows": _duplicate_rows(dataset.table),
+        "anchor_history": _anchor_history(dataset.table),
+        "panel_runs": list(_panel_runs(dataset)),
+    }
+    findings = list(_findings(report, max_retest_sd))
+    verdict: Verdict = "good"
+    if findings:
+        verdict = "unfit" if any(f.level == "unfit" for f in findings) else "usable"
+    return {
+        **report,
+        "max_retest_sd_percent": 100 * max_retest_sd,
+        "findings": [{"level": f.level, "text": f.text} for f in findings],
+        "verdict": verdict,
+    }
+
+
+def _findings(report: dict[str, Any], max_retest_sd: float) -> Iterator[Finding]:
+    measured, unusable = report["architectures"], report["architectures_unusable"]
+    retest, limit = report["retest_sd_percent"], 100 * max_retest_sd
+    if unusable == measured:
+        yield Finding(
+            "unfit", "no architecture has an undisturbed visit: measure on a quiet machine"
+        )
+    elif unusable > MAX_UNUSABLE_SHARE * measured:
+        yield Finding(
+            "unfit",
+            f"{unusable} of {measured} architectures have only disturbed visits: repeat the "
+            "latkit profile command on a quiet machine, it measures them again",
+        )
+    if report["duplicate_rows"]:
+        yield Finding(
+            "unfit",
+            f"{report['duplicate_rows']} rows repeat the raw times of another row, which no two "
+            "measurements do: rows were copied",
+        )
+    if retest is None:
+        yield Finding("note", "too few repeated visits to know how well a measurement repeats")
+    elif retest > limit:
+        yield Finding(
+            "unfit",
+            f"one visit repeats only to {retest:.1f} % (limit {limit:.1f} %): measure with "
+            "--protocol precise, more --visits or a --target-error, or on a quiet machine",
+        )
+    elif report["repeats"] < FEW_REPEATS:
+        yield Finding("note", f"the retest error is known from {report['repeats']} repeats only")
+    share = report["disturbed"]["share"]
+    if share > NOTABLE_DISTURBED_SHARE and unusable < measured:
+        yield Finding("note", f"{100 * share:.0f} % of the visits were disturbed and are not used")
+    if measured < report["requested"]:
+        yield Finding(
+            "note",
+            f"{measured} of {report['requested']} architectures are measured: repeat the latkit "
+            "profile command to go on",
+        )
+    for run in report["panel_runs"]:
+        if abs(run["shift_percent"]) > 100 * NOTABLE_PANEL_SHIFT:
+            yield Finding(
+                "note",
+                f"in the run that began at {run['started']} the panel's latencies moved by "
+                f"{run['shift_percent']:+.1f} % against the anchor",
+            )
+
+
+def _duplicate_rows(table: pa.Table) -> int:
+    """Rows whose raw times are those of an earlier row, to the last bit."""
+    if "samples_ms" not in table.column_names:
+        return 0
+    raw = Counter(map(tuple, table["samples_ms"].to_pylist()))
+    return sum(count - 1 for count in raw.values())
+
+
+def _anchor_history(table: pa.Table) -> list[dict[str, Any]]:
+    """The machine's speed over time: stretches of equally many rows."""
+    if "anchor_samples_ms" not in table.column_names:
+        return []
+    order = np.argsort(table["measured_at"].to_numpy(), kind="stable")
+    samples = table["anchor_samples_ms"].to_pylist()
+    times = table["measured_at"].to_pylist()
+    return [
+        {
+            "from": times[stretch[0]].isoformat(timespec="seconds"),
+            "to": times[stretch[-1]].isoformat(timespec="seconds"),
+            "anchor_median_ms": float(np.median([t for row in stretch for t in samples[row]])),
+            "rows": len(stretch),
+        }
+        for stretch in np.array_split(order, min(HISTORY_BINS, len(order)))
+    ]
+
+
+def _panel_runs(dataset: LatencyDataset) -> Iterator[dict[str, Any]]:
+    """Start against end of the panel, for each run that has both."""
+    if "measured_at" not in dataset.table.column_names:
+        return
+    runs: list[dict[str, dict[int, dict[str, Any]]]] = []
+    panel = dataset.table.filter(pa.array(dataset.in_panel)).sort_by("measured_at")
+    for row in panel.to_pylist():
+        flag = PANEL_START if PANEL_START in row["flags"] else PANEL_END
+        # A run that was killed has no end, so a start that comes again begins another one too.
+        if not runs or (
+            flag == PANEL_START and (runs[-1][PANEL_END] or row["arch_id"] in runs[-1][PANEL_START])
+        ):
+            runs.append({PANEL_START: {}, PANEL_END: {}})
+        runs[-1][flag][row["arch_id"]] = row
+    for run in runs:
+        start, end = run[PANEL_START], run[PANEL_END]
+        logs = [
+            math.log(end[arch_id]["latency_ms"] / start[arch_id]["latency_ms"])
+            for arch_id in start.keys() & end.keys()
+            if DISTURBED not in (*start[arch_id]["flags"], *end[arch_id]["flags"])
+        ]
+        if logs:
+            times = [row["measured_at"] for row in (*start.values(), *end.values())]
+            yield {
+                "started": min(times).isoformat(timespec="seconds"),
+                "ended": max(times).isoformat(timespec="seconds"),
+                "architectures": len(logs),
+                "shift_percent": 100 * float(np.expm1(np.median(logs))),
+                "deviation_percent": 100 * median_absolute_deviation(logs),
+            }

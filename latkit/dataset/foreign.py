@@ -1,0 +1,254 @@
+"""Tables of latencies from elsewhere made into datasets, and datasets made into plain tables."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from latkit.dataset.format import IMPORTED_SCHEMA, Manifest, Target
+from latkit.dataset.latency import LatencyDataset
+from latkit.dataset.writer import write_dataset
+from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
+from latkit.files import write_atomically
+from latkit.networks.cost import network_cost
+from latkit.networks.zoo import get_genotype
+from latkit.spaces import DartsSpace, get_space
+from latkit.spaces.genotype import parse_genotype
+
+# Milliseconds in one of each unit.
+UNITS = {"ms": 1.0, "s": 1000.0, "us": 0.001}
+DELIMITERS = (",", ";", "\t")
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be imported.
+
+    Attributes:
+        number: counted from 1, the header not among them.
+        reason: what is wrong, with the offending text.
+    """
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ForeignTable:
+    """A table of latencies, read but not yet written as a dataset."""
+
+    path: Path
+    table: pa.Table
+    bad_rows: tuple[BadRow, ...]
+    origin: dict[str, Any]
+
+
+def read_foreign(
+    path: Path, target: Target, arch_column: str, latency_column: str, unit: str
+) -> ForeignTable:
+    """Read a CSV or Parquet table of architectures and latencies.
+
+    An architecture is its canonical text, an identifier (a whole number below the space's size),
+    or, in the DARTS space, a ``Genotype(...)``, of which the normal cell counts.
+
+    Args:
+        path: a ``.parquet`` file, or text separated by commas, semicolons or tabs.
+        target: what the latencies are of; its setting gives MACs and parameters.
+        arch_column: name of the column of architectures.
+        latency_column: name of the column of latencies.
+        unit: of the latencies, ``ms``, ``s`` or ``us``.
+
+    Raises:
+        DatasetError: the file cannot be read as a table.
+        InputError: it has no such column, or the unit is unknown.
+        LatkitError: the file cannot be read at all.
+    """
+    if unit not in UNITS:
+        raise InputError(f"unknown unit {unit!r}", f"use one of: {', '.join(UNITS)}")
+    space = get_space(target.space)
+    reduction = get_genotype(target.setting.reduction)
+    seen: dict[int, int] = {}
+    rows: list[dict[str, Any]] = []
+    bad: list[BadRow] = []
+    read = _parquet_rows if path.suffix.lower() == ".parquet" else _text_rows
+    for number, cells in enumerate(read(path, arch_column, latency_column), start=1):
+        try:
+            if isinstance(cells, str):
+                raise _BadCellError(cells)
+            arch_id = _identify(space, cells[0])
+            if arch_id in seen:
+                raise _BadCellError(f"the architecture of row {seen[arch_id]} again")
+            latency_ms = _positive(cells[1]) * UNITS[unit]
+        except _BadCellError as problem:
+            bad.append(BadRow(number, str(problem)))
+            continue
+        seen[arch_id] = number
+        architecture = space.unrank(arch_id)[0]
+        cost = network_cost(space.genotype(architecture, reduction), target.setting)
+        rows.append(
+            {
+                "arch_id": arch_id,
+                "arch": space.format(architecture),
+                "latency_ms": latency_ms,
+                "visit": 0,
+                "flags": [],
+                "macs": cost.macs,
+                "params": cost.params,
+            }
+        )
+    table = pa.Table.from_pylist(rows, schema=IMPORTED_SCHEMA)
+    origin = {
+        "file": path.name,
+        "arch_column": arch_column,
+        "latency_column": latency_column,
+        "unit": unit,
+        "rows_left_out": len(bad),
+    }
+    return ForeignTable(path, table, tuple(bad), origin)
+
+
+def write_imported(foreign: ForeignTable, target: Target, out: Path) -> LatencyDataset:
+    """Write what was read as a dataset, without the bad rows.
+
+    Raises:
+        DatasetError: there is no good row, or ``out`` is not empty.
+        LatkitError: ``out`` cannot be written.
+    """
+    if not foreign.table.num_rows:
+        raise DatasetError(f"{foreign.path} has no row that can be imported", "see its bad rows")
+    manifest = Manifest(
+        target,
+        fingerprint={},
+        protocol={},
+        seed=0,
+        anchor=None,
+        requested=foreign.table.num_rows,
+        origin=foreign.origin,
+    )
+    write_dataset(out, manifest, foreign.table)
+    return LatencyDataset.open(out)
+
+
+def export_dataset(dataset: LatencyDataset, path: Path) -> int:
+    """Write one row an architecture (``arch_id``, ``arch``, mean ``latency_ms``, ``macs``).
+
+    Only what :meth:`LatencyDataset.usable` returns. The raw rows are Parquet already.
+
+    Args:
+        dataset: what is exported.
+        path: ends with ``.csv`` or ``.parquet``.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InputError: the file's ending is neither.
+        LatkitError: the file cannot be written.
+    """
+    writers = {".csv": pyarrow.csv.write_csv, ".parquet": pq.write_table}
+    write = writers.get(path.suffix.lower())
+    if write is None:
+        raise InputError(f"cannot tell the format of {path}", "name it *.csv or *.parquet")
+    table = dataset.usable()
+    names = dict(
+        zip(dataset.table["arch_id"].to_pylist(), dataset.table["arch"].to_pylist(), strict=True)
+    )
+    arch = pa.array([names[arch_id] for arch_id in table["arch_id"].to_pylist()], pa.string())
+    table = table.add_column(1, "arch", arch)
+    try:
+        write_atomically(path, lambda to: write(table, str(to)))
+    except OSError as error:
+        raise from_os_error(error, f"write {path}", "the dataset is unchanged") from None
+    return int(table.num_rows)
+
+
+class _BadCellError(Exception):
+    """Why a row is bad."""
+
+
+def _identify(space: DartsSpace, text: str) -> int:
+    if not text:
+        raise _BadCellError("no architecture")
+    try:
+        if text.isascii() and text.isdecimal():
+            if len(text) > 19 or int(text) >= space.size:
+                raise _BadCellError(f"no architecture has the identifier {_short(text)}")
+            return int(text)
+        if text.startswith("Genotype("):
+            matrix = space.from_genotype(parse_genotype(text))
+        else:
+            matrix = space.parse(text)
+    except LatkitError as error:
+        raise _BadCellError(f"unknown architecture {_short(text)} ({error.cause})") from None
+    return int(space.rank(matrix)[0])
+
+
+def _positive(text: str) -> float:
+    try:
+        latency = float(text)
+    except ValueError:
+        latency = math.nan
+    if not math.isfinite(latency) or latency <= 0:
+        raise _BadCellError(f"the latency {_short(text)} is not a positive number")
+    return latency
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def _text_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[str, str] | str]:
+    """Both cells of each row of a text table, or what is wrong with the row."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            head = file.readline()
+            delimiter = max(DELIMITERS, key=head.count)
+            columns = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
+            at = [_column(path, columns, name) for name in (arch, latency)]
+            for cells in csv.reader(file, delimiter=delimiter):
+                if not cells:
+                    continue
+                if len(cells) != len(columns):
+                    yield f"{len(cells)} cells under {len(columns)} column names"
+                else:
+                    yield cells[at[0]].strip(), cells[at[1]].strip()
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path} is not a table of text ({error})", "see it in an editor"
+        ) from None
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was written") from None
+
+
+def _parquet_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[str, str] | str]:
+    try:
+        file = pq.ParquetFile(path)
+        names = file.schema_arrow.names
+        for name in (arch, latency):
+            _column(path, names, name)
+        for batch in file.iter_batches(columns=[arch, latency]):
+            for cells in zip(batch[arch].to_pylist(), batch[latency].to_pylist(), strict=True):
+                yield tuple("" if cell is None else str(cell) for cell in cells)  # type: ignore[misc]
+    except FileNotFoundError as error:
+        raise from_os_error(error, f"read {path}", "nothing was written") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DatasetError(f"{path} is not a Parquet table ({reason})", "check the file") from None
+
+
+def _column(path: Path, names: list[str], name: str) -> int:
+    if names.count(name) != 1:
+        how = "no column" if name not in names else "several columns"
+        raise InputError(
+            f"{path} has {how} {name!r}",
+            f"its columns are: {', '.join(names) or '(none)'}",
+        )
+    return names.index(name)

@@ -1,0 +1,163 @@
+"""A dataset in memory, and what its rows say."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from latkit.dataset.format import (
+    Manifest,
+    is_panel,
+    part_paths,
+    read_journal,
+    read_manifest,
+    read_part,
+    visit_keys,
+)
+from latkit.errors import DatasetError
+from latkit.profiling.protocol import DISTURBED
+from latkit.profiling.statistics import RetestError
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LatencyDataset:
+    """A dataset in memory.
+
+    Attributes:
+        path: its folder.
+        manifest: what it is about.
+        table: all rows (``manifest.schema``), in the order of measurement.
+    """
+
+    path: Path
+    manifest: Manifest
+    table: pa.Table
+
+    @classmethod
+    def open(cls, path: str | Path) -> LatencyDataset:
+        """Read a dataset folder.
+
+        Raises:
+            DatasetError: it is not a dataset, a file in it is corrupt, or it has no rows.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        parts = [read_part(part, manifest) for part in part_paths(folder)]
+        seen = {key for part in parts for key in visit_keys(part)}
+        journal = [
+            row
+            for row in read_journal(folder, manifest)
+            if (row["arch_id"], row["visit"]) not in seen
+        ]
+        table = pa.concat_tables([*parts, pa.Table.from_pylist(journal, schema=manifest.schema)])
+        if not table.num_rows:
+            raise DatasetError(f"{folder} holds no measurements yet", "run latkit profile on it")
+        keys = np.stack([table["arch_id"].to_numpy(), table["visit"].to_numpy()])
+        if np.unique(keys, axis=1).shape[1] != table.num_rows:
+            raise DatasetError(
+                f"{folder} holds the same visit of an architecture twice",
+                "remove the part file that was copied into it",
+            )
+        return cls(folder, manifest, with_latency(table, manifest))
+
+    @property
+    def anchor_median_ms(self) -> float | None:
+        """Median time of the anchor network over the whole dataset; None if imported."""
+        if self.manifest.anchor is None:
+            return None
+        return float(np.median(anchor_samples(self.table)))
+
+    @functools.cached_property
+    def flagged(self) -> BoolArray:
+        """Per row, whether its measurement was disturbed."""
+        return np.array([DISTURBED in f for f in self.table["flags"].to_pylist()], dtype=bool)
+
+    @functools.cached_property
+    def in_panel(self) -> BoolArray:
+        """Per row, whether it is of the fixed panel and not of the list asked for."""
+        return np.array([is_panel(f) for f in self.table["flags"].to_pylist()], dtype=bool)
+
+    @property
+    def architectures(self) -> int:
+        """How many different ones of the list were measured."""
+        return len(np.unique(self.table["arch_id"].to_numpy()[~self.in_panel]))
+
+    def usable(self) -> pa.Table:
+        """One row an architecture of the list: the mean of its undisturbed visits.
+
+        Returns:
+            A table with ``arch_id``, ``latency_ms`` and ``macs``, in the order of first
+            measurement.
+        """
+        good = self.table.filter(pa.array(~self.flagged & ~self.in_panel))
+        grouped = good.group_by("arch_id", use_threads=False).aggregate(
+            [("latency_ms", "mean"), ("macs", "first")]
+        )
+        return grouped.select(["arch_id", "latency_ms_mean", "macs_first"]).rename_columns(
+            ["arch_id", "latency_ms", "macs"]
+        )
+
+    def retest(self) -> RetestError:
+        """Repeatability of undisturbed visits, from architectures visited more than once.
+
+        The panel's are not among them: it is there to compare runs.
+        """
+        good = self.table.filter(pa.array(~self.flagged & ~self.in_panel))
+        return RetestError(
+            zip(good["arch_id"].to_pylist(), good["latency_ms"].to_pylist(), strict=True)
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of what was measured, independent of how it is cut into parts."""
+        order = np.lexsort((self.table["visit"].to_numpy(), self.table["arch_id"].to_numpy()))
+        digest = hashlib.sha256(json.dumps(self.manifest.target.to_dict()).encode())
+        measured = "ratio_to_anchor" if self.manifest.anchored else "latency_ms"
+        for name in ("arch_id", "visit", measured):
+            digest.update(np.ascontiguousarray(self.table[name].to_numpy()[order]).tobytes())
+        return f"sha256:{digest.hexdigest()}"
+
+
+def anchor_samples(table: pa.Table) -> FloatArray:
+    """All anchor samples of a table, in ms."""
+    return np.asarray(table["anchor_samples_ms"].combine_chunks().flatten())
+
+
+def with_latency(table: pa.Table, manifest: Manifest, anchor_ms: float | None = None) -> pa.Table:
+    """The table with ``latency_ms`` and its spread recomputed from what was measured.
+
+    ``latency_std_ms`` is the standard deviation of single runs within the visit.
+
+    Args:
+        table: rows of a dataset.
+        manifest: its manifest. Without an anchor the rows are returned as they are.
+        anchor_ms: the anchor time to which the latencies refer; by default the rows' median.
+    """
+    if manifest.anchor is None or not table.num_rows:
+        return table
+    lists = table["samples_ms"].combine_chunks()
+    lengths = np.diff(lists.offsets.to_numpy())
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    samples = lists.flatten().to_numpy()
+    mean = np.add.reduceat(samples, starts) / lengths
+    away = (samples - np.repeat(mean, lengths)) ** 2
+    spread = np.sqrt(np.add.reduceat(away, starts) / lengths)
+    latency = mean
+    if manifest.anchored:
+        if anchor_ms is None:
+            anchor_ms = float(np.median(anchor_samples(table)))
+        latency = table["ratio_to_anchor"].to_numpy() * anchor_ms
+    columns = {"latency_ms": latency, "latency_std_ms": spread / mean * latency}
+    for name, values in columns.items():
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, table.schema.field(name), pa.array(values))
+    return table

@@ -1,0 +1,103 @@
+"""Several datasets of one target made into one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from latkit.dataset.format import Manifest
+from latkit.dataset.latency import LatencyDataset, with_latency
+from latkit.dataset.writer import write_dataset
+from latkit.device import contradictions, differences
+from latkit.errors import DatasetError
+
+
+def merge_datasets(
+    datasets: Sequence[LatencyDataset], out: Path, unlike_machines: bool = False
+) -> LatencyDataset:
+    """Write the rows of all datasets, in the order of measurement, as a new dataset.
+
+    Visits of an architecture are numbered anew. A row that is in two of the datasets is taken
+    once. The result has the first dataset's seed, and can be continued with it.
+
+    Args:
+        datasets: two or more, of one target, measured by one protocol.
+        out: folder of the new dataset.
+        unlike_machines: merge even where fingerprints contradict each other; the result then
+            keeps only the facts they share.
+
+    Raises:
+        DatasetError: they do not belong together, or ``out`` is not empty.
+        LatkitError: ``out`` cannot be written.
+    """
+    first, *others = datasets
+    fingerprint = first.manifest.fingerprint
+    for other in others:
+        _check_alike(first, other, unlike_machines)
+        theirs = other.manifest.fingerprint
+        fingerprint = {name: v for name, v in fingerprint.items() if theirs.get(name, v) == v}
+    table = pa.concat_tables([dataset.table for dataset in datasets])
+    if "measured_at" in table.column_names:
+        table = table.sort_by("measured_at")
+        table = table.filter(pa.array(_first_occurrences(table)))
+    counts = Counter[int]()
+    visits = []
+    for arch_id in table["arch_id"].to_pylist():
+        visits.append(counts[arch_id])
+        counts[arch_id] += 1
+    index = table.schema.get_field_index("visit")
+    table = table.set_column(index, table.schema.field(index), pa.array(visits, pa.int32()))
+    manifest = dataclasses.replace(
+        first.manifest,
+        fingerprint=fingerprint,
+        requested=max(dataset.manifest.requested for dataset in datasets),
+        origin={"merged": [dataset.digest() for dataset in datasets]},
+    )
+    write_dataset(out, manifest, with_latency(table, manifest).combine_chunks())
+    return LatencyDataset.open(out)
+
+
+def _check_alike(first: LatencyDataset, other: LatencyDataset, unlike_machines: bool) -> None:
+    ours, theirs = first.manifest, other.manifest
+
+    def identity(manifest: Manifest) -> dict[str, object]:
+        return {
+            **manifest.target.flat(),
+            **manifest.protocol,
+            "anchor": manifest.anchor,
+            "metrics": manifest.metrics,
+        }
+
+    where = f"{first.path} and {other.path}"
+    changed = differences(identity(ours), identity(theirs))
+    if changed:
+        raise DatasetError(
+            f"{where} do not belong together ({'; '.join(changed)})",
+            "merge datasets of one target and protocol; latkit dataset compare shows two beside "
+            "each other",
+        )
+    changed = contradictions(ours.fingerprint, theirs.fingerprint)
+    if changed and not unlike_machines:
+        raise DatasetError(
+            f"{where} were measured on unlike machines ({'; '.join(changed)})",
+            "check with latkit dataset compare that they agree, then add --unlike-machines",
+        )
+
+
+def _first_occurrences(table: pa.Table) -> list[bool]:
+    seen = set()
+    first = []
+    for arch_id, at, samples in zip(
+        table["arch_id"].to_pylist(),
+        table["measured_at"].to_pylist(),
+        table["samples_ms"].to_pylist(),
+        strict=True,
+    ):
+        key = (arch_id, at, tuple(samples))
+        first.append(key not in seen)
+        seen.add(key)
+    return first

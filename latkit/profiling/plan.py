@@ -1,0 +1,154 @@
+"""Which architecture is measured when: the list, revisits, further passes, and make-up visits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from latkit.profiling.statistics import RetestError, visits_for
+from latkit.spaces import SearchSpace
+from latkit.spaces.base import IntArray
+
+PANEL_SIZE = 16
+# Beyond the range of seeds a user can give.
+PANEL_SEED = 2**32
+
+# Visits made up for disturbed ones: so many for one architecture, and this share of all.
+MAKE_UP_EACH = 3
+MAKE_UP_SHARE = 0.25
+MAKE_UP_LEAST = 16
+
+
+def panel(space: SearchSpace) -> IntArray:
+    """Identifiers of the architectures that every run measures at its start and end."""
+    return space.sample(min(PANEL_SIZE, space.size), PANEL_SEED)
+
+
+def schedule(n: int, seed: int, revisit_every: int) -> Iterator[tuple[int, int]]:
+    """The first pass: (index into the sampled list, visit number).
+
+    Architectures come in the order of the list, which is random already; every
+    ``revisit_every``-th visit goes back to an architecture chosen at random among those measured
+    once. The order is a function of the arguments, and a longer one begins with a shorter one.
+    """
+    once: list[int] = []
+    position = 0
+    for index in range(n):
+        position += 1
+        if position % revisit_every == 0:
+            rng = np.random.default_rng((seed, position))
+            # Swap with the last to take one out in constant time.
+            chosen = int(rng.integers(len(once)))
+            once[chosen], once[-1] = once[-1], once[chosen]
+            yield once.pop(), 1
+            position += 1
+        once.append(index)
+        yield index, 0
+
+
+class Work:
+    """The visits still to be made, given those that were made; iterating gives list indices.
+
+    First comes the schedule. ``visits`` > 1, or an error that one visit does not reach, adds
+    passes over the whole list in another order. After the last planned visit, architectures with
+    disturbed visits get further ones, a bounded number.
+
+    After each index the caller must :meth:`record` the outcome.
+
+    Args:
+        n, seed, revisit_every: see :func:`schedule`.
+        visits: wanted for each architecture.
+        target_error: wanted relative error of an architecture's mean latency; passes are added
+            until the retest error over the root of their number reaches it.
+        made: (index, value, disturbed) of earlier visits; the value is what the retest error is
+            computed of.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        seed: int,
+        revisit_every: int,
+        visits: int = 1,
+        target_error: float | None = None,
+        made: Iterable[tuple[int, float, bool]] = (),
+    ) -> None:
+        self._n = n
+        self._seed = seed
+        self._revisit_every = revisit_every
+        self._target_error = target_error
+        self._passes = visits
+        self._first_pass = list(schedule(n, seed, revisit_every))
+        self._wanted = np.full(n, visits)
+        for index, visit in self._first_pass:
+            self._wanted[index] = max(self._wanted[index], visit + 1)
+        self._made = np.zeros(n, dtype=np.int64)
+        self._good = np.zeros(n, dtype=np.int64)
+        self.retest = RetestError()
+        for index, value, disturbed in made:
+            self.record(index, value, disturbed)
+
+    def record(self, index: int, value: float, disturbed: bool) -> None:
+        """Tell how the visit of an architecture ended."""
+        self._made[index] += 1
+        if not disturbed:
+            self._good[index] += 1
+            self.retest.add(index, value)
+
+    @property
+    def done(self) -> int:
+        """Visits made, including those made up."""
+        return int(self._made.sum())
+
+    @property
+    def total(self) -> int:
+        """Visits made and still to come, as far as is known now."""
+        short = np.maximum(self._wanted - self._good, 0)
+        short[self._made - self._wanted >= MAKE_UP_EACH] = 0
+        most = max(self.done, int(self._wanted.sum()) + self._room())
+        return min(self.done + int(short.sum()), most)
+
+    @property
+    def error(self) -> float | None:
+        """Relative error of an architecture's mean latency."""
+        return None if self.retest.sd is None else self.retest.sd / self._passes**0.5
+
+    def __iter__(self) -> Iterator[int]:
+        for index, visit in self._first_pass:
+            if self._made[index] <= visit:
+                yield index
+        reached = 1
+        while True:
+            while reached < self._passes:
+                reached += 1
+                for index in np.random.default_rng((self._seed, reached)).permutation(self._n):
+                    if self._made[index] < reached:
+                        yield int(index)
+            yield from self._make_up()
+            if self._target_error is None or not self._add_passes(self._target_error):
+                return
+
+    def _make_up(self) -> Iterator[int]:
+        while True:
+            short = self._good < self._wanted
+            short &= self._made - self._wanted < MAKE_UP_EACH
+            if not short.any():
+                return
+            for index in np.flatnonzero(short).tolist():
+                if np.maximum(self._made - self._wanted, 0).sum() >= self._room():
+                    return
+                yield index
+
+    def _room(self) -> int:
+        """How many visits may be made up for disturbed ones."""
+        return max(MAKE_UP_LEAST, int(MAKE_UP_SHARE * int(self._wanted.sum())))
+
+    def _add_passes(self, target_error: float) -> bool:
+        # Without repeats there is no error to plan by: measure everything once more.
+        needed = 2 if self.retest.sd is None else visits_for(self.retest.sd, target_error)
+        if needed <= self._passes:
+            return False
+        self._passes = needed
+        self._wanted = np.maximum(self._wanted, needed)
+        return True

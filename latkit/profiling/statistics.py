@@ -1,0 +1,80 @@
+"""What is made of raw times: estimates, repeatability, and how many visits an error needs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+# No number of visits beyond this is planned for an error.
+MAX_VISITS = 16
+
+
+def faster_half_mean(times: Sequence[float]) -> float:
+    """Mean of the faster half (rounded up) of some times.
+
+    What disturbs a run makes it slower, never faster, and comes in bursts of several runs; on a
+    shared machine this repeats better than the mean, the median or the minimum
+    (docs/measuring.md has the comparison).
+    """
+    return statistics.fmean(sorted(times)[: (len(times) + 1) // 2])
+
+
+def relative_iqr(values: Sequence[float]) -> float:
+    """Interquartile range over the median."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return float((high - low) / middle)
+
+
+class RetestError:
+    """Repeatability, from things that were measured more than once.
+
+    The logarithms of all repeated measurements, each about the mean of its own thing, pooled:
+    the relative standard deviation of one measurement.
+    """
+
+    def __init__(self, measured: Iterable[tuple[Hashable, float]] = ()) -> None:
+        self._seen: dict[Hashable, tuple[int, float]] = {}
+        self._squares = 0.0
+        self._freedom = 0
+        for thing, value in measured:
+            self.add(thing, value)
+
+    def add(self, thing: Hashable, value: float) -> None:
+        """Take in a positive measurement of a thing."""
+        count, mean = self._seen.get(thing, (0, 0.0))
+        away = math.log(value) - mean
+        count += 1
+        mean += away / count
+        if count > 1:
+            # Welford's update of the sum of squares about the running mean.
+            self._squares += away * (math.log(value) - mean)
+            self._freedom += 1
+        self._seen[thing] = (count, mean)
+
+    @property
+    def repeats(self) -> int:
+        """Measurements beyond the first of each thing."""
+        return self._freedom
+
+    @property
+    def sd(self) -> float | None:
+        """Relative standard deviation of one measurement; None with fewer than two repeats."""
+        if self._freedom < 2:
+            return None
+        return math.sqrt(self._squares / self._freedom)
+
+
+def visits_for(sd: float, target_error: float) -> int:
+    """Visits whose mean has a relative error of at most ``target_error``, at most MAX_VISITS."""
+    # The mean of m visits has sd / sqrt(m); a hair of tolerance keeps an exact fit exact.
+    return min(MAX_VISITS, max(1, math.ceil((sd / target_error) ** 2 - 1e-9)))
+
+
+def median_absolute_deviation(log_ratios: npt.ArrayLike) -> float:
+    """Median distance of some logarithms of ratios from their median, as a relative size."""
+    values = np.asarray(log_ratios, dtype=np.float64)
+    return float(np.expm1(np.median(np.abs(values - np.median(values)))))
