@@ -119,8 +119,8 @@ def _findings(report: dict[str, Any], max_retest_sd: float) -> Iterator[Finding]
     if report["duplicate_rows"]:
         yield Finding(
             "unfit",
-            f"{report['duplicate_rows']} rows repeat the raw times of another row, which no two "
-            "measurements do: rows were copied",
+            f"{report['duplicate_rows']} rows have the moment and raw times of another row, which "
+            "no two measurements share: rows were copied",
         )
     if retest is None:
         yield Finding("note", "too few repeated visits to know how well a measurement repeats")
@@ -151,11 +151,12 @@ def _findings(report: dict[str, Any], max_retest_sd: float) -> Iterator[Finding]
 
 
 def _duplicate_rows(table: pa.Table) -> int:
-    """Rows whose raw times are those of an earlier row, to the last bit."""
+    """Rows with the moment and the raw times of an earlier row."""
     if "samples_ms" not in table.column_names:
         return 0
-    raw = Counter(map(tuple, table["samples_ms"].to_pylist()))
-    return sum(count - 1 for count in raw.values())
+    times, samples = table["measured_at"].to_pylist(), table["samples_ms"].to_pylist()
+    counts = Counter((at, tuple(raw)) for at, raw in zip(times, samples, strict=True))
+    return sum(count - 1 for count in counts.values())
 
 
 def _anchor_history(table: pa.Table) -> list[dict[str, Any]]:

@@ -124,7 +124,7 @@ class Manifest:
         fingerprint: the machine and software it was measured with.
         protocol: how it was measured (``Protocol.to_dict()``).
         seed: names the list of architectures.
-        anchor: name of the anchor network, e.g. ``darts_v2,cells=5``; None if imported.
+        anchor: name of the anchor network, e.g. ``darts_v2,cells=4``; None if imported.
         requested: how many architectures of the list were asked for.
         metrics: columns beside the latency (names of ``METRICS``).
         origin: of an imported or merged dataset, what it was made of.

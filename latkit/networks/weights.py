@@ -36,7 +36,10 @@ def random_network(genotype: Genotype, setting: Setting, seed: int) -> Network:
     The network is for running only: its parts share their tables of hooks with other networks.
     """
     network = Network(genotype, setting, make=_Copies(seed, _memory_format(setting)))
-    return network.eval()
+    # The parts are copies of templates in eval mode; eval() would visit them all.
+    for module in (network, *network.cells):
+        module.training = False
+    return network
 
 
 def random_input(setting: Setting, seed: int) -> Tensor:

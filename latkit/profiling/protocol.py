@@ -17,7 +17,7 @@ from typing import Any, Literal
 from latkit.backends.base import Clock, Runner
 from latkit.errors import InputError
 from latkit.networks.setting import MIN_CELLS, Setting
-from latkit.profiling.statistics import faster_half_mean, relative_iqr
+from latkit.profiling.statistics import faster_half_mean, faster_half_spread
 
 ANCHOR_GENOTYPE = "darts_v2"
 
@@ -25,7 +25,7 @@ ANCHOR_GENOTYPE = "darts_v2"
 PREEMPTED_WALL_OVER_CPU = 1.15
 # An anchor this far from the session's tells of a change of speed that pairing cannot cancel.
 ANCHOR_JUMP = 0.2
-# Interquartile range of candidate/anchor ratios within a visit.
+# Times that count (the faster half) further apart than this were not taken on a quiet machine.
 SPREAD = 0.1
 
 # Every disturbed row has this flag and one or more of the reasons.
@@ -83,15 +83,15 @@ PRESETS: dict[str, Protocol] = {
 
 
 def anchor_setting(setting: Setting) -> Setting:
-    """The setting of the anchor network: a third as deep, hence a third of the price.
+    """The setting of the anchor network: 0.3 times as deep, hence a third of the price.
 
-    It is as good a gauge of the machine's speed as one of full depth.
+    It is as good a gauge of the machine's speed as one of full depth (docs/measuring.md).
     """
-    return dataclasses.replace(setting, cells=max(MIN_CELLS, round(setting.cells / 3)))
+    return dataclasses.replace(setting, cells=max(MIN_CELLS, round(0.3 * setting.cells)))
 
 
 def anchor_name(setting: Setting) -> str:
-    """The anchor network as datasets name it, e.g. ``darts_v2,cells=5``."""
+    """The anchor network as datasets name it, e.g. ``darts_v2,cells=4``."""
     return f"{ANCHOR_GENOTYPE},cells={anchor_setting(setting).cells}"
 
 
@@ -204,7 +204,7 @@ def disturbances(
     """How something else that used the machine shows in an anchored visit: its flags.
 
     Args:
-        samples_ms: candidate times, each followed by the anchor time of the same position.
+        samples_ms: candidate times.
         anchor_ms: anchor times.
         wall_ms: wall times of all runs.
         cpu_ms: CPU times of the same runs, where one thread does all the work.
@@ -217,7 +217,6 @@ def disturbances(
         jump = abs(faster_half_mean(anchor_ms) / anchor_level_ms - 1)
         if jump > ANCHOR_JUMP:
             reasons.append(JUMPED)
-    ratios = [c / a for c, a in zip(samples_ms, anchor_ms, strict=True)]
-    if relative_iqr(ratios) > SPREAD:
+    if max(faster_half_spread(samples_ms), faster_half_spread(anchor_ms)) > SPREAD:
         reasons.append(SPREAD_OUT)
     return (DISTURBED, *reasons) if reasons else ()

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 import latkit.dataset.writer
 from latkit.dataset import LatencyDataset
 from latkit.dataset.format import JOURNAL, MANIFEST, SCHEMA, part_paths
-from latkit.dataset.writer import DatasetWriter
+from latkit.dataset.writer import DatasetWriter, write_dataset
 from latkit.errors import DatasetError, LatkitError
+from latkit.profiling.protocol import PRESETS
 from tests.made import formula_ms, made_dataset, made_manifest, made_row
 
 
@@ -31,14 +32,14 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> None:
             writer.append(row)
 
 
-def rewrite_part(folder: Path, **columns: list[Any]) -> None:
+def rewrite_part(folder: Path, schema: pa.Schema = SCHEMA, **columns: list[Any]) -> None:
     """Replace columns of the first part."""
     path = part_paths(folder)[0]
     table = pq.ParquetFile(path).read()
     for name, values in columns.items():
         index = table.schema.get_field_index(name)
         table = table.set_column(
-            index, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type)
+            index, schema.field(name), pa.array(values, schema.field(name).type)
         )
     pq.write_table(table, path)
 
@@ -100,6 +101,113 @@ class TestRoundTrip:
         assert usable["arch_id"].to_pylist() == [0, 5]
         assert usable["latency_ms"].to_pylist() == [10.0, 21.0]
 
+    def test_metrics_are_columns_of_the_whole_dataset(self, tmp_path: Path) -> None:
+        manifest = made_manifest(1, metrics=("energy_mj", "peak_memory_mb"))
+        with DatasetWriter(tmp_path / "d", manifest) as writer:
+            writer.append(made_row(0, 5.0, energy_mj=120.0, peak_memory_mb=33.5))
+        table = LatencyDataset.open(tmp_path / "d").table
+        assert table.column_names == [*SCHEMA.names, "energy_mj", "peak_memory_mb"]
+        assert table["energy_mj"].to_pylist() == [120.0]
+        with pytest.raises(DatasetError, match="another kind"):
+            DatasetWriter(tmp_path / "d", made_manifest(1)).__enter__()
+
+    @pytest.mark.parametrize("energy", [0.0, -1.0, math.nan])
+    def test_a_metric_that_is_no_measurement(self, tmp_path: Path, energy: float) -> None:
+        """An absent source is an absent column, never a zero."""
+        manifest = made_manifest(1, metrics=("energy_mj",))
+        with DatasetWriter(tmp_path / "d", manifest) as writer:
+            writer.append(made_row(0, 5.0, energy_mj=1.0))
+        rewrite_part(tmp_path / "d", manifest.schema, energy_mj=[energy])
+        with pytest.raises(DatasetError, match="not positive numbers"):
+            LatencyDataset.open(tmp_path / "d")
+
+    def test_the_panel_is_not_of_the_list(self, tmp_path: Path) -> None:
+        start = [made_row(i, 9.0, flags=["panel-start"]) for i in (50, 51)]
+        end = [made_row(i, 9.0, visit=1, flags=["panel-end", "disturbed"]) for i in (50, 51)]
+        write(tmp_path / "d", [*start, made_row(0, 10.0), *end])
+        dataset = LatencyDataset.open(tmp_path / "d")
+        assert dataset.in_panel.tolist() == [True, True, False, True, True]
+        assert dataset.architectures == 1
+        assert dataset.usable()["arch_id"].to_pylist() == [0]
+        content = json.loads((tmp_path / "d" / MANIFEST).read_text())
+        assert content["counts"] == {"rows": 5, "architectures": 1}
+
+    def test_unanchored_latencies_are_plain_means(self, tmp_path: Path) -> None:
+        manifest = made_manifest(1, protocol=PRESETS["paper"].to_dict())
+        row = made_row(0, 7.0, samples_ms=[5.0, 9.0], anchor_samples_ms=[3.5], ratio_to_anchor=2.0)
+        with DatasetWriter(tmp_path / "d", manifest) as writer:
+            writer.append(row)
+        table = LatencyDataset.open(tmp_path / "d").table
+        assert table["latency_ms"].to_pylist() == [7.0]
+        assert table["latency_std_ms"].to_pylist() == [2.0]
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=5),
+                st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=5),
+                st.sets(st.sampled_from(["disturbed", "spread", "panel-start"])),
+            ),
+            min_size=1,
+            max_size=8,
+        )
+    )
+    def test_any_rows_come_back_as_they_were(
+        self,
+        tmp_path_factory: pytest.TempPathFactory,
+        times: list[tuple[list[float], list[float], set[str]]],
+    ) -> None:
+        folder = tmp_path_factory.mktemp("any")
+        rows = [
+            made_row(
+                i, 1.0, samples_ms=samples, anchor_samples_ms=anchors, flags=sorted(flags),
+                ratio_to_anchor=float(np.mean(samples) / np.mean(anchors)),
+            )
+            for i, (samples, anchors, flags) in enumerate(times)
+        ]  # fmt: skip
+        write(folder, rows)
+        read = LatencyDataset.open(folder).table.to_pylist()
+        for row, back in zip(rows, read, strict=True):
+            for name in ("samples_ms", "anchor_samples_ms", "flags", "ratio_to_anchor", "arch"):
+                assert back[name] == row[name]
+        median = np.median(np.concatenate([anchors for _, anchors, _ in times]))
+        for row, back in zip(rows, read, strict=True):
+            assert back["latency_ms"] == pytest.approx(row["ratio_to_anchor"] * median)
+            spread = np.std(row["samples_ms"]) / np.mean(row["samples_ms"])
+            assert back["latency_std_ms"] == pytest.approx(
+                spread * back["latency_ms"], rel=1e-6, abs=1e-9 * back["latency_ms"]
+            )
+
+
+class TestWholeDatasets:
+    def test_appear_complete_or_not_at_all(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        table = made_dataset(tmp_path / "d", 10).table
+        monkeypatch.setattr(latkit.dataset.writer, "PART_ROWS", 4)
+        write_dataset(tmp_path / "whole", made_manifest(10), table)
+        assert len(part_paths(tmp_path / "whole")) == 3
+        assert LatencyDataset.open(tmp_path / "whole").table.equals(table)
+
+        def fail(*arguments: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(latkit.dataset.writer, "write_json_atomically", fail)
+        with pytest.raises(LatkitError, match=r"No space left.*Fix: free some disk"):
+            write_dataset(tmp_path / "other", made_manifest(10), table)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["d", "whole"]
+
+    def test_do_not_replace_anything(self, tmp_path: Path) -> None:
+        table = made_dataset(tmp_path / "d", 3).table
+        (tmp_path / "file").touch()
+        for path in (tmp_path / "d", tmp_path / "file"):
+            with pytest.raises(DatasetError, match=r"exists and is not empty.*Fix:.*--out"):
+                write_dataset(path, made_manifest(3), table)
+        (tmp_path / "empty").mkdir()
+        write_dataset(tmp_path / "empty", made_manifest(3), table)
+        assert LatencyDataset.open(tmp_path / "empty").table.num_rows == 3
+
 
 class TestCrashes:
     def test_the_journal_holds_what_is_in_no_part(self, tmp_path: Path) -> None:
@@ -111,7 +219,7 @@ class TestCrashes:
         assert LatencyDataset.open(tmp_path / "d").table["arch_id"].to_pylist() == [0, 1, 2]
         writer._lock.release()
         with DatasetWriter(tmp_path / "d", made_manifest(3)) as again:
-            assert again.done == {(0, 0), (1, 0), (2, 0)}
+            assert again.done.keys() == {(0, 0), (1, 0), (2, 0)}
 
     @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(cut=st.integers(0, 10_000))
@@ -128,7 +236,7 @@ class TestCrashes:
         journal.write_bytes(content)
         whole = content.count(b"\n")
         with DatasetWriter(folder, made_manifest(5)) as again:
-            assert again.done == {(i, 0) for i in range(whole)}
+            assert again.done.keys() == {(i, 0) for i in range(whole)}
 
     def test_death_between_part_and_journal_does_not_double_rows(self, tmp_path: Path) -> None:
         writer = DatasetWriter(tmp_path / "d", made_manifest(2)).__enter__()
@@ -282,6 +390,10 @@ class TestBroken:
             ({"target": {"space": "darts"}}, "a target has the fields"),
             ({"seed": "x"}, "is corrupt"),
             ({"fingerprint": 3}, "is corrupt"),
+            ({"metrics": ["beauty"]}, "unknown metrics beauty"),
+            ({"metrics": 3}, "is corrupt"),
+            ({"metrics": ["energy_mj"]}, "part-000000.parquet has other columns"),
+            ({"anchor": None}, "part-000000.parquet has other columns"),
         ],
     )
     def test_a_changed_manifest(self, folder: Path, change: dict[str, Any], message: str) -> None:

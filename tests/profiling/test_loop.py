@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
 from latkit.backends.torch_cpu import TorchCpuBackend
-from latkit.dataset import LatencyDataset, Target, part_paths, read_journal
-from latkit.errors import DatasetError, InputError
+from latkit.dataset import LatencyDataset, Target
+from latkit.dataset.format import is_panel, part_paths, read_journal, read_manifest, read_part
+from latkit.energy import POWERCAP, EnergyMeter
+from latkit.errors import BackendError, DatasetError, InputError
 from latkit.networks import PRESETS, ZOO, Setting, network_cost
-from latkit.profiling.loop import Progress, measure, profile
-from latkit.profiling.protocol import Protocol, schedule
+from latkit.profiling import loop
+from latkit.profiling.loop import Progress, profile
+from latkit.profiling.plan import panel, schedule
+from latkit.profiling.protocol import DISTURBED, Protocol, anchor_setting
+from latkit.profiling.protocol import PRESETS as PROTOCOLS
+from latkit.profiling.session import Session, measure
+from latkit.profiling.statistics import faster_half_mean
 from latkit.spaces import get_space
 from tests.conftest import MICRO_TEXT, start_latkit
 
@@ -30,9 +39,23 @@ def run(out: Path, setting: Setting, n: int, seed: int = 0, **more: object) -> L
     return LatencyDataset.open(out)
 
 
-def keys(dataset: LatencyDataset) -> list[tuple[int, int]]:
-    table = dataset.table
-    return list(zip(table["arch_id"].to_pylist(), table["visit"].to_pylist(), strict=True))
+def keys(dataset: LatencyDataset, count: int | None = None) -> list[tuple[int, int]]:
+    """(architecture, visit) of the rows of the list.
+
+    With ``count``, of so many: this machine is not quiet, and disturbed visits are made up later.
+    """
+    rows = listed(dataset)
+    if count is not None:
+        assert len(rows) >= count
+        made_up = rows[count:]
+        assert len(made_up) <= 16 + count // 4
+        assert bool(made_up) == any(DISTURBED in row["flags"] for row in rows[:count])
+    return [(row["arch_id"], row["visit"]) for row in rows[:count]]
+
+
+def listed(dataset: LatencyDataset) -> list[dict[str, Any]]:
+    """The rows of the list, without the panel's."""
+    return [r for r, p in zip(dataset.table.to_pylist(), dataset.in_panel, strict=True) if not p]
 
 
 def planned(n: int, seed: int = 0) -> list[tuple[int, int]]:
@@ -42,7 +65,7 @@ def planned(n: int, seed: int = 0) -> list[tuple[int, int]]:
 
 def test_rows(tmp_path: Path, micro: Setting) -> None:
     dataset = run(tmp_path / "d", micro, 25)
-    assert keys(dataset) == planned(25)
+    assert keys(dataset, len(planned(25))) == planned(25)
     median = float(np.median(np.concatenate(dataset.table["anchor_samples_ms"].to_pylist())))
     assert dataset.anchor_median_ms == pytest.approx(median)
     for row in dataset.table.to_pylist():
@@ -50,8 +73,8 @@ def test_rows(tmp_path: Path, micro: Setting) -> None:
         assert row["arch"] == SPACE.format(matrix[0])
         cost = network_cost(SPACE.genotype(matrix[0], ZOO["darts_v2"]), micro)
         assert (row["macs"], row["params"]) == (cost.macs, cost.params)
-        assert (len(row["samples_ms"]), len(row["anchor_samples_ms"])) == (6, 2)
-        ratio = np.mean(row["samples_ms"]) / np.mean(row["anchor_samples_ms"])
+        assert (len(row["samples_ms"]), len(row["anchor_samples_ms"])) == (6, 6)
+        ratio = faster_half_mean(row["samples_ms"]) / faster_half_mean(row["anchor_samples_ms"])
         assert row["ratio_to_anchor"] == pytest.approx(ratio)
         assert row["latency_ms"] == pytest.approx(ratio * median)
         spread = np.std(row["samples_ms"]) / np.mean(row["samples_ms"]) * row["latency_ms"]
@@ -91,8 +114,12 @@ def test_a_finished_dataset_is_left_as_it_is(tmp_path: Path, micro: Setting) -> 
 def test_a_larger_n_extends(tmp_path: Path, micro: Setting) -> None:
     first = run(tmp_path / "d", micro, 10)
     more = run(tmp_path / "d", micro, 30)
-    assert keys(more) == planned(30)
-    assert more.table["samples_ms"][:10].equals(first.table["samples_ms"])
+    kept = first.table.num_rows
+    assert more.table["samples_ms"][:kept].equals(first.table["samples_ms"])
+    assert keys(more)[:10] == planned(30)[:10]
+    assert sorted({key for key in keys(more) if key[1] == 0}) == sorted(
+        {key for key in planned(30) if key[1] == 0}
+    )
     # One anchor time for both sessions, in the files as they lie.
     raw = LatencyDataset.open(tmp_path / "d").table
     ratio = raw["latency_ms"].to_numpy() / raw["ratio_to_anchor"].to_numpy()
@@ -102,7 +129,7 @@ def test_a_larger_n_extends(tmp_path: Path, micro: Setting) -> None:
 def test_every_backend_setting_measures_the_same_list(tmp_path: Path, micro: Setting) -> None:
     other = dataclasses.replace(micro, memory_format="nchw")
     first, second = run(tmp_path / "a", micro, 8, 3), run(tmp_path / "b", other, 8, 3)
-    assert keys(first) == keys(second) == planned(8, 3)
+    assert keys(first, 8) == keys(second, 8) == planned(8, 3)
 
 
 def test_ctrl_c_in_the_loop_loses_nothing(tmp_path: Path, micro: Setting) -> None:
@@ -115,8 +142,8 @@ def test_ctrl_c_in_the_loop_loses_nothing(tmp_path: Path, micro: Setting) -> Non
     kept = LatencyDataset.open(tmp_path / "d")
     assert keys(kept) == planned(15)[:7]
     whole = run(tmp_path / "d", micro, 15)
-    assert keys(whole) == planned(15)
-    assert whole.table["samples_ms"][:7].equals(kept.table["samples_ms"])
+    assert keys(whole, 15) == planned(15)
+    assert whole.table["samples_ms"][: kept.table.num_rows].equals(kept.table["samples_ms"])
 
 
 @pytest.mark.parametrize(
@@ -146,14 +173,173 @@ def test_too_many_architectures(tmp_path: Path, micro: Setting) -> None:
         run(tmp_path / "d", micro, SPACE.size + 1)
 
 
-def test_measure_agrees_with_the_anchor_on_itself(micro: Setting) -> None:
-    """The anchor measured as a candidate has ratio 1: the protocol has no bias of position."""
+def test_the_anchor_measured_as_a_candidate_has_ratio_one(micro: Setting) -> None:
+    """The protocol has no bias of position."""
+    micro = anchor_setting(micro)
+    assert anchor_setting(micro) == micro
     with TorchCpuBackend() as backend:
         (done,) = measure(backend, [ZOO["darts_v2"]], micro, Protocol(), visits=15)
     ratios = [visit.ratio_to_anchor for visit in done.visits]
     assert np.median(ratios) == pytest.approx(1, abs=0.1)
     assert done.ratio_to_anchor == pytest.approx(np.mean(ratios), rel=0.1)
     assert done.latency_ms == done.ratio_to_anchor * done.anchor_median_ms
+
+
+class TestPanel:
+    def test_at_the_start_and_end_of_a_run_that_measures(
+        self, tmp_path: Path, micro: Setting
+    ) -> None:
+        ids = panel(SPACE).tolist()
+        dataset = run(tmp_path / "d", micro, 5)
+        rows = dataset.table.to_pylist()
+        assert [row["arch_id"] for row in rows[:16]] == ids
+        assert [row["arch_id"] for row in rows[-16:]] == ids
+        for part, flag in ((rows[:16], "panel-start"), (rows[-16:], "panel-end")):
+            assert all(row["flags"][0] == flag for row in part)
+        assert {row["visit"] for row in rows[-16:]} == {1}
+        assert dataset.architectures == 5
+        assert not set(ids) & set(dataset.usable()["arch_id"].to_pylist())
+        again = run(tmp_path / "d", micro, 6)
+        assert int(again.in_panel.sum()) == 64
+        # Nothing to measure, nothing measured.
+        if not again.flagged[~again.in_panel].any():
+            assert int(run(tmp_path / "d", micro, 6).in_panel.sum()) == 64
+
+    def test_its_rows_do_not_answer_for_the_list(
+        self, tmp_path: Path, micro: Setting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An architecture that is in both is measured for both, with visits of its own."""
+        monkeypatch.setattr(loop, "panel", lambda space: space.sample(2, 0))
+        dataset = run(tmp_path / "d", micro, 3)
+        ids = SPACE.sample(3, 0).tolist()
+        assert [row["arch_id"] for row in listed(dataset)][:3] == ids
+        visits = [(r["arch_id"], r["visit"]) for r in dataset.table.to_pylist()]
+        assert len(set(visits)) == len(visits) >= 7
+        again = run(tmp_path / "d", micro, 3)
+        if not dataset.flagged.any():
+            assert again.digest() == dataset.digest()
+
+
+class TestDisturbed:
+    def test_rows_are_flagged_made_up_and_not_used(
+        self, tmp_path: Path, micro: Setting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Two architectures are disturbed at first sight, one for good."""
+        ids = SPACE.sample(20, 0).tolist()
+        seen: dict[int, int] = {}
+        original = Session.visit
+
+        def visit(self: Session, genotype: Any) -> Any:
+            made = dataclasses.replace(original(self, genotype), flags=())
+            arch_id = int(SPACE.rank(SPACE.from_genotype(genotype))[0])
+            seen[arch_id] = seen.get(arch_id, 0) + 1
+            if (arch_id in ids[2:4] and seen[arch_id] == 1) or arch_id == ids[7]:
+                return dataclasses.replace(made, flags=(DISTURBED, "spread"))
+            return made
+
+        monkeypatch.setattr(Session, "visit", visit)
+        totals: list[Progress] = []
+        dataset = run(tmp_path / "d", micro, 20, on_progress=totals.append)
+        plan = planned(20)
+        made = [key[0] for key in keys(dataset)]
+        assert made[: len(plan)] == [arch_id for arch_id, _ in plan]
+        assert made[len(plan) :] == [ids[2], ids[3], ids[7], ids[7], ids[7]]
+        assert len(set(keys(dataset))) == len(made)
+        assert set(dataset.usable()["arch_id"].to_pylist()) == {*ids} - {ids[7]}
+        assert totals[-1].done == totals[-1].total == len(made)
+        assert totals[-1].disturbed == 6
+
+    def test_the_papers_protocol_flags_nothing(self, tmp_path: Path, micro: Setting) -> None:
+        target = Target("darts", "this-cpu", "torch-cpu", micro)
+        with TorchCpuBackend() as backend:
+            profile(backend, target, PROTOCOLS["paper"], 5, 0, tmp_path / "d")
+        dataset = LatencyDataset.open(tmp_path / "d")
+        assert keys(dataset) == planned(5)
+        assert not dataset.flagged.any()
+        for row in dataset.table.to_pylist():
+            assert len(row["samples_ms"]) == 20
+            assert row["clock"] == "wall"
+            assert row["latency_ms"] == pytest.approx(np.mean(row["samples_ms"]))
+            assert row["latency_ms"] == pytest.approx(row["wall_ms"])
+
+
+def test_a_target_error_adds_passes(tmp_path: Path, micro: Setting) -> None:
+    errors: list[Progress] = []
+    run(tmp_path / "d", micro, 20, target_error=0.004, on_progress=errors.append)
+    dataset = LatencyDataset.open(tmp_path / "d")
+    retest = dataset.retest()
+    assert retest.sd == pytest.approx(errors[-1].retest_sd)
+    rounds = len(listed(dataset)) / 20
+    assert errors[-1].error is not None
+    assert errors[-1].error <= 0.004 or rounds >= 16
+    # And it goes on from there without measuring anything again.
+    before = dataset.digest()
+    if not dataset.flagged.any():
+        run(tmp_path / "d", micro, 20, target_error=0.004)
+        assert LatencyDataset.open(tmp_path / "d").digest() == before
+
+
+class TestEnergy:
+    def test_is_a_column_where_it_is_measured(
+        self, tmp_path: Path, micro: Setting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Meter(EnergyMeter):
+            name = "made-up"
+
+            def begin(self) -> None:
+                pass
+
+            def end_mj(self) -> float:
+                return 500.0
+
+        monkeypatch.setattr(TorchCpuBackend, "open_meter", lambda self: Meter())
+        monkeypatch.setattr("latkit.profiling.session.energy_per_run_mj", lambda m, run, ms: 12.5)
+        dataset = run(tmp_path / "d", micro, 3, energy=True)
+        assert dataset.manifest.metrics == ("energy_mj",)
+        assert dataset.manifest.fingerprint["energy_meter"] == "made-up"
+        assert set(dataset.table["energy_mj"].to_pylist()) == {12.5}
+        with pytest.raises(DatasetError, match=r"another kind.*metrics"):
+            run(tmp_path / "d", micro, 3)
+
+    def test_is_absent_where_it_is_not(self, tmp_path: Path, micro: Setting) -> None:
+        dataset = run(tmp_path / "d", micro, 3)
+        assert dataset.manifest.metrics == ()
+        assert not {"energy_mj", "peak_memory_mb"} & set(dataset.table.column_names)
+
+    @pytest.mark.skipif(any(POWERCAP.glob("intel-rapl:*")), reason="this CPU has a meter")
+    def test_without_a_meter_nothing_is_begun(self, tmp_path: Path, micro: Setting) -> None:
+        with pytest.raises(BackendError, match="no energy meter"):
+            run(tmp_path / "d", micro, 3, energy=True)
+        assert not (tmp_path / "d").exists()
+
+
+def test_a_clock_that_is_not_there_begins_nothing(tmp_path: Path, micro: Setting) -> None:
+    target = Target("darts", "this-cpu", "torch-cpu", micro)
+    with TorchCpuBackend() as backend, pytest.raises(InputError, match="no clock 'event'"):
+        profile(backend, target, Protocol(clock="event"), 3, 0, tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin")
+def test_pinned(tmp_path: Path, micro: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = min(os.sched_getaffinity(0))
+    before = os.sched_getaffinity(0)
+    seen = []
+    original = Session.visit
+
+    def visit(self: Session, genotype: Any) -> Any:
+        seen.append(os.sched_getaffinity(0))
+        return original(self, genotype)
+
+    monkeypatch.setattr(loop.Session, "visit", visit)
+    target = Target("darts", "this-cpu", "torch-cpu", micro)
+    with TorchCpuBackend() as backend:
+        profile(backend, target, Protocol(cores=(core,)), 3, 0, tmp_path / "d")
+    assert set(map(frozenset, seen)) == {frozenset({core})}
+    assert os.sched_getaffinity(0) == before
+    manifest = LatencyDataset.open(tmp_path / "d").manifest
+    assert manifest.protocol["cores"] == [core]
+    assert manifest.fingerprint["affinity"] == str(core)
 
 
 def test_kill_9_loses_no_finished_row_and_measures_none_twice(tmp_path: Path) -> None:
@@ -178,12 +364,13 @@ def test_kill_9_loses_no_finished_row_and_measures_none_twice(tmp_path: Path) ->
         assert after[: len(kept)] == kept
         kept = after
     assert 63 <= len(kept) < len(planned(n))
+    listed_before = sum(not is_panel(row["flags"]) for row in kept)  # type: ignore[arg-type]
     process = start_latkit(*arguments, cwd=tmp_path)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert f"going on: {len(kept)} of {len(planned(n))}" in err
+    assert f"going on: {listed_before} of " in err
     whole = LatencyDataset.open(out)
-    assert keys(whole) == planned(n)
+    assert keys(whole, len(planned(n))) == planned(n)
     finished = [(row["arch_id"], row["samples_ms"]) for row in whole.table.to_pylist()]
     assert finished[: len(kept)] == [(row["arch_id"], row["samples_ms"]) for row in kept]
 
@@ -192,11 +379,10 @@ def rows_on_disk(out: Path) -> list[dict[str, object]]:
     """Rows that a dead process has left, read while none or one is writing."""
     if not (out / "dataset.json").exists():
         return []
-    from latkit.dataset import read_part
-
-    rows = [row for part in part_paths(out) for row in read_part(part).to_pylist()]
+    manifest = read_manifest(out)
+    rows = [row for part in part_paths(out) for row in read_part(part, manifest).to_pylist()]
     seen = {(row["arch_id"], row["visit"]) for row in rows}
-    rows += [r for r in read_journal(out) if (r["arch_id"], r["visit"]) not in seen]
+    rows += [r for r in read_journal(out, manifest) if (r["arch_id"], r["visit"]) not in seen]
     # latency_ms is recomputed when a session ends; what was measured is not.
     for row in rows:
         del row["latency_ms"], row["latency_std_ms"]

@@ -1,0 +1,215 @@
+"""The naive way to measure latencies against latkit's protocols, interleaved in one run.
+
+Every architecture is measured by every protocol, in two passes in different orders, so that all
+see the same machine. Reported per protocol: CPU and wall time an architecture takes, all in;
+the retest sd (relative standard deviation of one visit, from the two passes); the Spearman
+correlation of the passes; and the share of disturbed visits, which are made up for at the end of
+a pass as ``latkit profile`` does, at the protocol's expense.
+
+``naive`` is the loop anyone writes first: construct the module, 5 runs to warm up, the mean of 20
+by the wall clock. ``paper`` is latkit's preset of it, which builds networks faster.
+
+    python benchmarks/profiling.py --out benchmarks/results/DATE-profiling
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from scipy.stats import spearmanr
+
+from latkit import __version__
+from latkit.backends import backend_names, get_backend_class
+from latkit.device import fingerprint
+from latkit.networks import ZOO, Setting
+from latkit.networks.network import Network
+from latkit.networks.setting import parse_setting
+from latkit.networks.weights import random_input
+from latkit.profiling.plan import MAKE_UP_EACH
+from latkit.profiling.protocol import PRESETS
+from latkit.profiling.session import Session
+from latkit.profiling.statistics import RetestError
+from latkit.spaces import Genotype, get_space
+
+Row = dict[str, Any]
+
+
+def naive_visit(genotype: Genotype, setting: Setting) -> Row:
+    """Construct, warm up 5 times, mean of 20 by the wall clock (eager PyTorch on the CPU)."""
+    layout = (
+        torch.channels_last if setting.memory_format == "channels_last" else torch.contiguous_format
+    )
+    network = Network(genotype, setting).eval().to(memory_format=layout)
+    x = random_input(setting, 0)
+    samples_ms = []
+    with torch.inference_mode():
+        for _ in range(5):
+            network(x)
+        for _ in range(20):
+            started = time.perf_counter_ns()
+            network(x)
+            samples_ms.append((time.perf_counter_ns() - started) / 1e6)
+    return {
+        "value": statistics.fmean(samples_ms),
+        "samples_ms": samples_ms,
+        "anchor_samples_ms": [],
+        "flags": [],
+    }
+
+
+def session_visit(session: Session) -> Callable[[Genotype], Row]:
+    """One visit by a latkit protocol."""
+
+    def visit(genotype: Genotype) -> Row:
+        made = session.visit(genotype)
+        anchored = session.protocol.anchored
+        return {
+            "value": made.ratio_to_anchor if anchored else statistics.fmean(made.samples_ms),
+            "samples_ms": list(made.samples_ms),
+            "anchor_samples_ms": list(made.anchor_samples_ms),
+            "flags": list(made.flags),
+        }
+
+    return visit
+
+
+def run_backend(name: str, setting: Setting, n: int, seed: int) -> tuple[list[Row], Row]:
+    """All visits of one backend, and its fingerprint."""
+    space = get_space("darts")
+    ids = space.sample(n, seed).tolist()
+    genotypes = {i: space.genotype(space.unrank(i)[0], ZOO[setting.reduction]) for i in ids}
+    rows: list[Row] = []
+    with get_backend_class(name)() as backend, ExitStack() as stack:
+        visits: dict[str, Callable[[Genotype], Row]] = {}
+        if name == "torch-cpu":
+            visits["naive"] = lambda genotype: naive_visit(genotype, setting)
+        for preset, protocol in PRESETS.items():
+            session = stack.enter_context(Session(backend, setting, protocol))
+            visits[preset] = session_visit(session)
+
+        def visit(preset: str, arch_id: int, number: int, made_up: bool) -> Row:
+            gc.collect()
+            cpu, wall = time.process_time(), time.perf_counter()
+            row = visits[preset](genotypes[arch_id])
+            row |= {
+                "cpu_ms": (time.process_time() - cpu) * 1e3,
+                "wall_ms": (time.perf_counter() - wall) * 1e3,
+                "backend": name,
+                "protocol": preset,
+                "arch_id": arch_id,
+                "pass": number,
+                "made_up": made_up,
+                "measured_at": datetime.now(timezone.utc).isoformat(),
+            }
+            rows.append(row)
+            return row
+
+        names = list(visits)
+        for preset in names:  # so that no protocol pays for what all share
+            visits[preset](genotypes[ids[0]])
+        for number in range(2):
+            rng = np.random.default_rng((seed, number))
+            disturbed = []
+            for position, arch_id in enumerate(rng.permutation(ids).tolist()):
+                turn = position % len(names)
+                for preset in (*names[turn:], *names[:turn]):
+                    if visit(preset, arch_id, number, made_up=False)["flags"]:
+                        disturbed.append((preset, arch_id))
+                print(f"\r{name} pass {number + 1}/2: {position + 1}/{n}", end="", flush=True)
+            for preset, arch_id in disturbed:
+                for _ in range(MAKE_UP_EACH):
+                    if not visit(preset, arch_id, number, made_up=True)["flags"]:
+                        break
+        print()
+        return rows, dict(fingerprint(backend))
+
+
+def summarize(rows: list[Row], n: int) -> list[Row]:
+    """Costs and repeatability by protocol; the naive loop, or else the paper's preset, is 1."""
+    summary = []
+    for preset in dict.fromkeys(row["protocol"] for row in rows):
+        mine = [row for row in rows if row["protocol"] == preset]
+        quiet: dict[int, dict[int, float]] = {}
+        for row in mine:
+            if not row["flags"]:
+                quiet.setdefault(row["arch_id"], {})[row["pass"]] = row["value"]
+        pairs = [(v[0], v[1]) for v in quiet.values() if len(v) == 2]
+        first = [row for row in mine if not row["made_up"]]
+        retest = RetestError((i, value) for i, pair in enumerate(pairs) for value in pair)
+        logs = np.log([pair[1] / pair[0] for pair in pairs])
+        summary.append(
+            {
+                "protocol": preset,
+                "cpu_ms": sum(row["cpu_ms"] for row in mine) / (2 * n),
+                "wall_ms": sum(row["wall_ms"] for row in mine) / (2 * n),
+                "retest_sd_percent": 100 * (retest.sd or float("nan")),
+                # Of a normal distribution of the same middle half: not moved by a few outliers.
+                "retest_sd_robust_percent": 100 * 1.4826 / 2**0.5 * np.median(np.abs(logs)),
+                "retest_spearman": float(spearmanr(*np.array(pairs).T).statistic),
+                "architectures_paired": len(pairs),
+                "disturbed_percent": 100 * sum(bool(r["flags"]) for r in first) / len(first),
+            }
+        )
+    for row in summary:
+        row["times_cheaper"] = summary[0]["cpu_ms"] / row["cpu_ms"]
+    return summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--architectures", type=int, default=60)
+    parser.add_argument("--setting", default="imagenet")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--backends", nargs="*", help="default: all that are usable here")
+    parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.parquet")
+    options = parser.parse_args()
+    setting = parse_setting(options.setting)
+    names = options.backends or [
+        name for name in backend_names() if get_backend_class(name).probe().usable
+    ]
+    result: Row = {
+        "benchmark": "profiling",
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "latkit_version": __version__,
+        "setting": setting.to_dict(),
+        "architectures": options.architectures,
+        "seed": options.seed,
+        "backends": {},
+    }
+    all_rows: list[Row] = []
+    for name in names:
+        rows, facts = run_backend(name, setting, options.architectures, options.seed)
+        all_rows += rows
+        summary = summarize(rows, options.architectures)
+        result["backends"][name] = {"fingerprint": facts, "protocols": summary}
+        print(
+            f"{'protocol':10} {'CPU ms':>8} {'wall ms':>8} {'cheaper':>8} {'retest sd':>10} "
+            f"{'robust':>8} {'Spearman':>9} {'disturbed':>10}"
+        )
+        for row in summary:
+            print(
+                f"{row['protocol']:10} {row['cpu_ms']:8.1f} {row['wall_ms']:8.1f} "
+                f"{row['times_cheaper']:7.2f}x {row['retest_sd_percent']:8.2f} % "
+                f"{row['retest_sd_robust_percent']:6.2f} % {row['retest_spearman']:9.3f} "
+                f"{row['disturbed_percent']:8.1f} %"
+            )
+    if options.out is not None:
+        options.out.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+        pq.write_table(pa.Table.from_pylist(all_rows), options.out.with_suffix(".parquet"))
+
+
+if __name__ == "__main__":
+    main()

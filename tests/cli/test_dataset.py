@@ -1,0 +1,199 @@
+"""``latkit dataset``: what a user types, what they see, and what scripts get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from latkit.dataset import LatencyDataset
+from latkit.dataset.writer import DatasetWriter
+from tests.conftest import MICRO_TEXT, RunLatkit
+from tests.made import SPACE, made_dataset, made_manifest, made_row
+
+ARCHS = [SPACE.format(SPACE.unrank(i)[0]) for i in SPACE.sample(30, 0).tolist()]
+IMPORT = (
+    "dataset", "import", "t.csv", "--arch-column", "cell", "--latency-column", "took",
+    "--unit", "us", "--device", "p100", "--backend", "torch-cuda", "--setting", MICRO_TEXT,
+)  # fmt: skip
+
+
+def write_table(bad: int = 0) -> None:
+    lines = [f"{arch},{1000 * (5 + i)}" for i, arch in enumerate(ARCHS)]
+    lines[3 : 3 + bad] = [f"unknown{i},1" for i in range(bad)]
+    Path("t.csv").write_text("cell,took\n" + "\n".join(lines) + "\n")
+
+
+def test_list_and_show(latkit: RunLatkit) -> None:
+    made_dataset(Path("datasets/x/a"), 12)
+    made_dataset(Path("datasets/b"), 7, device="other")
+    (Path("datasets/broken")).mkdir()
+    Path("datasets/broken/dataset.json").write_text("{")
+    done = latkit("dataset", "list", "--json")
+    assert done.returncode == 0
+    assert "broken/dataset.json is corrupt" in done.stderr
+    found = json.loads(done.stdout)["datasets"]
+    assert [(d["dataset"], d["target"]["device"], d["architectures"]) for d in found] == [
+        ("datasets/b", "other", 7), ("datasets/x/a", "formula", 12),
+    ]  # fmt: skip
+    assert "datasets/x/a" in latkit("dataset", "list").stdout
+    shown = latkit("dataset", "show", "datasets/b")
+    assert shown.returncode == 0
+    for text in ("none: made by formula", "darts_v2", "protocol runs_per_visit"):
+        assert text in shown.stdout
+    content = json.loads(latkit("dataset", "show", "datasets/b", "--json").stdout)
+    assert content["architectures"] == 7
+    assert content["fingerprint"] == {"cpu": "none: made by formula"}
+
+
+def test_check_tells_scripts_by_its_exit_code(latkit: RunLatkit) -> None:
+    with DatasetWriter(Path("d"), made_manifest(20)) as writer:
+        for visit in range(2):
+            for k, arch_id in enumerate(SPACE.sample(20, 0).tolist()):
+                latency = (5.0 + k) * (1.03 if visit and k % 2 else 1.0)
+                at = 1_700_000_000_000_000 + (visit * 20 + k) * 1_000_000
+                writer.append(made_row(arch_id, latency, visit, measured_at=at))
+    done = latkit("dataset", "check", "d")
+    assert (done.returncode, "verdict: good" in done.stdout) == (0, True)
+    assert "retest sd of one visit" in done.stdout
+    assert "latkit train-lpm d" in done.stderr
+    done = latkit("dataset", "check", "d", "--max-error", "1%")
+    assert (done.returncode, "verdict: unfit" in done.stdout) == (1, True)
+    assert "limit 1.0 %" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = latkit("dataset", "check", "d", "--max-error", "1%", "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["verdict"] == "unfit"
+    assert report["anchor_history"][0]["anchor_median_ms"] == 10.0
+
+
+def test_compare_and_merge(latkit: RunLatkit) -> None:
+    made_dataset(Path("a"), 12)
+    made_dataset(Path("b"), 20, scale=1.25)
+    done = latkit("dataset", "compare", "a", "b")
+    assert done.returncode == 0
+    assert "1.2500" in done.stdout
+    assert "nothing" in done.stdout
+    report = json.loads(latkit("dataset", "compare", "a", "b", "--json").stdout)
+    assert report["architectures"] == 12
+    done = latkit("dataset", "merge", "a", "b", "--out", "m", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["rows"] == 32
+    assert LatencyDataset.open("m").architectures == 20
+    done = latkit("dataset", "merge", "a", "--out", "n")
+    assert done.returncode == 2
+    assert "name two or more" in done.stderr
+    done = latkit("dataset", "merge", "a", "b", "--out", "m")
+    assert done.returncode == 1
+    assert "m exists and is not empty" in done.stderr
+
+
+def test_import_train_and_export(latkit: RunLatkit) -> None:
+    write_table()
+    done = latkit(*IMPORT, "--out", "d", "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert made["architectures"] == 30
+    assert made["bad_rows"] == []
+    assert made["latency_ms"] == {"min": 5.0, "mean": 19.5, "max": 34.0}
+    # It is a dataset like any other.
+    assert latkit("dataset", "check", "d").returncode == 0
+    assert latkit("dataset", "show", "d").returncode == 0
+    trained = latkit("train-lpm", "d", "--epochs", "3")
+    assert trained.returncode == 0, trained.stderr
+    assert latkit("dataset", "export", "d", "out.csv").returncode == 0
+    lines = Path("out.csv").read_text().splitlines()
+    assert lines[0] == '"arch_id","arch","latency_ms","macs"'
+    assert len(lines) == 31
+    # But profile does not add to what it did not measure.
+    done = latkit("profile", "--backend", "torch-cpu", "--setting", MICRO_TEXT, "--out", "d")
+    assert done.returncode == 1
+    assert "holds measurements of another target" in done.stderr
+
+
+def test_import_refuses_bad_rows_unless_told(latkit: RunLatkit) -> None:
+    write_table(bad=25)
+    done = latkit(*IMPORT, "--out", "d")
+    assert done.returncode == 1
+    assert "row 4: unknown architecture 'unknown0'" in done.stderr
+    assert "and rows 24, 25, 26, 27, 28" in done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("latkit: 25 of 30 rows of t.csv cannot be imported, the first is row 4")
+    assert "--skip-bad-rows" in error
+    assert not Path("d").exists()
+    done = latkit(*IMPORT, "--out", "d", "--skip-bad-rows", "--json")
+    assert done.returncode == 0
+    made = json.loads(done.stdout)
+    assert [bad["row"] for bad in made["bad_rows"]] == list(range(4, 29))
+    assert made["architectures"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("dataset", "list", "nowhere"), "there is no folder nowhere"),
+        (("dataset", "show", "nowhere"), "nowhere is not a dataset"),
+        (("dataset", "check", "nowhere"), "nowhere is not a dataset"),
+        (("dataset", "check", "d", "--max-error", "0"), "is not a percentage"),
+        (("dataset", "compare", "d", "nowhere"), "nowhere is not a dataset"),
+        (("dataset", "export", "d", "x.xls"), "cannot tell the format of x.xls"),
+        ((*IMPORT, "--out", "n"), "Cannot read t.csv"),
+        ((*IMPORT, "--unit", "h", "--out", "n"), "'h' is not one of"),
+        ((*IMPORT, "--space", "mobile", "--out", "n"), "unknown search space 'mobile'"),
+        ((*IMPORT, "--device", "My GPU", "--out", "n"), "cannot be a device name"),
+    ],
+)  # fmt: skip
+def test_wrong_use_is_one_line(latkit: RunLatkit, arguments: tuple[str, ...], says: str) -> None:
+    made_dataset(Path("d"), 5)
+    done = latkit(*arguments)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_profile_options_reach_the_dataset(latkit: RunLatkit) -> None:
+    arguments = (
+        "profile", "--backend", "torch-cpu", "--device", "this-cpu", "--setting", MICRO_TEXT,
+        "--n", 4, "--out", "d", "--protocol", "fast", "--clock", "wall", "--visits", 2,
+    )  # fmt: skip
+    done = latkit(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["clock"] == "wall"
+    assert summary["rows_panel"] == 32
+    assert summary["rows"] >= 32 + 8
+    dataset = LatencyDataset.open("d")
+    assert dataset.manifest.protocol["runs_per_visit"] == 3
+    assert {len(samples) for samples in dataset.table["samples_ms"].to_pylist()} == {3}
+    done = latkit(*arguments, "--runs-per-visit", 5)
+    assert "runs_per_visit: 5 / 3" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--clock", "event"), "no clock 'event'"),
+        (("--clock", "cpu", "--threads", "2"), "--threads 1"),
+        (("--target-error", "150%"), "is not a percentage"),
+        (("--target-error", "x"), "is not a percentage"),
+        (("--cores", "9999"), "may not use core 9999"),
+        (("--cores", "3-1"), "is not a list of cores"),
+        (("--threads", "2", "--cores", "0"), "2 threads do not fit on 1 core"),
+        (("--protocol", "slow"), "'slow' is not one of"),
+        (("--runs-per-visit", "1"), "--runs-per-visit"),
+    ],
+)
+def test_profile_options_that_cannot_be(
+    latkit: RunLatkit, options: tuple[str, ...], says: str
+) -> None:
+    done = latkit(
+        "profile", "--backend", "torch-cpu", "--setting", MICRO_TEXT, "--n", 3, "--out", "d",
+        *options,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not Path("d").exists()

@@ -1,0 +1,165 @@
+"""What `dataset check` says of datasets whose faults are known."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latkit.dataset import LatencyDataset
+from latkit.dataset.check import check_dataset
+from latkit.dataset.writer import DatasetWriter
+from tests.made import SPACE, made_manifest, made_row
+
+SECOND = 1_000_000
+BEGIN = 1_700_000_000 * SECOND
+
+
+def make(
+    folder: Path,
+    n: int = 60,
+    noise: float = 0.01,
+    repeats: int = 20,
+    disturbed: range = range(0),
+    panel_shift: float | None = 0.0,
+    requested: int | None = None,
+    anchor_ms: Any = lambda position: 10.0,
+) -> LatencyDataset:
+    """Architectures of known latency with known noise, the first of them visited again."""
+    rng = np.random.default_rng(0)
+    ids = SPACE.sample(n, 0).tolist()
+    truth = dict(zip(ids, rng.uniform(5, 20, n), strict=True))
+    rows: list[dict[str, Any]] = []
+
+    def add(arch_id: int, visit: int, latency: float, *flags: str) -> None:
+        position = len(rows)
+        measured = latency * math.exp(rng.normal(0, noise))
+        rows.append(
+            made_row(
+                arch_id, measured, visit, flags=list(flags),
+                measured_at=BEGIN + position * SECOND,
+                anchor_samples_ms=[anchor_ms(position)] * 6, ratio_to_anchor=measured / 10,
+                samples_ms=[measured * (1 + 1e-3 * k) for k in range(6)],
+            )
+        )  # fmt: skip
+
+    panel = SPACE.sample(16, 99).tolist()
+    if panel_shift is not None:
+        for k, arch_id in enumerate(panel):
+            add(arch_id, 0, 8.0 + k, "panel-start")
+    for k, arch_id in enumerate(ids):
+        add(arch_id, 0, truth[arch_id], *(["disturbed", "spread"] if k in disturbed else []))
+    for arch_id in ids[:repeats]:
+        add(arch_id, 1, truth[arch_id])
+    if panel_shift is not None:
+        for k, arch_id in enumerate(panel):
+            add(arch_id, 1, (8.0 + k) * (1 + panel_shift), "panel-end")
+    with DatasetWriter(folder, made_manifest(requested or n)) as writer:
+        for row in rows:
+            writer.append(row)
+    return LatencyDataset.open(folder)
+
+
+def texts(report: dict[str, Any]) -> str:
+    return " | ".join(f"{f['level']}: {f['text']}" for f in report["findings"])
+
+
+def test_a_good_one(tmp_path: Path) -> None:
+    report = check_dataset(make(tmp_path / "d"))
+    assert report["verdict"] == "good"
+    assert report["findings"] == []
+    assert report["retest_sd_percent"] == pytest.approx(1, rel=0.5)
+    assert report["repeats"] == 20
+    assert report["architectures"] == 60
+    assert report["rows_panel"] == 32
+    assert report["duplicate_rows"] == 0
+
+
+def test_a_noisy_one(tmp_path: Path) -> None:
+    dataset = make(tmp_path / "d", noise=0.1)
+    report = check_dataset(dataset)
+    assert report["verdict"] == "unfit"
+    assert "unfit: one visit repeats only to" in texts(report)
+    assert "--target-error" in texts(report)
+    assert "repeats only" not in texts(check_dataset(dataset, max_retest_sd=0.3))
+
+
+@pytest.mark.parametrize(("repeats", "says"), [(0, "too few repeated"), (5, "from 5 repeats")])
+def test_few_repeats(tmp_path: Path, repeats: int, says: str) -> None:
+    report = check_dataset(make(tmp_path / "d", repeats=repeats))
+    assert report["verdict"] == "usable"
+    assert says in texts(report)
+
+
+def test_disturbed_ones(tmp_path: Path) -> None:
+    report = check_dataset(make(tmp_path / "a", disturbed=range(20)))
+    assert report["disturbed"] == {"share": 20 / 80, "rows_by_reason": {"spread": 20}}
+    assert report["architectures_unusable"] == 0  # each of them has a second visit
+    assert report["verdict"] == "usable"
+    assert "25 % of the visits were disturbed" in texts(report)
+
+    report = check_dataset(make(tmp_path / "b", disturbed=range(10, 35)))
+    assert report["architectures_unusable"] == 15
+    assert report["verdict"] == "unfit"
+    assert "15 of 60 architectures have only disturbed visits" in texts(report)
+
+    report = check_dataset(make(tmp_path / "c", repeats=0, disturbed=range(60)))
+    assert report["latency_ms"] is None
+    assert "no architecture has an undisturbed visit" in texts(report)
+
+
+def test_an_unfinished_one(tmp_path: Path) -> None:
+    report = check_dataset(make(tmp_path / "d", requested=100))
+    assert report["verdict"] == "usable"
+    assert "60 of 100 architectures are measured" in texts(report)
+
+
+def test_a_panel_that_moved(tmp_path: Path) -> None:
+    report = check_dataset(make(tmp_path / "d", panel_shift=0.06))
+    (run,) = report["panel_runs"]
+    assert run["architectures"] == 16
+    assert run["shift_percent"] == pytest.approx(6, abs=1)
+    assert run["deviation_percent"] < 3
+    assert run["started"] < run["ended"]
+    assert "the panel's latencies moved by +" in texts(report)
+    assert check_dataset(make(tmp_path / "e", panel_shift=None))["panel_runs"] == []
+
+
+def test_the_panel_of_a_killed_run_is_not_paired(tmp_path: Path) -> None:
+    """Start (killed), start, end: one run has both, and it is the second."""
+    flags = ["panel-start", "panel-start", "panel-end"]
+    with DatasetWriter(tmp_path / "d", made_manifest(2)) as writer:
+        for visit, (flag, factor) in enumerate(zip(flags, (5.0, 1.0, 1.1), strict=True)):
+            for arch_id in (7, 8):
+                at = BEGIN + (10 * visit + arch_id) * SECOND
+                writer.append(made_row(arch_id, 10.0 * factor, visit, flags=[flag], measured_at=at))
+    (run,) = check_dataset(LatencyDataset.open(tmp_path / "d"))["panel_runs"]
+    assert run["architectures"] == 2
+    assert run["shift_percent"] == pytest.approx(10)
+
+
+def test_copied_rows(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "d", made_manifest(3)) as writer:
+        for arch_id, visit in ((1, 0), (1, 1), (2, 0)):
+            writer.append(
+                made_row(arch_id, 5.0 + arch_id, visit, measured_at=BEGIN + arch_id * SECOND)
+            )
+    report = check_dataset(LatencyDataset.open(tmp_path / "d"))
+    assert report["duplicate_rows"] == 1
+    assert report["verdict"] == "unfit"
+    assert "rows were copied" in texts(report)
+
+
+def test_the_anchors_history(tmp_path: Path) -> None:
+    """Twice as slow in the second half, which the ratios do not see and the history shows."""
+    dataset = make(tmp_path / "d", n=200, anchor_ms=lambda p: 10.0 if p < 126 else 20.0)
+    history = check_dataset(dataset)["anchor_history"]
+    assert len(history) == 60
+    assert sum(stretch["rows"] for stretch in history) == dataset.table.num_rows
+    assert [s["from"] for s in history] == sorted(s["from"] for s in history)
+    levels = [s["anchor_median_ms"] for s in history]
+    assert levels[:25] == [10.0] * 25
+    assert levels[-25:] == [20.0] * 25

@@ -1,0 +1,236 @@
+"""Tables from elsewhere: every kind of bad row is named by its number, good rows come in whole."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from latkit.dataset import LatencyDataset, Target
+from latkit.dataset.check import check_dataset
+from latkit.dataset.foreign import ForeignTable, export_dataset, read_foreign, write_imported
+from latkit.dataset.merge import merge_datasets
+from latkit.errors import DatasetError, InputError, LatkitError
+from latkit.networks import ZOO, network_cost
+from latkit.networks.setting import parse_setting
+from tests.made import SPACE, made_dataset
+
+TARGET = Target("darts", "p100", "torch-cuda", parse_setting("paper"))
+IDS = SPACE.sample(6, 0).tolist()
+ARCHS = [SPACE.format(SPACE.unrank(i)[0]) for i in IDS]
+
+
+def write_csv(path: Path, rows: list[list[str]], delimiter: str = ",") -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    return path
+
+
+def read(path: Path, unit: str = "ms") -> ForeignTable:
+    return read_foreign(path, TARGET, "cell", "took", unit)
+
+
+def test_a_clean_table(tmp_path: Path) -> None:
+    rows = [["note", "took", "cell"]] + [["x", str(10 + i), a] for i, a in enumerate(ARCHS)]
+    foreign = read(write_csv(tmp_path / "t.csv", rows))
+    assert foreign.bad_rows == ()
+    dataset = write_imported(foreign, TARGET, tmp_path / "d")
+    assert dataset.table["arch_id"].to_pylist() == IDS
+    assert dataset.table["arch"].to_pylist() == ARCHS
+    assert dataset.table["latency_ms"].to_pylist() == [10.0, 11.0, 12.0, 13.0, 14.0, 15.0]
+    cost = network_cost(SPACE.genotype(SPACE.unrank(IDS[0])[0], ZOO["darts_v2"]), TARGET.setting)
+    assert dataset.table["macs"][0].as_py() == cost.macs
+    assert dataset.table["params"][0].as_py() == cost.params
+    assert dataset.manifest.target == TARGET
+    assert dataset.manifest.anchor is None
+    assert dataset.manifest.origin == {
+        "file": "t.csv", "arch_column": "cell", "latency_column": "took", "unit": "ms",
+        "rows_left_out": 0,
+    }  # fmt: skip
+    # What was not measured is not there.
+    assert dataset.table.column_names == [
+        "arch_id", "arch", "latency_ms", "visit", "flags", "macs", "params",
+    ]  # fmt: skip
+    assert dataset.anchor_median_ms is None
+    report = check_dataset(dataset)
+    assert report["verdict"] == "usable"
+    assert report["clock"] is None
+    assert report["anchor_history"] == report["panel_runs"] == []
+
+
+BAD_ROWS: list[tuple[list[str], str]] = [
+    (["", "5"], "no architecture"),
+    (["|sep_conv_9x9~0|skip_connect~1|", "5"], "unknown architecture '|sep_conv_9x9"),
+    (["hello, world", "5"], "unknown architecture 'hello, world'"),
+    (["Genotype(normal=[)", "5"], "unknown architecture 'Genotype("),
+    (["Genotype()", "5"], "unknown architecture 'Genotype()'"),
+    ([str(SPACE.size), "5"], f"no architecture has the identifier '{SPACE.size}'"),
+    (["9" * 400, "5"], "no architecture has the identifier"),
+    (["-1", "5"], "unknown architecture '-1'"),
+    (["²", "5"], "unknown architecture"),
+    ([ARCHS[0], "6"], "the architecture of row 1 again"),
+    ([str(IDS[0]), "6"], "the architecture of row 1 again"),
+    ([ARCHS[1], ""], "the latency '' is not a positive number"),
+    ([ARCHS[1], "fast"], "the latency 'fast' is not a positive number"),
+    ([ARCHS[1], "nan"], "the latency 'nan'"),
+    ([ARCHS[1], "inf"], "the latency 'inf'"),
+    ([ARCHS[1], "-3"], "the latency '-3'"),
+    ([ARCHS[1], "0"], "the latency '0'"),
+    ([ARCHS[1], "1e999"], "the latency '1e999'"),
+    ([ARCHS[1]], "1 cells under 2 column names"),
+    ([ARCHS[1], "5", "6"], "3 cells under 2 column names"),
+    (["\x00", "5"], "unknown architecture"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD_ROWS)
+def test_each_bad_row_is_named_and_the_others_come_in(
+    tmp_path: Path, row: list[str], reason: str
+) -> None:
+    table = [["cell", "took"], [ARCHS[0], "5"], row, [ARCHS[2], "7"]]
+    foreign = read(write_csv(tmp_path / "t.csv", table))
+    assert [bad.number for bad in foreign.bad_rows] == [2]
+    assert reason in foreign.bad_rows[0].reason
+    assert "\n" not in foreign.bad_rows[0].reason
+    assert len(foreign.bad_rows[0].reason) < 400
+    dataset = write_imported(foreign, TARGET, tmp_path / "d")
+    assert dataset.table["arch_id"].to_pylist() == [IDS[0], IDS[2]]
+    assert dataset.manifest.origin["rows_left_out"] == 1
+
+
+def test_all_bad_rows_of_one_file(tmp_path: Path) -> None:
+    table = [["cell", "took"], [ARCHS[0], "5"], *(row for row, _ in BAD_ROWS)]
+    foreign = read(write_csv(tmp_path / "t.csv", table))
+    assert [bad.number for bad in foreign.bad_rows] == list(range(2, len(BAD_ROWS) + 2))
+    assert foreign.table.num_rows == 1
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"cell,took\n\xff\xfe,5\n" + ARCHS[0].encode() + b",6\n")
+    foreign = read(path)
+    assert [bad.number for bad in foreign.bad_rows] == [1]
+    assert foreign.table["arch_id"].to_pylist() == [IDS[0]]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_delimiters_and_a_byte_order_mark(tmp_path: Path, delimiter: str) -> None:
+    path = write_csv(tmp_path / "t.csv", [["cell", "took"], [ARCHS[0], "5"]], delimiter)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read(path).table["latency_ms"].to_pylist() == [5.0]
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("ms", 1), ("s", 1000), ("us", 0.001)])
+def test_units(tmp_path: Path, unit: str, factor: float) -> None:
+    path = write_csv(tmp_path / "t.csv", [["cell", "took"], [ARCHS[0], "5"]])
+    assert read(path, unit).table["latency_ms"].to_pylist() == [pytest.approx(5 * factor)]
+    with pytest.raises(InputError, match="unknown unit 'min'"):
+        read(path, "min")
+
+
+@pytest.mark.parametrize(
+    "text", [ARCHS[3], str(IDS[3]), str(SPACE.genotype(SPACE.unrank(IDS[3])[0], ZOO["darts_v1"]))]
+)
+def test_ways_to_name_an_architecture(tmp_path: Path, text: str) -> None:
+    path = write_csv(tmp_path / "t.csv", [["cell", "took"], [text, "5"]])
+    assert read(path).table["arch_id"].to_pylist() == [IDS[3]]
+
+
+class TestParquet:
+    def test_with_bad_rows(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.parquet"
+        columns = {"cell": [ARCHS[0], None, ARCHS[1], ARCHS[2]], "took": [5.5, 6.0, None, np.nan]}
+        pq.write_table(pa.table(columns), path)
+        foreign = read(path)
+        assert foreign.table["latency_ms"].to_pylist() == [5.5]
+        assert [bad.number for bad in foreign.bad_rows] == [2, 3, 4]
+        assert foreign.bad_rows[0].reason == "no architecture"
+
+    def test_of_identifiers(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.table({"cell": IDS, "took": np.arange(1, 7, dtype=np.float32)}), path)
+        foreign = read(path)
+        assert foreign.table["arch_id"].to_pylist() == IDS
+        assert foreign.table["latency_ms"].to_pylist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+    def test_that_is_none(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.parquet"
+        path.write_text("cell,took\n")
+        with pytest.raises(DatasetError, match="is not a Parquet table"):
+            read(path)
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+    def test_missing(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(LatkitError, match="Cannot read"):
+            read(tmp_path / name)
+
+    def test_empty(self, tmp_path: Path) -> None:
+        (tmp_path / "t.csv").touch()
+        with pytest.raises(InputError, match=r"no column 'cell'.*its columns are: \(none\)"):
+            read(tmp_path / "t.csv")
+
+    def test_another_column(self, tmp_path: Path) -> None:
+        path = write_csv(tmp_path / "t.csv", [["arch", "took"], [ARCHS[0], "5"]])
+        with pytest.raises(InputError, match=r"no column 'cell'.*its columns are: arch, took"):
+            read(path)
+        path = write_csv(tmp_path / "t.csv", [["cell", "cell", "took"]])
+        with pytest.raises(InputError, match="several columns 'cell'"):
+            read(path)
+
+    def test_no_good_row(self, tmp_path: Path) -> None:
+        foreign = read(write_csv(tmp_path / "t.csv", [["cell", "took"], ["x", "5"]]))
+        with pytest.raises(DatasetError, match="no row that can be imported"):
+            write_imported(foreign, TARGET, tmp_path / "d")
+        assert not (tmp_path / "d").exists()
+
+    @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.binary(max_size=300), st.booleans())
+    def test_any_bytes(self, tmp_path: Path, content: bytes, headed: bool) -> None:
+        path = tmp_path / "t.csv"
+        path.write_bytes((b"cell,took\n" if headed else b"") + content)
+        with contextlib.suppress(LatkitError):
+            foreign = read(path)
+            assert foreign.table.num_rows + len(foreign.bad_rows) <= content.count(b"\n") + (
+                content.count(b"\r") + 1
+            )
+
+
+class TestExport:
+    @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+    def test_comes_back_as_it_was(self, tmp_path: Path, name: str) -> None:
+        dataset = made_dataset(tmp_path / "d", 20)
+        assert export_dataset(dataset, tmp_path / name) == 20
+        foreign = read_foreign(tmp_path / name, TARGET, "arch", "latency_ms", "ms")
+        assert foreign.bad_rows == ()
+        again = write_imported(foreign, TARGET, tmp_path / "again")
+        assert again.table["arch_id"].to_pylist() == dataset.table["arch_id"].to_pylist()
+        np.testing.assert_allclose(
+            again.table["latency_ms"].to_numpy(), dataset.table["latency_ms"].to_numpy()
+        )
+
+    def test_refusals(self, tmp_path: Path) -> None:
+        dataset = made_dataset(tmp_path / "d", 3)
+        with pytest.raises(InputError, match="cannot tell the format"):
+            export_dataset(dataset, tmp_path / "t.xls")
+        with pytest.raises(LatkitError, match="Cannot write"):
+            export_dataset(dataset, tmp_path / "nowhere" / "t.csv")
+
+
+def test_imported_datasets_merge(tmp_path: Path) -> None:
+    made: list[LatencyDataset] = []
+    for number, rows in enumerate(([0, 1], [1, 2])):
+        table: list[Any] = [["cell", "took"], *([ARCHS[i], str(5 + i + number)] for i in rows)]
+        foreign = read(write_csv(tmp_path / f"{number}.csv", table))
+        made.append(write_imported(foreign, TARGET, tmp_path / f"d{number}"))
+    merged = merge_datasets(made, tmp_path / "m")
+    assert merged.usable()["latency_ms"].to_pylist() == [5.0, 6.5, 8.0]
