@@ -18,6 +18,7 @@ import argparse
 import gc
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -38,13 +39,14 @@ from latkit.networks import ZOO, Setting
 from latkit.networks.network import Network
 from latkit.networks.setting import parse_setting
 from latkit.networks.weights import random_input
-from latkit.profiling.plan import MAKE_UP_EACH
+from latkit.profiling.plan import MAKE_UP_EACH, MAKE_UP_LEAST, MAKE_UP_SHARE
 from latkit.profiling.protocol import PRESETS
 from latkit.profiling.session import Session
-from latkit.profiling.statistics import RetestError
+from latkit.profiling.statistics import RetestError, faster_half_mean
 from latkit.spaces import Genotype, get_space
 
 Row = dict[str, Any]
+TIMES = ("samples_ms", "anchor_samples_ms")
 
 
 def naive_visit(genotype: Genotype, setting: Setting) -> Row:
@@ -128,12 +130,14 @@ def run_backend(name: str, setting: Setting, n: int, seed: int) -> tuple[list[Ro
                 for preset in (*names[turn:], *names[:turn]):
                     if visit(preset, arch_id, number, made_up=False)["flags"]:
                         disturbed.append((preset, arch_id))
-                print(f"\r{name} pass {number + 1}/2: {position + 1}/{n}", end="", flush=True)
+                print(f"\r{name} pass {number + 1}/2: {position + 1}/{n}", end="", file=sys.stderr)
+            room = dict.fromkeys(names, max(MAKE_UP_LEAST, int(MAKE_UP_SHARE * n)))
             for preset, arch_id in disturbed:
-                for _ in range(MAKE_UP_EACH):
+                for _ in range(min(MAKE_UP_EACH, room[preset])):
+                    room[preset] -= 1
                     if not visit(preset, arch_id, number, made_up=True)["flags"]:
                         break
-        print()
+        print(file=sys.stderr)
         return rows, dict(fingerprint(backend))
 
 
@@ -168,6 +172,43 @@ def summarize(rows: list[Row], n: int) -> list[Row]:
     return summary
 
 
+def compare_estimators(rows: list[Row]) -> list[Row]:
+    """What other estimates the same raw times would have given, from the quiet ``precise`` visits.
+
+    The first n pairs of runs of each visit stand for a visit of n runs.
+    """
+    estimators: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        "mean, no anchor": lambda c, a: float(c.mean()),
+        "mean / mean": lambda c, a: float(c.mean() / a.mean()),
+        "median / median": lambda c, a: float(np.median(c) / np.median(a)),
+        "median of ratios": lambda c, a: float(np.median(c / a)),
+        "min / min": lambda c, a: float(c.min() / a.min()),
+        "faster half / faster half": lambda c, a: faster_half_mean(c) / faster_half_mean(a),
+    }
+    visits = [row for row in rows if row["protocol"] == "precise" and not row["made_up"]]
+    compared = []
+    for n in (3, 6, 12):
+        for name, estimate in estimators.items():
+            for kept, which in (
+                ("all", visits),
+                ("undisturbed", [row for row in visits if not row["flags"]]),
+            ):
+                retest = RetestError(
+                    (row["arch_id"], estimate(*(np.array(row[k][:n]) for k in TIMES)))
+                    for row in which
+                )
+                sd = retest.sd
+                compared.append(
+                    {
+                        "runs": n,
+                        "estimate": name,
+                        "visits": kept,
+                        "retest_sd_percent": None if sd is None else 100 * sd,
+                    }
+                )
+    return compared
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--architectures", type=int, default=60)
@@ -194,7 +235,11 @@ def main() -> None:
         rows, facts = run_backend(name, setting, options.architectures, options.seed)
         all_rows += rows
         summary = summarize(rows, options.architectures)
-        result["backends"][name] = {"fingerprint": facts, "protocols": summary}
+        result["backends"][name] = {
+            "fingerprint": facts,
+            "protocols": summary,
+            "estimators": compare_estimators(rows),
+        }
         print(
             f"{'protocol':10} {'CPU ms':>8} {'wall ms':>8} {'cheaper':>8} {'retest sd':>10} "
             f"{'robust':>8} {'Spearman':>9} {'disturbed':>10}"

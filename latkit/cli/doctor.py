@@ -20,7 +20,7 @@ def command(as_json: bool) -> None:
 
     Exits with 1 if something that latkit cannot do without is broken.
     """
-    rows = [*_packages(), *_machine(), *_backends(), _registry()]
+    rows = [*_packages(), *_machine(), *_backends(), *_energy(), _registry()]
     if as_json:
         names = ("part", "status", "reason", "fix")
         print_json([dict(zip(names, row, strict=True)) for row in rows])
@@ -81,6 +81,17 @@ def _backends() -> list[Row]:
         else:
             rows.append((name, probe.status, probe.reason, probe.fix))
     return rows
+
+
+def _energy() -> list[Row]:
+    from latkit.energy import open_meter
+    from latkit.errors import LatkitError
+
+    try:
+        meter = open_meter("cpu")
+    except LatkitError as error:
+        return [("energy meter (cpu)", "missing", error.cause, error.fix)]
+    return [("energy meter (cpu)", "ok", meter.name, "")]
 
 
 def _registry() -> Row:

@@ -68,11 +68,15 @@ def command(
       latkit train-lpm d --raw-targets --epochs 1000     (the paper's recipe to the letter)
     """
     from latkit.dataset import LatencyDataset
+    from latkit.dataset.check import check_dataset
     from latkit.lpm.paper import PaperRecipe
     from latkit.lpm.training import train_lpm, warnings_of
     from latkit.registry import Registry
 
     opened = LatencyDataset.open(dataset or _only_dataset())
+    for finding in check_dataset(opened)["findings"]:
+        if finding["level"] == "unfit":
+            warn(f"{opened.path} is unfit for training: {finding['text']}")
     registry = Registry()
     note(
         f"training on {opened.table.num_rows} rows of {opened.path} "

@@ -14,7 +14,8 @@ PANEL_SIZE = 16
 # Beyond the range of seeds a user can give.
 PANEL_SEED = 2**32
 
-# Visits made up for disturbed ones: so many for one architecture, and this share of all.
+# Visits that one run makes up for disturbed ones: so many of one architecture, and this share of
+# all that are planned.
 MAKE_UP_EACH = 3
 MAKE_UP_SHARE = 0.25
 MAKE_UP_LEAST = 16
@@ -52,7 +53,7 @@ class Work:
 
     First comes the schedule. ``visits`` > 1, or an error that one visit does not reach, adds
     passes over the whole list in another order. After the last planned visit, architectures with
-    disturbed visits get further ones, a bounded number.
+    disturbed visits get further ones, a bounded number in one run.
 
     After each index the caller must :meth:`record` the outcome.
 
@@ -76,7 +77,6 @@ class Work:
     ) -> None:
         self._n = n
         self._seed = seed
-        self._revisit_every = revisit_every
         self._target_error = target_error
         self._passes = visits
         self._first_pass = list(schedule(n, seed, revisit_every))
@@ -85,6 +85,7 @@ class Work:
             self._wanted[index] = max(self._wanted[index], visit + 1)
         self._made = np.zeros(n, dtype=np.int64)
         self._good = np.zeros(n, dtype=np.int64)
+        self._made_up = np.zeros(n, dtype=np.int64)
         self.retest = RetestError()
         for index, value, disturbed in made:
             self.record(index, value, disturbed)
@@ -104,10 +105,10 @@ class Work:
     @property
     def total(self) -> int:
         """Visits made and still to come, as far as is known now."""
-        short = np.maximum(self._wanted - self._good, 0)
-        short[self._made - self._wanted >= MAKE_UP_EACH] = 0
-        most = max(self.done, int(self._wanted.sum()) + self._room())
-        return min(self.done + int(short.sum()), most)
+        planned = np.maximum(self._wanted - self._made, 0)
+        short = np.maximum(self._wanted - self._good, 0) - planned
+        short[self._made_up >= MAKE_UP_EACH] = 0
+        return self.done + int(planned.sum()) + min(int(short.sum()), self._room())
 
     @property
     def error(self) -> float | None:
@@ -131,18 +132,19 @@ class Work:
 
     def _make_up(self) -> Iterator[int]:
         while True:
-            short = self._good < self._wanted
-            short &= self._made - self._wanted < MAKE_UP_EACH
-            if not short.any():
-                return
-            for index in np.flatnonzero(short).tolist():
-                if np.maximum(self._made - self._wanted, 0).sum() >= self._room():
+            short = np.flatnonzero((self._good < self._wanted) & (self._made_up < MAKE_UP_EACH))
+            for index in short.tolist():
+                if not self._room():
                     return
+                self._made_up[index] += 1
                 yield index
+            if not len(short):
+                return
 
     def _room(self) -> int:
-        """How many visits may be made up for disturbed ones."""
-        return max(MAKE_UP_LEAST, int(MAKE_UP_SHARE * int(self._wanted.sum())))
+        """How many more visits may be made up for disturbed ones."""
+        most = max(MAKE_UP_LEAST, int(MAKE_UP_SHARE * int(self._wanted.sum())))
+        return most - int(self._made_up.sum())
 
     def _add_passes(self, target_error: float) -> bool:
         # Without repeats there is no error to plan by: measure everything once more.

@@ -26,7 +26,7 @@ PREEMPTED_WALL_OVER_CPU = 1.15
 # An anchor this far from the session's tells of a change of speed that pairing cannot cancel.
 ANCHOR_JUMP = 0.2
 # Times that count (the faster half) further apart than this were not taken on a quiet machine.
-SPREAD = 0.1
+SPREAD = 0.15
 
 # Every disturbed row has this flag and one or more of the reasons.
 DISTURBED = "disturbed"

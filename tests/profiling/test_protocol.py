@@ -156,7 +156,7 @@ class TestDisturbances:
 
     def test_spread_out(self) -> None:
         assert self.flags(samples=[6.0, 7.0, 8.0]) == (DISTURBED, SPREAD_OUT)
-        assert self.flags(anchors=[2.0, 2.3, 2.3], level=None) == (DISTURBED, SPREAD_OUT)
+        assert self.flags(anchors=[2.0, 2.4, 2.4], level=None) == (DISTURBED, SPREAD_OUT)
         # What the estimate leaves out may be as slow as it likes.
         assert self.flags(samples=[6.0, 6.1, 60.0]) == ()
 

@@ -1,0 +1,163 @@
+"""Profiling while something else uses the machine: are disturbed rows flagged, others right?
+
+Three runs of the same list: on the machine as it is; while one spinning process per core is
+switched on and off every few seconds; and while they spin all the time. Unflagged rows of the
+loaded runs are compared with the first run.
+
+    python benchmarks/load.py > benchmarks/results/DATE-load.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from latkit import __version__
+from latkit.backends.torch_cpu import TorchCpuBackend
+from latkit.dataset import LatencyDataset, Target
+from latkit.device import usable_cores
+from latkit.networks.setting import parse_setting
+from latkit.profiling.loop import Progress, profile
+from latkit.profiling.protocol import PRESETS
+from latkit.profiling.statistics import median_absolute_deviation
+
+SEED = 0
+
+
+def spin(on_seconds: float, off_seconds: float, begin: float) -> None:
+    """Use a core in phases that are the same for all spinning processes."""
+    period = on_seconds + off_seconds
+    while True:
+        if (time.time() - begin) % period >= off_seconds:
+            continue
+        time.sleep(0.005)
+
+
+@contextmanager
+def load(on_seconds: float, off_seconds: float) -> Iterator[float]:
+    """One spinning process per usable core; yields when their first phase (off) began."""
+    begin = time.time()
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=spin, args=(on_seconds, off_seconds, begin), daemon=True)
+        for _ in range(usable_cores())
+    ]
+    for process in processes:
+        process.start()
+    try:
+        yield begin
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def run(name: str, setting_text: str, protocol: str, n: int, out: Path) -> LatencyDataset:
+    """Profile the list."""
+
+    def show(now: Progress) -> None:
+        print(f"\r{name}: {now.done}/{now.total}", end="", file=sys.stderr)
+
+    target = Target("darts", "load", "torch-cpu", parse_setting(setting_text))
+    with TorchCpuBackend() as backend:
+        profile(backend, target, PRESETS[protocol], n, SEED, out, on_progress=show)
+    print(file=sys.stderr)
+    return LatencyDataset.open(out)
+
+
+def agreement(quiet: LatencyDataset, other: LatencyDataset, flagged: bool) -> dict[str, Any]:
+    """Rows of the loaded run against the quiet run's latencies, both relative to the anchor."""
+    truth = dict(zip(*(c.to_pylist() for c in quiet.usable().select([0, 1]).columns), strict=True))
+    rows = other.table.filter(pa.array((other.flagged == flagged) & ~other.in_panel))
+    logs = [
+        float(
+            np.log(row["ratio_to_anchor"] * (quiet.anchor_median_ms or 1) / truth[row["arch_id"]])
+        )
+        for row in rows.select(["arch_id", "ratio_to_anchor"]).to_pylist()
+        if row["arch_id"] in truth
+    ]
+    if not logs:
+        return {"rows": 0}
+    return {
+        "rows": len(logs),
+        "ratio_to_quiet": float(np.exp(np.median(logs))),
+        "deviation_percent": 100 * median_absolute_deviation(logs),
+        "absolute_error_percent": 100 * float(np.expm1(np.median(np.abs(logs)))),
+    }
+
+
+def judge(
+    quiet: LatencyDataset, other: LatencyDataset, begin: float, on: float, off: float
+) -> dict[str, Any]:
+    """Whether rows taken under load are flagged, by when each visit ended."""
+    listed = ~other.in_panel
+    # A visit that ends well inside a phase was in it all the time.
+    phase = np.array(
+        [(at.timestamp() - begin) % (on + off) for at in other.table["measured_at"].to_pylist()]
+    )
+    margin = 0.6
+    loaded = listed & (phase >= off + margin) if off else listed
+    idle = listed & (phase >= margin) & (phase < off)
+    share = {
+        name: (None if not which.any() else float(100 * other.flagged[which].mean()))
+        for name, which in (("loaded", loaded), ("idle", idle))
+    }
+    return {
+        "rows": int(listed.sum()),
+        "rows_wholly_under_load": int(loaded.sum()),
+        "rows_wholly_without": int(idle.sum()),
+        "flagged_percent": {"all": float(100 * other.flagged[listed].mean()), **share},
+        "architectures_usable": other.usable().num_rows,
+        "unflagged_against_quiet": agreement(quiet, other, flagged=False),
+        "flagged_against_quiet": agreement(quiet, other, flagged=True),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--architectures", type=int, default=60)
+    parser.add_argument("--setting", default="imagenet")
+    parser.add_argument("--protocol", default="standard", choices=list(PRESETS))
+    parser.add_argument("--on-seconds", type=float, default=4.0)
+    parser.add_argument("--off-seconds", type=float, default=4.0)
+    options = parser.parse_args()
+    arguments = (options.setting, options.protocol, options.architectures)
+    on, off = options.on_seconds, options.off_seconds
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = run("quiet", *arguments, Path(folder, "quiet"))
+        with load(on, off) as begin:
+            switched = run("load on and off", *arguments, Path(folder, "switched"))
+        with load(1.0, 0.0):
+            loaded = run("load all the time", *arguments, Path(folder, "loaded"))
+        result = {
+            "benchmark": "load",
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "latkit_version": __version__,
+            "setting": parse_setting(options.setting).to_dict(),
+            "protocol": options.protocol,
+            "architectures": options.architectures,
+            "spinning_processes": usable_cores(),
+            "on_seconds": on,
+            "off_seconds": off,
+            "fingerprint": quiet.manifest.fingerprint,
+            "quiet_flagged_percent": float(100 * quiet.flagged[~quiet.in_panel].mean()),
+            "load_on_and_off": judge(quiet, switched, begin, on, off),
+            "load_all_the_time": judge(quiet, loaded, 0.0, 1.0, 0.0),
+        }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
