@@ -10,6 +10,7 @@ import torch
 
 from latkit.backends.torch_cuda import TorchCudaBackend
 from latkit.dataset import LatencyDataset, Target
+from latkit.energy import energy_per_run_mj
 from latkit.networks import PRESETS, ZOO
 from latkit.profiling.loop import profile
 from latkit.profiling.protocol import Protocol
@@ -66,6 +67,31 @@ def test_closing_frees_device_memory() -> None:
         assert torch.cuda.memory_allocated() == before
 
 
+def test_peak_memory_grows_with_the_batch_and_is_the_networks_own() -> None:
+    def peak_mb(batch: int) -> float:
+        setting = dataclasses.replace(PRESETS["imagenet"], batch=batch)
+        with backend.compile(ZOO["darts_v2"], setting) as runner:
+            runner.run(1)
+            return runner.peak_memory_mb() or 0.0
+
+    with TorchCudaBackend() as backend:
+        alone = peak_mb(8)
+        assert peak_mb(32) > 1.5 * alone
+        with backend.compile(ZOO["darts_v2"], PRESETS["imagenet"]):
+            assert peak_mb(8) == pytest.approx(alone, rel=0.05)
+
+
+def test_energy() -> None:
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    with TorchCudaBackend() as backend:
+        meter = backend.open_meter()
+        with backend.compile(ZOO["darts_v2"], PRESETS["imagenet"]) as runner:
+            run_ms = min(runner.run(5).wall_ms)
+            used_mj = energy_per_run_mj(meter, runner.run, run_ms)
+    # Between 5 W and 2 kW while it runs.
+    assert 5 * run_ms < used_mj < 2000 * run_ms
+
+
 def test_search(tmp_path: Path) -> None:
     config = SearchConfig(cells=3, channels=4, batch=16, epochs=2, limit=96)
     lpm = made_lpm(tmp_path / "d").lpm
@@ -83,3 +109,4 @@ def test_profile(tmp_path: Path) -> None:
     dataset = LatencyDataset.open(tmp_path / "d")
     assert dataset.table["clock"].to_pylist() == ["event"] * dataset.table.num_rows
     assert dataset.manifest.fingerprint["gpu"] == torch.cuda.get_device_name()
+    assert dataset.manifest.metrics == ("peak_memory_mb",)
