@@ -38,6 +38,8 @@ from latkit.spaces import get_space
 SETTING = "tiny,cells=3"
 PROTOCOL = "fast"
 SEED = 0
+# What the imports take; less than that, and a process dies before it measures.
+START_SECONDS = 2.5
 
 
 def rss_mb() -> float:
@@ -66,21 +68,27 @@ def undisturbed(n: int, out: Path) -> dict[str, Any]:
     }
 
 
-def killed(n: int, kills: int, seconds: float, out: Path) -> dict[str, Any]:
-    """Measure all with random kills; ``seconds`` is what it takes without."""
-    command = [
+def command(n: int, out: Path) -> list[str]:
+    """The command line that :func:`undisturbed` is the inside of."""
+    return [
         sys.executable, "-m", "latkit.cli.main", "profile", "--backend", "torch-cpu",
         "--device", "soak", "--setting", SETTING, "--protocol", PROTOCOL, "--n", str(n),
         "--seed", str(SEED), "--out", str(out),
     ]  # fmt: skip
+
+
+def killed(n: int, kills: int, seconds: float, out: Path) -> dict[str, Any]:
+    """Measure all with random kills; ``seconds`` is what it takes without."""
     rng = random.Random(SEED)
     started = time.monotonic()
     done = 0
     lives = []
     while done < kills:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        # From the middle of the imports to a fair share of the work.
-        life = rng.uniform(1.0, 3.5 + 2 * seconds / kills)
+        process = subprocess.Popen(
+            command(n, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        # From the middle of the imports to the end of a share of the work.
+        life = rng.uniform(1.0, START_SECONDS + 1.3 * seconds / kills)
         try:
             process.communicate(timeout=life)
         except subprocess.TimeoutExpired:
@@ -91,7 +99,7 @@ def killed(n: int, kills: int, seconds: float, out: Path) -> dict[str, Any]:
             print(f"\rkill {done}/{kills}", end="", file=sys.stderr)
             continue
         raise SystemExit(f"the run ended after {done} kills: give it more architectures")
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command(n, out), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     print(file=sys.stderr)
     return {"seconds": time.monotonic() - started, "kills": done, "lives_seconds": lives}
 

@@ -149,6 +149,7 @@ def command(
     from latkit.device import check_device_name, suggest_device_name
     from latkit.networks.setting import parse_setting
     from latkit.profiling.loop import Progress, profile
+    from latkit.profiling.plan import PANEL_SIZE
     from latkit.profiling.protocol import PRESETS
     from latkit.profiling.statistics import MAX_VISITS
     from latkit.spaces import get_space
@@ -187,7 +188,10 @@ def command(
                 details.append(f"{now.disturbed} disturbed")
             progress.update(now.done, ", ".join(details))
 
-        note(f"measuring {n} architectures of {space} in {setting.slug} into {out}")
+        note(
+            f"measuring {n} architectures of {space} in {setting.slug} into {out}, and a panel of "
+            f"{PANEL_SIZE} before and after them"
+        )
         try:
             profile(backend, target, protocol, n, seed, out, visits, target_error, energy, show)
         except KeyboardInterrupt:
