@@ -190,10 +190,23 @@ def check_device_name(name: str) -> str:
     Raises:
         InputError: it cannot.
     """
+    return _check_slug(name, "device", "p100")
+
+
+def check_backend_name(name: str) -> str:
+    """``name`` if it can stand in paths and references, whether there is such a backend or not.
+
+    Raises:
+        InputError: it cannot.
+    """
+    return _check_slug(name, "backend", "torch-cuda")
+
+
+def _check_slug(name: str, what: str, example: str) -> str:
     if not _SLUG.fullmatch(name) or ".." in name or name.endswith("."):
         raise InputError(
-            f"{name!r} cannot be a device name",
-            "use lower-case letters, digits, '-', '_' and '.', at most 64, e.g. p100",
+            f"{name!r} cannot be a {what} name",
+            f"use lower-case letters, digits, '-', '_' and '.', at most 64, e.g. {example}",
         )
     return name
 

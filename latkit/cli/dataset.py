@@ -24,6 +24,7 @@ FOLDER = click.Path(path_type=Path)
 BARS = "▁▂▃▄▅▆▇█"
 # Bad rows of an imported file that are printed one by one; --json has them all.
 SHOWN_BAD_ROWS = 20
+UNFIT_EXIT_CODE = 3
 
 
 @click.group(name="dataset")
@@ -36,7 +37,7 @@ def command() -> None:
 @json_option
 def list_datasets(folder: Path, as_json: bool) -> None:
     """Every dataset below FOLDER (default: ./datasets)."""
-    from latkit.dataset.format import MANIFEST, read_counts, read_manifest
+    from latkit.dataset.format import MANIFEST, count_rows, read_manifest
     from latkit.errors import DatasetError, LatkitError
 
     if not folder.is_dir():
@@ -46,24 +47,33 @@ def list_datasets(folder: Path, as_json: bool) -> None:
     objects: list[dict[str, Any]] = []
     for manifest_path in sorted(folder.rglob(MANIFEST)):
         path = manifest_path.parent
+        if path.name.startswith("."):  # one that was being written when its process died
+            continue
         try:
-            manifest, counts = read_manifest(path), read_counts(path)
+            manifest, rows = read_manifest(path), count_rows(path)
         except LatkitError as error:
             warn(str(error))
             continue
-        objects.append({"dataset": str(path), "target": manifest.target.to_dict(), **counts})
+        objects.append(
+            {
+                "dataset": str(path),
+                "target": manifest.target.to_dict(),
+                "requested": manifest.requested,
+                "rows": rows,
+            }
+        )
     if as_json:
         print_json({"datasets": objects})
         return
     print_table(
         f"datasets below {folder}",
-        ["dataset", "space", "device", "backend", "setting", "architectures", "rows"],
+        ["dataset", "space", "device", "backend", "setting", "requested", "rows"],
         [
             [
                 found["dataset"],
                 *(str(found["target"][key]) for key in ("space", "device", "backend")),
                 _setting_slug(found["target"]),
-                str(found["architectures"]),
+                str(found["requested"]),
                 str(found["rows"]),
             ]
             for found in objects
@@ -107,14 +117,16 @@ def show_dataset(dataset: Path, as_json: bool) -> None:
     type=Percent(),
     default=0.05,
     show_default="5%",
-    help="Retest error (relative sd of one visit) above which the dataset is unfit.",
+    help="Relative error of an architecture's mean latency, judged by the repeated visits, above "
+    "which the dataset is unfit.",
 )
 @json_option
 @click.pass_context
 def check(context: click.Context, dataset: Path, max_error: float, as_json: bool) -> None:
     """Tell whether DATASET can be trusted: retest error, disturbed rows, drift, duplicates.
 
-    The verdict is good, usable (with notes to read) or unfit; the exit code is 1 if unfit.
+    The verdict is good, usable (with notes to read) or unfit; the exit code is 3 if unfit (and 1
+    if DATASET cannot be read).
     --json has the anchor's history for a plot of the machine's drift.
     """
     from latkit.dataset import LatencyDataset
@@ -128,7 +140,7 @@ def check(context: click.Context, dataset: Path, max_error: float, as_json: bool
         if report["verdict"] != "unfit":
             note(f"next: latkit train-lpm {dataset}")
     if report["verdict"] == "unfit":
-        context.exit(1)
+        context.exit(UNFIT_EXIT_CODE)
 
 
 @command.command(name="compare")
@@ -242,7 +254,7 @@ def import_file(
 
     An architecture is its canonical text, its identifier (a whole number), or a Genotype(...).
     Rows with an unknown or repeated architecture, or a latency that is not a positive number,
-    are reported by their number (the header not counted), and nothing is written unless
+    are reported by their line (in Parquet, by their row), and nothing is written unless
     --skip-bad-rows is given.
 
     \b
@@ -253,19 +265,20 @@ def import_file(
     from latkit.dataset import Target
     from latkit.dataset.check import summarize
     from latkit.dataset.foreign import read_foreign, write_imported
-    from latkit.device import check_device_name
+    from latkit.device import check_backend_name, check_device_name
     from latkit.errors import DatasetError
     from latkit.networks.setting import parse_setting
     from latkit.spaces import get_space
 
     get_space(space)
-    target = Target(space, check_device_name(device), backend, parse_setting(setting_text))
+    names = check_device_name(device), check_backend_name(backend)
+    target = Target(space, *names, parse_setting(setting_text))
     foreign = read_foreign(file, target, arch_column, latency_column, unit)
     if foreign.bad_rows and not skip_bad_rows:
         _report_bad_rows(foreign.bad_rows, as_json=False)
         raise DatasetError(
             f"{len(foreign.bad_rows)} of {len(foreign.bad_rows) + foreign.table.num_rows} rows of "
-            f"{file} cannot be imported, the first is row {foreign.bad_rows[0].number}",
+            f"{file} cannot be imported, the first is {foreign.bad_rows[0].place}",
             "mend them, or import the others with --skip-bad-rows",
         )
     made = write_imported(foreign, target, out)
@@ -278,7 +291,7 @@ def import_file(
 @click.argument("file", type=FOLDER)
 @json_option
 def export_file(dataset: Path, file: Path, as_json: bool) -> None:
-    """Write DATASET to FILE (*.csv or *.parquet), one row an architecture.
+    """Write DATASET to a new FILE (*.csv or *.parquet), one row an architecture.
 
     Disturbed visits and the panel are left out, other visits are averaged. The raw rows need no
     export: DATASET's part-*.parquet hold them.
@@ -324,6 +337,7 @@ def _print_check(report: dict[str, Any]) -> None:
         ["without an undisturbed visit", str(report["architectures_unusable"])],
         ["retest sd of one visit", f"{number(report['retest_sd_percent'], 2)} %"],
         ["from repeats", str(report["repeats"])],
+        ["error of a mean latency", f"{number(report['error_percent'], 2)} %"],
         ["disturbed visits", f"{100 * report['disturbed']['share']:.1f} %"],
         *([f"  {reason}", str(count)] for reason, count in sorted(reasons.items())),
         ["duplicate rows", str(report["duplicate_rows"])],
@@ -362,11 +376,11 @@ def _print_made(path: Path, summary: dict[str, Any], as_json: bool) -> None:
 def _report_bad_rows(bad: tuple[BadRow, ...], as_json: bool) -> list[dict[str, Any]]:
     if not as_json:
         for row in bad[:SHOWN_BAD_ROWS]:
-            warn(f"row {row.number}: {row.reason}")
+            warn(f"{row.place}: {row.reason}")
         if len(bad) > SHOWN_BAD_ROWS:
             others = ", ".join(str(row.number) for row in bad[SHOWN_BAD_ROWS:])
-            warn(f"and rows {others}")
-    return [{"row": row.number, "reason": row.reason} for row in bad]
+            warn(f"and at {others}")
+    return [{"number": row.number, "reason": row.reason} for row in bad]
 
 
 def _setting_slug(target: dict[str, Any]) -> str:

@@ -78,12 +78,13 @@ def command(
         if finding["level"] == "unfit":
             warn(f"{opened.path} is unfit for training: {finding['text']}")
     registry = Registry()
+    usable = opened.usable().num_rows
     note(
-        f"training on {opened.table.num_rows} rows of {opened.path} "
-        f"({int(opened.flagged.sum())} disturbed ones left out)"
+        f"training on {usable} of {opened.architectures} architectures of {opened.path} "
+        f"({int((opened.flagged & ~opened.in_panel).sum())} disturbed visits left out)"
     )
     recipe = PaperRecipe(epochs=epochs, standardize=standardize)
-    progress = ProgressLine("epochs", recipe.epochs_for(4 * opened.usable().num_rows // 5))
+    progress = ProgressLine("epochs", recipe.epochs_for(4 * usable // 5))
     try:
         trained = train_lpm(
             opened,

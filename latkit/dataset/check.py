@@ -17,7 +17,7 @@ from latkit.profiling.protocol import DISTURBED
 from latkit.profiling.statistics import median_absolute_deviation
 
 # Above these a dataset is not fit for training.
-MAX_RETEST_SD = 0.05
+MAX_ERROR = 0.05
 MAX_UNUSABLE_SHARE = 0.1
 # Above these it is worth a word.
 NOTABLE_DISTURBED_SHARE = 0.2
@@ -38,9 +38,15 @@ class Finding:
 
 
 def summarize(dataset: LatencyDataset) -> dict[str, Any]:
-    """What a dataset holds, in numbers."""
+    """What a dataset holds, in numbers.
+
+    Among them ``retest_sd_percent``, of one visit; ``repeats``, what it is known from; and
+    ``error_percent``, of the mean over as many visits as an architecture typically has.
+    """
     listed = ~dataset.in_panel
-    latency = dataset.usable()["latency_ms"].to_numpy()
+    usable = dataset.usable()
+    latency = usable["latency_ms"].to_numpy()
+    visits = float(np.median(usable["visits"].to_numpy())) if len(latency) else 1.0
     retest = dataset.retest()
     clock = dataset.table["clock"][0].as_py() if "clock" in dataset.table.column_names else None
     return {
@@ -57,18 +63,19 @@ def summarize(dataset: LatencyDataset) -> dict[str, Any]:
         ),
         "retest_sd_percent": None if retest.sd is None else 100 * retest.sd,
         "repeats": retest.repeats,
+        "error_percent": None if retest.sd is None else 100 * retest.sd / visits**0.5,
         "anchor_median_ms": dataset.anchor_median_ms,
         "clock": clock,
         "metrics": list(dataset.manifest.metrics),
     }
 
 
-def check_dataset(dataset: LatencyDataset, max_retest_sd: float = MAX_RETEST_SD) -> dict[str, Any]:
+def check_dataset(dataset: LatencyDataset, max_error: float = MAX_ERROR) -> dict[str, Any]:
     """A dataset's quality.
 
     Args:
         dataset: what is judged.
-        max_retest_sd: above this relative standard deviation of one visit it is unfit.
+        max_error: above this relative error of an architecture's mean latency it is unfit.
 
     Returns:
         The summary, and: ``requested``; ``disturbed`` (share, and rows by reason);
@@ -91,21 +98,26 @@ def check_dataset(dataset: LatencyDataset, max_retest_sd: float = MAX_RETEST_SD)
         "anchor_history": _anchor_history(dataset.table),
         "panel_runs": list(_panel_runs(dataset)),
     }
-    findings = list(_findings(report, max_retest_sd))
+    findings = list(_findings(report, 100 * max_error))
     verdict: Verdict = "good"
     if findings:
         verdict = "unfit" if any(f.level == "unfit" for f in findings) else "usable"
     return {
         **report,
-        "max_retest_sd_percent": 100 * max_retest_sd,
+        "max_error_percent": 100 * max_error,
         "findings": [{"level": f.level, "text": f.text} for f in findings],
         "verdict": verdict,
     }
 
 
-def _findings(report: dict[str, Any], max_retest_sd: float) -> Iterator[Finding]:
+def _findings(report: dict[str, Any], limit_percent: float) -> Iterator[Finding]:
     measured, unusable = report["architectures"], report["architectures_unusable"]
-    retest, limit = report["retest_sd_percent"], 100 * max_retest_sd
+    error = report["error_percent"]
+    if not measured:
+        yield Finding(
+            "unfit", "nothing of the list is measured yet: repeat the latkit profile command"
+        )
+        return
     if unusable == measured:
         yield Finding(
             "unfit", "no architecture has an undisturbed visit: measure on a quiet machine"
@@ -122,13 +134,13 @@ def _findings(report: dict[str, Any], max_retest_sd: float) -> Iterator[Finding]
             f"{report['duplicate_rows']} rows have the moment and raw times of another row, which "
             "no two measurements share: rows were copied",
         )
-    if retest is None:
+    if error is None:
         yield Finding("note", "too few repeated visits to know how well a measurement repeats")
-    elif retest > limit:
+    elif error > limit_percent:
         yield Finding(
             "unfit",
-            f"one visit repeats only to {retest:.1f} % (limit {limit:.1f} %): measure with "
-            "--protocol precise, more --visits or a --target-error, or on a quiet machine",
+            f"a latency is known only to {error:.1f} % (limit {limit_percent:.1f} %): repeat the "
+            "latkit profile command with --target-error, or measure on a quieter machine",
         )
     elif report["repeats"] < FEW_REPEATS:
         yield Finding("note", f"the retest error is known from {report['repeats']} repeats only")
@@ -178,8 +190,11 @@ def _anchor_history(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _panel_runs(dataset: LatencyDataset) -> Iterator[dict[str, Any]]:
-    """Start against end of the panel, for each run that has both."""
-    if "measured_at" not in dataset.table.column_names:
+    """Start against end of the panel, for each run that has both.
+
+    Not of a merged dataset: its runs may have gone on at the same time.
+    """
+    if dataset.manifest.origin:
         return
     runs: list[dict[str, dict[int, dict[str, Any]]]] = []
     panel = dataset.table.filter(pa.array(dataset.in_panel)).sort_by("measured_at")

@@ -33,10 +33,13 @@ class BadRow:
     """A row that cannot be imported.
 
     Attributes:
-        number: counted from 1, the header not among them.
+        place: ``line 5`` of a file of text, where the header is line 1, or ``row 5`` of Parquet,
+            from 1.
+        number: the number in it.
         reason: what is wrong, with the offending text.
     """
 
+    place: str
     number: int
     reason: str
 
@@ -75,22 +78,24 @@ def read_foreign(
         raise InputError(f"unknown unit {unit!r}", f"use one of: {', '.join(UNITS)}")
     space = get_space(target.space)
     reduction = get_genotype(target.setting.reduction)
-    seen: dict[int, int] = {}
+    seen: dict[int, str] = {}
     rows: list[dict[str, Any]] = []
     bad: list[BadRow] = []
-    read = _parquet_rows if path.suffix.lower() == ".parquet" else _text_rows
-    for number, cells in enumerate(read(path, arch_column, latency_column), start=1):
+    parquet = path.suffix.lower() == ".parquet"
+    read = _parquet_rows if parquet else _text_rows
+    for number, cells in read(path, arch_column, latency_column):
+        place = f"{'row' if parquet else 'line'} {number}"
         try:
             if isinstance(cells, str):
                 raise _BadCellError(cells)
             arch_id = _identify(space, cells[0])
             if arch_id in seen:
-                raise _BadCellError(f"the architecture of row {seen[arch_id]} again")
+                raise _BadCellError(f"the architecture of {seen[arch_id]} again")
             latency_ms = _positive(cells[1]) * UNITS[unit]
         except _BadCellError as problem:
-            bad.append(BadRow(number, str(problem)))
+            bad.append(BadRow(place, number, str(problem)))
             continue
-        seen[arch_id] = number
+        seen[arch_id] = place
         architecture = space.unrank(arch_id)[0]
         cost = network_cost(space.genotype(architecture, reduction), target.setting)
         rows.append(
@@ -138,31 +143,33 @@ def write_imported(foreign: ForeignTable, target: Target, out: Path) -> LatencyD
 
 
 def export_dataset(dataset: LatencyDataset, path: Path) -> int:
-    """Write one row an architecture (``arch_id``, ``arch``, mean ``latency_ms``, ``macs``).
+    """Write one row an architecture: what :meth:`LatencyDataset.usable` returns.
 
-    Only what :meth:`LatencyDataset.usable` returns. The raw rows are Parquet already.
+    The raw rows need no export, they are Parquet already.
 
     Args:
         dataset: what is exported.
-        path: ends with ``.csv`` or ``.parquet``.
+        path: a new file, ``*.csv`` or ``*.parquet``.
 
     Returns:
         The number of rows.
 
     Raises:
-        InputError: the file's ending is neither.
+        InputError: the file's ending is neither, or the file exists.
+        DatasetError: there is nothing to export.
         LatkitError: the file cannot be written.
     """
     writers = {".csv": pyarrow.csv.write_csv, ".parquet": pq.write_table}
     write = writers.get(path.suffix.lower())
     if write is None:
         raise InputError(f"cannot tell the format of {path}", "name it *.csv or *.parquet")
+    if path.exists():
+        raise InputError(f"{path} exists", "choose another file, or remove it")
     table = dataset.usable()
-    names = dict(
-        zip(dataset.table["arch_id"].to_pylist(), dataset.table["arch"].to_pylist(), strict=True)
-    )
-    arch = pa.array([names[arch_id] for arch_id in table["arch_id"].to_pylist()], pa.string())
-    table = table.add_column(1, "arch", arch)
+    if not table.num_rows:
+        raise DatasetError(
+            f"{dataset.path} has no undisturbed visit to export", "see latkit dataset check"
+        )
     try:
         write_atomically(path, lambda to: write(table, str(to)))
     except OSError as error:
@@ -193,7 +200,8 @@ def _identify(space: DartsSpace, text: str) -> int:
 
 def _positive(text: str) -> float:
     try:
-        latency = float(text)
+        # Python's own notation has underscores, which no table means.
+        latency = math.nan if "_" in text else float(text)
     except ValueError:
         latency = math.nan
     if not math.isfinite(latency) or latency <= 0:
@@ -205,21 +213,26 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
-def _text_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[str, str] | str]:
-    """Both cells of each row of a text table, or what is wrong with the row."""
+Cells = tuple[str, str] | str
+
+
+def _text_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[int, Cells]]:
+    """Line number and both cells of each row of a text table, or what is wrong with the row."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             head = file.readline()
             delimiter = max(DELIMITERS, key=head.count)
             columns = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
             at = [_column(path, columns, name) for name in (arch, latency)]
-            for cells in csv.reader(file, delimiter=delimiter):
-                if not cells:
-                    continue
-                if len(cells) != len(columns):
-                    yield f"{len(cells)} cells under {len(columns)} column names"
-                else:
-                    yield cells[at[0]].strip(), cells[at[1]].strip()
+            # csv refuses NUL in some versions of Python; no architecture has one.
+            lines = (line.replace("\0", "\N{REPLACEMENT CHARACTER}") for line in file)
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            for cells in reader:
+                line = reader.line_num + 1
+                if len(cells) not in (0, len(columns)):
+                    yield line, f"{len(cells)} cells under {len(columns)} column names"
+                elif cells:
+                    yield line, (cells[at[0]].strip(), cells[at[1]].strip())
     except csv.Error as error:
         raise DatasetError(
             f"{path} is not a table of text ({error})", "see it in an editor"
@@ -228,15 +241,18 @@ def _text_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[str, str] 
         raise from_os_error(error, f"read {path}", "nothing was written") from None
 
 
-def _parquet_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[str, str] | str]:
+def _parquet_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[int, Cells]]:
     try:
         file = pq.ParquetFile(path)
         names = file.schema_arrow.names
         for name in (arch, latency):
             _column(path, names, name)
+        number = 0
         for batch in file.iter_batches(columns=[arch, latency]):
-            for cells in zip(batch[arch].to_pylist(), batch[latency].to_pylist(), strict=True):
-                yield tuple("" if cell is None else str(cell) for cell in cells)  # type: ignore[misc]
+            for row in zip(batch[arch].to_pylist(), batch[latency].to_pylist(), strict=True):
+                number += 1
+                cells = ["" if cell is None else str(cell) for cell in row]
+                yield number, (cells[0], cells[1])
     except FileNotFoundError as error:
         raise from_os_error(error, f"read {path}", "nothing was written") from None
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from latkit.device import check_device_name
+from latkit.device import check_backend_name, check_device_name
 from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
 from latkit.networks.setting import Setting
 from latkit.spaces import space_names
@@ -55,6 +55,8 @@ IMPORTED_SCHEMA = pa.schema(
         for name in ("arch_id", "arch", "latency_ms", "visit", "flags", "macs", "params")
     ]
 )
+# The years 1 to 9999, in microseconds since 1970: what can be shown as a date.
+EARLIEST_US, LATEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 # Further columns, each present in the whole dataset or not at all.
 METRICS = ("energy_mj", "peak_memory_mb")
 
@@ -107,7 +109,7 @@ class Target:
         return cls(
             str(values["space"]),
             check_device_name(str(values["device"])),
-            str(values["backend"]),
+            check_backend_name(str(values["backend"])),
             Setting.from_dict(values["setting"]),
         )
 
@@ -186,14 +188,14 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     profile = f"make a dataset with: latkit profile --out {folder}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise DatasetError(f"{folder} is not a dataset: it has no {MANIFEST}", profile) from None
     except NotADirectoryError:
         raise DatasetError(f"{folder} is not a folder", profile) from None
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, NaN, a number of 5,000 digits
         raise DatasetError(
             f"{path} is corrupt (not JSON)", "restore the file from a copy, or profile again"
         ) from None
@@ -222,7 +224,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise ValueError(f"unknown metrics {', '.join(map(str, metrics))}")
     except LatkitError as error:
         raise DatasetError(f"{path}: {error.cause}", error.fix) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DatasetError(
             f"{path} is corrupt ({type(error).__name__}: {error})",
             "restore the file from a copy, or profile again",
@@ -230,13 +232,27 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def read_counts(folder: Path) -> dict[str, int | None]:
-    """``rows`` and ``architectures`` as ``dataset.json`` has them, without opening the parts."""
+def count_rows(folder: Path) -> int:
+    """Rows of a dataset, from the parts' metadata and the journal's lines.
+
+    Raises:
+        DatasetError: a part is corrupt.
+        LatkitError: the journal cannot be read.
+    """
+    rows = 0
+    for path in part_paths(folder):
+        try:
+            rows += pq.read_metadata(path).num_rows
+        except (pa.ArrowException, OSError, ValueError):
+            raise DatasetError(
+                f"part file {path} is corrupt", "latkit dataset show tells what to do"
+            ) from None
     try:
-        counts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["counts"]
-        return {name: int(counts[name]) for name in ("rows", "architectures")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"rows": None, "architectures": None}
+        return rows + (folder / JOURNAL).read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return rows
+    except OSError as error:
+        raise from_os_error(error, f"read {folder / JOURNAL}", "nothing was changed") from None
 
 
 def read_part(path: Path, manifest: Manifest) -> pa.Table:
@@ -254,6 +270,7 @@ def read_part(path: Path, manifest: Manifest) -> pa.Table:
     try:
         # Not pq.read_table: it would take "key=value" folder names for extra columns.
         table = pq.ParquetFile(path).read()
+        table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DatasetError(f"part file {path} is corrupt ({reason})", fix) from None
@@ -284,7 +301,7 @@ def read_journal(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
     for number, line in enumerate(lines[:-1], start=1):
         try:
             rows += pa.Table.from_pylist([_row_from_json(line, schema)], schema=schema).to_pylist()
-        except (ValueError, TypeError, KeyError, pa.ArrowException, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, pa.ArrowException, RecursionError):
             raise DatasetError(f"line {number} of {path} is corrupt", fix) from None
     _check_rows(str(path), pa.Table.from_pylist(rows, schema=schema), fix)
     return rows
@@ -300,6 +317,10 @@ def _row_from_json(line: bytes, schema: pa.Schema) -> dict[str, Any]:
 
 def _check_rows(where: str, table: pa.Table, fix: str) -> None:
     """Refuse latencies, samples and metrics that are not positive numbers."""
+    if "measured_at" in table.schema.names:
+        times = table["measured_at"].cast(pa.int64()).to_numpy()
+        if not ((times >= EARLIEST_US) & (times <= LATEST_US)).all():
+            raise DatasetError(f"{where} holds times that no calendar has", fix)
     measured = [name for name in ("ratio_to_anchor", *METRICS) if name in table.schema.names]
     # latency_ms follows from the ratio where there is one.
     if "ratio_to_anchor" not in measured:
@@ -322,6 +343,10 @@ def _check_rows(where: str, table: pa.Table, fix: str) -> None:
             f"the first at arch_id {table['arch_id'][int(bad[0])]}",
             fix,
         )
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _positive(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

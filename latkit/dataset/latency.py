@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from latkit.errors import DatasetError
 from latkit.profiling.protocol import DISTURBED
 from latkit.profiling.statistics import RetestError
 
-FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -52,13 +52,11 @@ class LatencyDataset:
         """
         folder = Path(path)
         manifest = read_manifest(folder)
+        # The journal first: a process that is writing may make a part of it in between.
+        journal = read_journal(folder, manifest)
         parts = [read_part(part, manifest) for part in part_paths(folder)]
         seen = {key for part in parts for key in visit_keys(part)}
-        journal = [
-            row
-            for row in read_journal(folder, manifest)
-            if (row["arch_id"], row["visit"]) not in seen
-        ]
+        journal = [row for row in journal if (row["arch_id"], row["visit"]) not in seen]
         table = pa.concat_tables([*parts, pa.Table.from_pylist(journal, schema=manifest.schema)])
         if not table.num_rows:
             raise DatasetError(f"{folder} holds no measurements yet", "run latkit profile on it")
@@ -72,10 +70,8 @@ class LatencyDataset:
 
     @property
     def anchor_median_ms(self) -> float | None:
-        """Median time of the anchor network over the whole dataset; None if imported."""
-        if self.manifest.anchor is None:
-            return None
-        return float(np.median(anchor_samples(self.table)))
+        """The anchor network's time in this dataset (see :func:`anchor_ms`); None if imported."""
+        return None if self.manifest.anchor is None else anchor_ms([self.table])
 
     @functools.cached_property
     def flagged(self) -> BoolArray:
@@ -96,16 +92,22 @@ class LatencyDataset:
         """One row an architecture of the list: the mean of its undisturbed visits.
 
         Returns:
-            A table with ``arch_id``, ``latency_ms`` and ``macs``, in the order of first
-            measurement.
+            A table with ``arch_id``, ``arch``, ``latency_ms``, ``visits`` (how many the mean is
+            of), ``macs``, ``params`` and the dataset's metrics, in the order of first measurement.
         """
         good = self.table.filter(pa.array(~self.flagged & ~self.in_panel))
-        grouped = good.group_by("arch_id", use_threads=False).aggregate(
-            [("latency_ms", "mean"), ("macs", "first")]
-        )
-        return grouped.select(["arch_id", "latency_ms_mean", "macs_first"]).rename_columns(
-            ["arch_id", "latency_ms", "macs"]
-        )
+        columns = {
+            "arch_id": "arch_id",
+            "arch": "arch_first",
+            "latency_ms": "latency_ms_mean",
+            "visits": "latency_ms_count",
+            "macs": "macs_first",
+            "params": "params_first",
+            **{name: f"{name}_mean" for name in self.manifest.metrics},
+        }
+        asked = [tuple(name.rsplit("_", 1)) for name in columns.values() if name != "arch_id"]
+        grouped = good.group_by("arch_id", use_threads=False).aggregate(asked)
+        return grouped.select(list(columns.values())).rename_columns(list(columns))
 
     def retest(self) -> RetestError:
         """Repeatability of undisturbed visits, from architectures visited more than once.
@@ -127,12 +129,19 @@ class LatencyDataset:
         return f"sha256:{digest.hexdigest()}"
 
 
-def anchor_samples(table: pa.Table) -> FloatArray:
-    """All anchor samples of a table, in ms."""
-    return np.asarray(table["anchor_samples_ms"].combine_chunks().flatten())
+def anchor_ms(tables: Iterable[pa.Table]) -> float:
+    """Median of the anchor's times in the undisturbed rows (in all, if all are disturbed)."""
+    quiet: list[float] = []
+    disturbed: list[float] = []
+    for table in tables:
+        for flags, times in zip(
+            table["flags"].to_pylist(), table["anchor_samples_ms"].to_pylist(), strict=True
+        ):
+            (disturbed if DISTURBED in flags else quiet).extend(times)
+    return float(np.median(quiet or disturbed))
 
 
-def with_latency(table: pa.Table, manifest: Manifest, anchor_ms: float | None = None) -> pa.Table:
+def with_latency(table: pa.Table, manifest: Manifest, median_ms: float | None = None) -> pa.Table:
     """The table with ``latency_ms`` and its spread recomputed from what was measured.
 
     ``latency_std_ms`` is the standard deviation of single runs within the visit.
@@ -140,7 +149,7 @@ def with_latency(table: pa.Table, manifest: Manifest, anchor_ms: float | None = 
     Args:
         table: rows of a dataset.
         manifest: its manifest. Without an anchor the rows are returned as they are.
-        anchor_ms: the anchor time to which the latencies refer; by default the rows' median.
+        median_ms: the anchor time to which the latencies refer; by default the rows' own.
     """
     if manifest.anchor is None or not table.num_rows:
         return table
@@ -153,9 +162,7 @@ def with_latency(table: pa.Table, manifest: Manifest, anchor_ms: float | None = 
     spread = np.sqrt(np.add.reduceat(away, starts) / lengths)
     latency = mean
     if manifest.anchored:
-        if anchor_ms is None:
-            anchor_ms = float(np.median(anchor_samples(table)))
-        latency = table["ratio_to_anchor"].to_numpy() * anchor_ms
+        latency = table["ratio_to_anchor"].to_numpy() * (median_ms or anchor_ms([table]))
     columns = {"latency_ms": latency, "latency_std_ms": spread / mean * latency}
     for name, values in columns.items():
         index = table.schema.get_field_index(name)

@@ -22,7 +22,7 @@ def merge_datasets(
     """Write the rows of all datasets, in the order of measurement, as a new dataset.
 
     Visits of an architecture are numbered anew. A row that is in two of the datasets is taken
-    once. The result has the first dataset's seed, and can be continued with it.
+    once. The result is not continued by ``profile``: measure into another folder, and merge.
 
     Args:
         datasets: two or more, of one target, measured by one protocol.
@@ -43,7 +43,7 @@ def merge_datasets(
     table = pa.concat_tables([dataset.table for dataset in datasets])
     if "measured_at" in table.column_names:
         table = table.sort_by("measured_at")
-        table = table.filter(pa.array(_first_occurrences(table)))
+    table = table.filter(pa.array(_first_occurrences(table)))
     counts = Counter[int]()
     visits = []
     for arch_id in table["arch_id"].to_pylist():
@@ -89,15 +89,15 @@ def _check_alike(first: LatencyDataset, other: LatencyDataset, unlike_machines: 
 
 
 def _first_occurrences(table: pa.Table) -> list[bool]:
+    """Per row, whether no earlier one is the same measurement."""
+    # Two measurements share neither moment nor raw times; of imported rows there is only this.
+    names = ["arch_id", "measured_at", "samples_ms"]
+    if "measured_at" not in table.column_names:
+        names = ["arch_id", "latency_ms"]
     seen = set()
     first = []
-    for arch_id, at, samples in zip(
-        table["arch_id"].to_pylist(),
-        table["measured_at"].to_pylist(),
-        table["samples_ms"].to_pylist(),
-        strict=True,
-    ):
-        key = (arch_id, at, tuple(samples))
+    for row in table.select(names).to_pylist():
+        key = tuple(tuple(value) if isinstance(value, list) else value for value in row.values())
         first.append(key not in seen)
         seen.add(key)
     return first

@@ -7,6 +7,7 @@ survives the death of the machine).
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import time
@@ -16,7 +17,6 @@ from types import TracebackType
 from typing import Any
 
 import filelock
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from typing_extensions import Self
@@ -33,7 +33,7 @@ from latkit.dataset.format import (
     read_part,
     visit_keys,
 )
-from latkit.dataset.latency import anchor_samples, with_latency
+from latkit.dataset.latency import anchor_ms, with_latency
 from latkit.device import contradictions, differences
 from latkit.errors import DatasetError, LatkitError, from_os_error
 from latkit.files import sync_folder, write_atomically, write_json_atomically
@@ -46,7 +46,7 @@ _KEPT = "every finished row is kept; then run the same command again"
 _ANCHOR_KEY = b"latkit.anchor_median_ms"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Done:
     """A finished row: its estimate (the ratio to the anchor where there is one) and flags."""
 
@@ -62,7 +62,7 @@ class DatasetWriter:
         manifest: what is measured. ``requested`` may differ from the earlier run's.
 
     Attributes:
-        done: the finished rows: (arch_id, visit) to what a plan needs to know of them.
+        done: rows that were there at the beginning: (arch_id, visit) to what a plan must know.
 
     Raises (on entering):
         DatasetError: another process writes the folder, it holds another dataset, or a file in
@@ -75,6 +75,7 @@ class DatasetWriter:
         self.manifest = manifest
         self.done: dict[tuple[int, int], Done] = {}
         self._in_parts: set[tuple[int, int]] = set()
+        self._architectures: set[int] = set()
         self._read_parts: set[Path] = set()
         self._part_started = time.monotonic()
         self._lock = filelock.FileLock(folder / ".lock", blocking=False)
@@ -119,25 +120,23 @@ class DatasetWriter:
             self._lock.release()
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add one finished row (the fields of ``SCHEMA``; ``latency_ms`` is filled in later).
+        """Add one finished row: the schema's fields, of which ``latency_ms`` is provisional.
 
         Raises:
+            ValueError: the row has other fields.
             LatkitError: the disk is full or the folder has become unwritable.
         """
+        if set(row) != set(self.manifest.schema.names):
+            raise ValueError(f"a row of this dataset has {self.manifest.schema.names}")
         try:
             self._journal.write(json.dumps(row, allow_nan=False) + "\n")
             self._journal.flush()
-            self._note(row)
             if time.monotonic() - self._part_started > PART_SECONDS:
                 self._journal.close()
                 self.flush()
                 self._open_journal()
         except OSError as error:
             raise self._os_error(error) from None
-
-    def _note(self, row: dict[str, Any]) -> None:
-        value = row["ratio_to_anchor" if self.manifest.anchored else "latency_ms"]
-        self.done[row["arch_id"], row["visit"]] = Done(value, tuple(row["flags"]))
 
     def flush(self) -> None:
         """Turn the journal into a part file on disk.
@@ -156,7 +155,7 @@ class DatasetWriter:
             while (path := self.folder / f"part-{number:06d}.parquet").exists():
                 number += 1
             table = pa.Table.from_pylist(rows, schema=self.manifest.schema)
-            self._write_part(path, table, float(np.median(anchor_samples(table))))
+            self._write_part(path, table, anchor_ms([table]))
             self._read_new_parts()
         (self.folder / JOURNAL).unlink(missing_ok=True)
         self._part_started = time.monotonic()
@@ -174,23 +173,43 @@ class DatasetWriter:
                 )
             self._in_parts.update(keys)
             self._read_parts.add(path)
-            for row in part.to_pylist():
-                self._note(row)
+            flags = part["flags"].to_pylist()
+            self._architectures.update(
+                arch_id for (arch_id, _), f in zip(keys, flags, strict=True) if not is_panel(f)
+            )
 
     def _resume(self) -> None:
         if (self.folder / MANIFEST).exists():
-            self._check_same(read_manifest(self.folder))
+            earlier = read_manifest(self.folder)
+            self._check_same(earlier)
+            known = {k: v for k, v in self.manifest.fingerprint.items() if v is not None}
+            self.manifest = dataclasses.replace(
+                self.manifest,
+                fingerprint={**self.manifest.fingerprint, **earlier.fingerprint, **known},
+                requested=max(self.manifest.requested, earlier.requested),
+            )
         elif part_paths(self.folder) or (self.folder / JOURNAL).exists():
             raise DatasetError(
                 f"{self.folder} has measurements but no {MANIFEST}",
                 "restore the file from a copy, or choose another --out",
             )
         self.flush()
+        value = "ratio_to_anchor" if self.manifest.anchored else "latency_ms"
+        for path in part_paths(self.folder):
+            part = read_part(path, self.manifest).select(["arch_id", "visit", value, "flags"])
+            for row in part.to_pylist():
+                done = Done(row[value], tuple(row["flags"]))
+                self.done[row["arch_id"], row["visit"]] = done
         self._write_manifest()
         self._open_journal()
 
     def _check_same(self, earlier: Manifest) -> None:
         ours, theirs = self.manifest, earlier
+        if theirs.origin:
+            raise DatasetError(
+                f"{self.folder} was {next(iter(theirs.origin))}, and cannot be continued",
+                "choose another --out; latkit dataset merge makes one of both",
+            )
         for name, changed in (
             ("target", differences(ours.target.flat(), theirs.target.flat())),
             ("protocol", differences(ours.protocol, theirs.protocol)),
@@ -218,8 +237,7 @@ class DatasetWriter:
         paths = part_paths(self.folder)
         if not paths:
             return
-        parts = (anchor_samples(read_part(path, self.manifest)) for path in paths)
-        median_ms = float(np.median(np.concatenate(list(parts))))
+        median_ms = anchor_ms(read_part(path, self.manifest) for path in paths)
         for path in paths:
             metadata = pq.ParquetFile(path).schema_arrow.metadata or {}
             if metadata.get(_ANCHOR_KEY) != repr(median_ms).encode():
@@ -235,8 +253,8 @@ class DatasetWriter:
         return from_os_error(error, f"write the dataset in {self.folder}", _KEPT)
 
     def _write_manifest(self) -> None:
-        architectures = {key[0] for key, done in self.done.items() if not is_panel(done.flags)}
-        _write_manifest(self.folder, self.manifest, len(self.done), len(architectures))
+        rows, architectures = len(self._in_parts), len(self._architectures)
+        _write_manifest(self.folder, self.manifest, rows, architectures)
 
     def _open_journal(self) -> None:
         self._journal = open(self.folder / JOURNAL, "w", encoding="utf-8")  # noqa: SIM115
@@ -254,6 +272,8 @@ def write_dataset(folder: Path, manifest: Manifest, table: pa.Table) -> None:
         DatasetError: the folder holds something.
         LatkitError: it cannot be written.
     """
+    if not folder.name:
+        raise DatasetError(f"{folder} cannot be a new dataset's folder", "name one: --out NAME")
     hidden = folder.with_name(f".{folder.name}.tmp")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

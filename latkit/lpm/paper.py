@@ -45,7 +45,7 @@ class PaperRecipe:
         """Passes over ``n`` training architectures."""
         if self.epochs is not None:
             return self.epochs
-        return max(EPOCHS, math.ceil(MIN_UPDATES / math.ceil(n / self.batch)))
+        return max(EPOCHS, math.ceil(MIN_UPDATES / max(1, math.ceil(n / self.batch))))
 
 
 class PaperLPM(LPM):

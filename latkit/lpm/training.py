@@ -51,10 +51,11 @@ def train_lpm(
     rows = dataset.usable()
     if rows.num_rows < MIN_ARCHITECTURES:
         measured = dataset.architectures
+        disturbed = int((dataset.flagged & ~dataset.in_panel).sum())
         enough = measured + MIN_ARCHITECTURES - rows.num_rows
         raise DatasetError(
             f"{dataset.path} has {rows.num_rows} usable architectures of {measured} measured "
-            f"({int(dataset.flagged.sum())} rows disturbed), training needs {MIN_ARCHITECTURES}",
+            f"({disturbed} visits disturbed), training needs {MIN_ARCHITECTURES}",
             f"measure more: repeat its latkit profile command with --n {enough} or more",
         )
     encodings = space.encode(space.unrank(rows["arch_id"].to_numpy())).astype(np.float64)
@@ -82,11 +83,12 @@ def train_lpm(
         fingerprint=dataset.manifest.fingerprint,
         dataset={
             "digest": dataset.digest(),
-            "rows": dataset.table.num_rows,
-            "rows_left_out": int(dataset.flagged.sum()),
+            "rows": int((~dataset.in_panel).sum()),
+            "rows_left_out": int((dataset.flagged & ~dataset.in_panel).sum()),
             "architectures": rows.num_rows,
             "retest_sd_percent": _percent(dataset.retest().sd),
             "latency_range_ms": [float(latency_ms.min()), float(latency_ms.max())],
+            "protocol": dataset.manifest.protocol,
             "anchor": dataset.manifest.anchor,
             "anchor_median_ms": dataset.anchor_median_ms,
         },

@@ -39,7 +39,7 @@ class Measurement:
     Attributes:
         ratio_to_anchor: mean over the undisturbed visits (over all, if all were disturbed).
         ratio_std: standard deviation of the visits' ratios.
-        anchor_median_ms: median anchor time of the session.
+        anchor_median_ms: median anchor time of the session's undisturbed visits.
         visits: the raw visits.
     """
 
@@ -137,15 +137,20 @@ def measure(
         for _ in range(visits):
             for genotype, its_visits in zip(genotypes, done, strict=True):
                 its_visits.append(session.visit(genotype))
+    everything = [visit for its_visits in done for visit in its_visits]
     anchor_ms = statistics.median(
-        t for its_visits in done for visit in its_visits for t in visit.anchor_samples_ms
+        t for visit in _quiet(everything) for t in visit.anchor_samples_ms
     )
     measurements = []
     for its_visits in done:
-        quiet = [visit for visit in its_visits if not visit.disturbed] or its_visits
-        ratios = [visit.ratio_to_anchor for visit in quiet]
+        ratios = [visit.ratio_to_anchor for visit in _quiet(its_visits)]
         spread = statistics.stdev(ratios) if len(ratios) > 1 else 0.0
         measurements.append(
             Measurement(statistics.fmean(ratios), spread, anchor_ms, tuple(its_visits))
         )
     return measurements
+
+
+def _quiet(visits: list[Visit]) -> list[Visit]:
+    """The undisturbed visits; all, if all were disturbed."""
+    return [visit for visit in visits if not visit.disturbed] or visits
