@@ -99,9 +99,7 @@ def killed(n: int, kills: int, seconds: float, out: Path) -> dict[str, Any]:
             print(f"\rkill {done}/{kills}", end="", file=sys.stderr)
             continue
         raise SystemExit(f"the run ended after {done} kills: give it more architectures")
-    subprocess.run(
-        command(n, out), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    subprocess.run(command(n, out), check=True, capture_output=True)
     print(file=sys.stderr)
     return {"seconds": time.monotonic() - started, "kills": done, "lives_seconds": lives}
 

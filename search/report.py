@@ -7,7 +7,7 @@ from typing import Any
 
 from latkit import __version__
 from latkit.backends import backend_names, get_backend_class
-from latkit.device import fingerprint, hardware_differences
+from latkit.device import fingerprint, hardware_differences, pinned_to
 from latkit.errors import LatkitError, from_os_error
 from latkit.files import write_json_atomically
 from latkit.lpm.base import LPM
@@ -111,7 +111,6 @@ def _measure(
 ) -> tuple[list[Measurement] | None, str | None]:
     """Measure on the LPM's backend if it and the LPM's hardware are here, else say why not."""
     target = card.target
-    threads = int(card.fingerprint.get("threads") or 1)
     if target.backend not in backend_names():
         return None, f"this version has no backend {target.backend}"
     backend_class = get_backend_class(target.backend)
@@ -119,14 +118,16 @@ def _measure(
     if not probe.usable:
         return None, f"{target.backend} is {probe.status} here: {probe.reason}"
     try:
-        with backend_class(threads=threads) as backend:
+        # As the LPM's dataset was measured, so that the results are comparable.
+        protocol = Protocol.from_dict(card.dataset.get("protocol", {}))
+        with backend_class(threads=protocol.threads) as backend:
             different = hardware_differences(fingerprint(backend), card.fingerprint)
             if different:
                 return None, (
                     f"this is other hardware than {target.device} "
                     f"(here / there: {'; '.join(different)})"
                 )
-            protocol = Protocol(threads=threads)
-            return measure(backend, networks, target.setting, protocol, MEASURED_VISITS), None
+            with pinned_to(protocol.cores):
+                return measure(backend, networks, target.setting, protocol, MEASURED_VISITS), None
     except LatkitError as error:
         return None, str(error)

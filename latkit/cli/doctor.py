@@ -84,14 +84,17 @@ def _backends() -> list[Row]:
 
 
 def _energy() -> list[Row]:
-    from latkit.energy import open_meter
+    from latkit.backends import default_backend_name, get_backend_class
     from latkit.errors import LatkitError
 
     try:
-        meter = open_meter("cpu")
+        name, _ = default_backend_name()
+        meter = get_backend_class(name)().open_meter()
     except LatkitError as error:
-        return [("energy meter (cpu)", "missing", error.cause, error.fix)]
-    return [("energy meter (cpu)", "ok", meter.name, "")]
+        return [("energy meter", "missing", error.cause, error.fix)]
+    except Exception as error:  # as above: a broken torch raises anything
+        return [("energy meter", "missing", str(error)[:200], "see torch above")]
+    return [("energy meter", "ok", f"{meter.name}, of {name}", "")]
 
 
 def _registry() -> Row:

@@ -15,6 +15,7 @@ from latkit.cli.output import (
     ProgressLine,
     json_option,
     note,
+    number,
     print_json,
     warn,
 )
@@ -184,6 +185,8 @@ def command(
             details = [f"last {now.latency_ms:.2f} ms"]
             if now.retest_sd is not None:
                 details.append(f"retest sd {100 * now.retest_sd:.2f} %")
+            if target_error is not None and now.error is not None:
+                details.append(f"error {100 * now.error:.2f} %")
             if now.disturbed:
                 details.append(f"{now.disturbed} disturbed")
             progress.update(now.done, ", ".join(details))
@@ -213,7 +216,11 @@ def command(
             "only visits that other work on this machine disturbed, and will not be used; "
             "the same command measures them again"
         )
-    retest = dataset.retest().sd
-    if target_error is not None and (retest is None or retest / MAX_VISITS**0.5 > target_error):
-        warn(f"even {MAX_VISITS} visits of each do not reach the target error")
+    if target_error is not None:
+        error = summary["error_percent"]
+        if error is None or error > 100 * target_error:
+            warn(
+                f"the target error is not reached: {number(error, 2)} % after at most {MAX_VISITS} "
+                "visits of each architecture"
+            )
     note(f"next: latkit dataset check {out}, latkit train-lpm {out}")

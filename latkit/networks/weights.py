@@ -23,7 +23,7 @@ from latkit.networks.network import Network
 from latkit.networks.setting import Setting
 from latkit.spaces.genotype import Genotype
 
-# Random numbers kept for weights, 16 MB; a larger single weight is drawn anew.
+# Random numbers kept for weights, 16 MB; a larger single weight has them repeatedly.
 POOL_SIZE = 2**22
 
 

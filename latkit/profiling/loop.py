@@ -15,7 +15,7 @@ from latkit.dataset import Manifest, Target
 from latkit.dataset.format import PANEL_END, PANEL_START, is_panel
 from latkit.dataset.writer import DatasetWriter
 from latkit.device import fingerprint, pinned_to
-from latkit.errors import InputError
+from latkit.errors import BackendError, InputError
 from latkit.networks.cost import network_cost
 from latkit.networks.zoo import get_genotype
 from latkit.profiling.plan import Work, panel
@@ -162,6 +162,13 @@ class _Measurer:
         architecture = self._space.unrank(arch_id)[0]
         genotype = self._space.genotype(architecture, self._reduction)
         visit = self._session.visit(genotype)
+        wanted = self._writer.manifest.metrics
+        if set(visit.metrics) != set(wanted):
+            raise BackendError(
+                f"{self._session.backend.name} measured {sorted(visit.metrics)}, and not "
+                f"{sorted(wanted)} as it said",
+                "report this defect of the backend",
+            )
         latency_ms = statistics.fmean(visit.samples_ms)
         cost = network_cost(genotype, self._setting)
         self._writer.append(

@@ -57,6 +57,10 @@ class Work:
 
     After each index the caller must :meth:`record` the outcome.
 
+    Attributes:
+        done: visits made, earlier ones and those made up among them.
+        retest: repeatability of the undisturbed visits so far.
+
     Args:
         n, seed, revisit_every: see :func:`schedule`.
         visits: wanted for each architecture.
@@ -86,46 +90,50 @@ class Work:
         self._made = np.zeros(n, dtype=np.int64)
         self._good = np.zeros(n, dtype=np.int64)
         self._made_up = np.zeros(n, dtype=np.int64)
+        # Sums over all architectures, kept so that a visit costs the same however long the list.
+        self.done = 0
+        self._all_made_up = 0
+        self._all_wanted = self._planned = int(self._wanted.sum())
+        self._short = 0
+        # Passes that are complete.
+        self._reached = 0
         self.retest = RetestError()
         for index, value, disturbed in made:
             self.record(index, value, disturbed)
 
     def record(self, index: int, value: float, disturbed: bool) -> None:
         """Tell how the visit of an architecture ended."""
+        lacking = self._lacking(index)
+        self._planned -= int(self._made[index] < self._wanted[index])
         self._made[index] += 1
+        self.done += 1
         if not disturbed:
             self._good[index] += 1
             self.retest.add(index, value)
-
-    @property
-    def done(self) -> int:
-        """Visits made, including those made up."""
-        return int(self._made.sum())
+        self._short += self._lacking(index) - lacking
 
     @property
     def total(self) -> int:
         """Visits made and still to come, as far as is known now."""
-        planned = np.maximum(self._wanted - self._made, 0)
-        short = np.maximum(self._wanted - self._good, 0) - planned
-        short[self._made_up >= MAKE_UP_EACH] = 0
-        return self.done + int(planned.sum()) + min(int(short.sum()), self._room())
+        return self.done + self._planned + min(self._short, self._room())
 
     @property
     def error(self) -> float | None:
-        """Relative error of an architecture's mean latency."""
-        return None if self.retest.sd is None else self.retest.sd / self._passes**0.5
+        """Relative error of the mean latency of an architecture that all passes so far visited."""
+        return None if self.retest.sd is None else self.retest.sd / max(1, self._reached) ** 0.5
 
     def __iter__(self) -> Iterator[int]:
         for index, visit in self._first_pass:
             if self._made[index] <= visit:
                 yield index
-        reached = 1
+        self._reached = 1
         while True:
-            while reached < self._passes:
-                reached += 1
-                for index in np.random.default_rng((self._seed, reached)).permutation(self._n):
-                    if self._made[index] < reached:
+            while self._reached < self._passes:
+                number = self._reached + 1
+                for index in np.random.default_rng((self._seed, number)).permutation(self._n):
+                    if self._made[index] < number:
                         yield int(index)
+                self._reached = number
             yield from self._make_up()
             if self._target_error is None or not self._add_passes(self._target_error):
                 return
@@ -137,14 +145,22 @@ class Work:
                 if not self._room():
                     return
                 self._made_up[index] += 1
+                self._all_made_up += 1
                 yield index
+                if self._made_up[index] == MAKE_UP_EACH:
+                    # What it still lacks is given up.
+                    self._short -= self._lacking(index)
             if not len(short):
                 return
 
+    def _lacking(self, index: int) -> int:
+        """Undisturbed visits that an architecture lacks, beyond those still planned."""
+        lacks = max(0, int(self._wanted[index] - self._good[index]))
+        return lacks - max(0, int(self._wanted[index] - self._made[index]))
+
     def _room(self) -> int:
         """How many more visits may be made up for disturbed ones."""
-        most = max(MAKE_UP_LEAST, int(MAKE_UP_SHARE * int(self._wanted.sum())))
-        return most - int(self._made_up.sum())
+        return max(MAKE_UP_LEAST, int(MAKE_UP_SHARE * self._all_wanted)) - self._all_made_up
 
     def _add_passes(self, target_error: float) -> bool:
         # Without repeats there is no error to plan by: measure everything once more.
@@ -153,4 +169,9 @@ class Work:
             return False
         self._passes = needed
         self._wanted = np.maximum(self._wanted, needed)
+        self._all_wanted = int(self._wanted.sum())
+        self._planned = int(np.maximum(self._wanted - self._made, 0).sum())
+        self._short = sum(
+            self._lacking(index) for index in range(self._n) if self._made_up[index] < MAKE_UP_EACH
+        )
         return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,11 +59,16 @@ class Protocol:
     revisit_every: int = 20
 
     def __post_init__(self) -> None:
-        least = 2 if self.anchored else 1
-        if self.runs_per_visit < least:
-            raise InputError(
-                f"runs_per_visit={self.runs_per_visit} is too small", f"use at least {least}"
-            )
+        for name, least in (
+            ("runs_per_visit", 2 if self.anchored else 1),
+            ("warmup_runs", 0),
+            ("threads", 1),
+            ("revisit_every", 2),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"{name}={getattr(self, name)} is too small", f"use at least {least}"
+                )
         if self.cores and len(set(self.cores)) < self.threads:
             raise InputError(
                 f"{self.threads} threads do not fit on {len(set(self.cores))} core",
@@ -71,6 +77,20 @@ class Protocol:
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "cores": list(self.cores)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Protocol:
+        """The protocol of a dataset; the default one of a dataset that has none (imported).
+
+        Raises:
+            InputError: it is of another version of latkit.
+        """
+        try:
+            return cls(**{**values, "cores": tuple(values.get("cores", ()))})
+        except TypeError:
+            raise InputError(
+                "the dataset's protocol is unknown to this version", "profile again with it"
+            ) from None
 
 
 PRESETS: dict[str, Protocol] = {

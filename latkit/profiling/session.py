@@ -137,10 +137,8 @@ def measure(
         for _ in range(visits):
             for genotype, its_visits in zip(genotypes, done, strict=True):
                 its_visits.append(session.visit(genotype))
-    everything = [visit for its_visits in done for visit in its_visits]
-    anchor_ms = statistics.median(
-        t for visit in _quiet(everything) for t in visit.anchor_samples_ms
-    )
+    quiet = _quiet([visit for its_visits in done for visit in its_visits])
+    anchor_ms = statistics.median(t for visit in quiet for t in visit.anchor_samples_ms)
     measurements = []
     for its_visits in done:
         ratios = [visit.ratio_to_anchor for visit in _quiet(its_visits)]

@@ -17,7 +17,7 @@ def faster_half_mean(times: Sequence[float]) -> float:
     """Mean of the faster half (rounded up) of some times.
 
     What disturbs a run makes it slower, never faster, and comes in bursts of several runs; on a
-    shared machine this repeats better than the mean, the median or the minimum
+    shared machine this repeats better from six runs on than the mean, the median or the minimum
     (docs/measuring.md has the comparison).
     """
     return statistics.fmean(sorted(times)[: (len(times) + 1) // 2])
