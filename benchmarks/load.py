@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,34 +34,40 @@ from latkit.profiling.protocol import PRESETS
 from latkit.profiling.statistics import median_absolute_deviation
 
 SEED = 0
+UNFLAGGED = "unflagged_against_quiet"
 
 
-def spin(on_seconds: float, off_seconds: float, begin: float) -> None:
-    """Use a core in phases that are the same for all spinning processes."""
-    period = on_seconds + off_seconds
-    while True:
-        if (time.time() - begin) % period >= off_seconds:
-            continue
+# A process that uses a core in phases, the same for all of them; its first phase is off.
+SPIN = """
+import sys, time
+on, off = float(sys.argv[1]), float(sys.argv[2])
+print("ready", flush=True)
+begin = float(sys.stdin.readline())
+while True:
+    if (time.time() - begin) % (on + off) < off:
         time.sleep(0.005)
+"""
 
 
 @contextmanager
 def load(on_seconds: float, off_seconds: float) -> Iterator[float]:
     """One spinning process per usable core; yields when their first phase (off) began."""
-    begin = time.time()
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=spin, args=(on_seconds, off_seconds, begin), daemon=True)
-        for _ in range(usable_cores())
-    ]
-    for process in processes:
-        process.start()
+    command = [sys.executable, "-c", SPIN, str(on_seconds), str(off_seconds)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(usable_cores())]
     try:
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()
+        begin = time.time()
+        for process in processes:
+            assert process.stdin is not None
+            print(begin, file=process.stdin, flush=True)
         yield begin
     finally:
         for process in processes:
-            process.terminate()
-            process.join()
+            process.kill()
+            process.communicate()
 
 
 def run(name: str, setting_text: str, protocol: str, n: int, out: Path) -> LatencyDataset:
@@ -78,14 +84,13 @@ def run(name: str, setting_text: str, protocol: str, n: int, out: Path) -> Laten
 
 
 def agreement(quiet: LatencyDataset, other: LatencyDataset, flagged: bool) -> dict[str, Any]:
-    """Rows of the loaded run against the quiet run's latencies, both relative to the anchor."""
-    truth = dict(zip(*(c.to_pylist() for c in quiet.usable().select([0, 1]).columns), strict=True))
+    """Latencies of the loaded run's rows, as stored, against the quiet run's."""
+    usable = quiet.usable()
+    truth = dict(zip(usable["arch_id"].to_pylist(), usable["latency_ms"].to_pylist(), strict=True))
     rows = other.table.filter(pa.array((other.flagged == flagged) & ~other.in_panel))
     logs = [
-        float(
-            np.log(row["ratio_to_anchor"] * (quiet.anchor_median_ms or 1) / truth[row["arch_id"]])
-        )
-        for row in rows.select(["arch_id", "ratio_to_anchor"]).to_pylist()
+        float(np.log(row["latency_ms"] / truth[row["arch_id"]]))
+        for row in rows.select(["arch_id", "latency_ms"]).to_pylist()
         if row["arch_id"] in truth
     ]
     if not logs:
@@ -120,7 +125,7 @@ def judge(
         "rows_wholly_without": int(idle.sum()),
         "flagged_percent": {"all": float(100 * other.flagged[listed].mean()), **share},
         "architectures_usable": other.usable().num_rows,
-        "unflagged_against_quiet": agreement(quiet, other, flagged=False),
+        UNFLAGGED: agreement(quiet, other, flagged=False),
         "flagged_against_quiet": agreement(quiet, other, flagged=True),
     }
 
@@ -157,6 +162,9 @@ def main() -> None:
             "load_all_the_time": judge(quiet, loaded, 0.0, 1.0, 0.0),
         }
     print(json.dumps(result, indent=2))
+    flagged, kept = (result["load_on_and_off"][k] for k in ("flagged_percent", UNFLAGGED))
+    if not (flagged["loaded"] >= 95 and kept["rows"] and kept["deviation_percent"] <= 3):
+        raise SystemExit("disturbed rows were not flagged, or unflagged ones are off")
 
 
 if __name__ == "__main__":

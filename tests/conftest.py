@@ -8,9 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from latkit.networks.setting import Setting
+
+# What touches the disk has no fixed duration on a shared machine.
+hypothesis.settings.register_profile("latkit", deadline=None)
+hypothesis.settings.load_profile("latkit")
 
 MICRO_TEXT = "tiny,cells=3,channels=4,resolution=8"
 SHARED = Path(__file__).parents[2] / "shared"

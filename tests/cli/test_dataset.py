@@ -34,7 +34,7 @@ def test_list_and_show(latkit: RunLatkit) -> None:
     assert done.returncode == 0
     assert "broken/dataset.json is corrupt" in done.stderr
     found = json.loads(done.stdout)["datasets"]
-    assert [(d["dataset"], d["target"]["device"], d["architectures"]) for d in found] == [
+    assert [(d["dataset"], d["target"]["device"], d["rows"]) for d in found] == [
         ("datasets/b", "other", 7), ("datasets/x/a", "formula", 12),
     ]  # fmt: skip
     assert "datasets/x/a" in latkit("dataset", "list").stdout
@@ -59,11 +59,11 @@ def test_check_tells_scripts_by_its_exit_code(latkit: RunLatkit) -> None:
     assert "retest sd of one visit" in done.stdout
     assert "latkit train-lpm d" in done.stderr
     done = latkit("dataset", "check", "d", "--max-error", "1%")
-    assert (done.returncode, "verdict: unfit" in done.stdout) == (1, True)
+    assert (done.returncode, "verdict: unfit" in done.stdout) == (3, True)
     assert "limit 1.0 %" in done.stderr
     assert "Traceback" not in done.stderr
     done = latkit("dataset", "check", "d", "--max-error", "1%", "--json")
-    assert done.returncode == 1
+    assert done.returncode == 3
     report = json.loads(done.stdout)
     assert report["verdict"] == "unfit"
     assert report["anchor_history"][0]["anchor_median_ms"] == 10.0
@@ -105,28 +105,30 @@ def test_import_train_and_export(latkit: RunLatkit) -> None:
     assert trained.returncode == 0, trained.stderr
     assert latkit("dataset", "export", "d", "out.csv").returncode == 0
     lines = Path("out.csv").read_text().splitlines()
-    assert lines[0] == '"arch_id","arch","latency_ms","macs"'
+    assert lines[0] == '"arch_id","arch","latency_ms","visits","macs","params"'
     assert len(lines) == 31
+    done = latkit("dataset", "export", "d", "out.csv")
+    assert (done.returncode, "out.csv exists" in done.stderr) == (2, True)
     # But profile does not add to what it did not measure.
     done = latkit("profile", "--backend", "torch-cpu", "--setting", MICRO_TEXT, "--out", "d")
     assert done.returncode == 1
-    assert "holds measurements of another target" in done.stderr
+    assert "d was file, and cannot be continued" in done.stderr
 
 
 def test_import_refuses_bad_rows_unless_told(latkit: RunLatkit) -> None:
     write_table(bad=25)
     done = latkit(*IMPORT, "--out", "d")
     assert done.returncode == 1
-    assert "row 4: unknown architecture 'unknown0'" in done.stderr
-    assert "and rows 24, 25, 26, 27, 28" in done.stderr
+    assert "line 5: unknown architecture 'unknown0'" in done.stderr
+    assert "and at 25, 26, 27, 28, 29" in done.stderr
     error = done.stderr.splitlines()[-1]
-    assert error.startswith("latkit: 25 of 30 rows of t.csv cannot be imported, the first is row 4")
+    assert error.startswith("latkit: 25 of 30 rows of t.csv cannot be imported, the first is line 5")
     assert "--skip-bad-rows" in error
     assert not Path("d").exists()
     done = latkit(*IMPORT, "--out", "d", "--skip-bad-rows", "--json")
     assert done.returncode == 0
     made = json.loads(done.stdout)
-    assert [bad["row"] for bad in made["bad_rows"]] == list(range(4, 29))
+    assert [bad["number"] for bad in made["bad_rows"]] == list(range(5, 30))
     assert made["architectures"] == 5
 
 
@@ -143,6 +145,9 @@ def test_import_refuses_bad_rows_unless_told(latkit: RunLatkit) -> None:
         ((*IMPORT, "--unit", "h", "--out", "n"), "'h' is not one of"),
         ((*IMPORT, "--space", "mobile", "--out", "n"), "unknown search space 'mobile'"),
         ((*IMPORT, "--device", "My GPU", "--out", "n"), "cannot be a device name"),
+        ((*IMPORT, "--backend", "../x", "--out", "n"), "cannot be a backend name"),
+        (("dataset", "merge", "d", "d", "--out", "."), "cannot be a new dataset's folder"),
+        (("dataset", "export", "d", "d/dataset.json"), "cannot tell the format"),
     ],
 )  # fmt: skip
 def test_wrong_use_is_one_line(latkit: RunLatkit, arguments: tuple[str, ...], says: str) -> None:

@@ -82,9 +82,34 @@ def test_a_noisy_one(tmp_path: Path) -> None:
     dataset = make(tmp_path / "d", noise=0.1)
     report = check_dataset(dataset)
     assert report["verdict"] == "unfit"
-    assert "unfit: one visit repeats only to" in texts(report)
+    assert "unfit: a latency is known only to" in texts(report)
     assert "--target-error" in texts(report)
-    assert "repeats only" not in texts(check_dataset(dataset, max_retest_sd=0.3))
+    assert "known only to" not in texts(check_dataset(dataset, max_error=0.3))
+
+
+def test_more_visits_make_a_noisy_one_fit(tmp_path: Path) -> None:
+    """What is judged is the mean that training uses, not the single visit."""
+    rng = np.random.default_rng(0)
+    with DatasetWriter(tmp_path / "d", made_manifest(30)) as writer:
+        for visit in range(9):
+            for k, arch_id in enumerate(SPACE.sample(30, 0).tolist()):
+                latency = (5.0 + k) * math.exp(rng.normal(0, 0.09))
+                at = BEGIN + (30 * visit + k) * SECOND
+                writer.append(made_row(arch_id, latency, visit, measured_at=at))
+    report = check_dataset(LatencyDataset.open(tmp_path / "d"))
+    assert report["retest_sd_percent"] == pytest.approx(9, rel=0.2)
+    assert report["error_percent"] == pytest.approx(report["retest_sd_percent"] / 3)
+    assert report["verdict"] == "good"
+
+
+def test_nothing_but_the_panel(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "d", made_manifest(3)) as writer:
+        writer.append(made_row(1, 5.0, flags=["panel-start"]))
+    report = check_dataset(LatencyDataset.open(tmp_path / "d"))
+    assert report["verdict"] == "unfit"
+    assert texts(report) == (
+        "unfit: nothing of the list is measured yet: repeat the latkit profile command"
+    )
 
 
 @pytest.mark.parametrize(("repeats", "says"), [(0, "too few repeated"), (5, "from 5 repeats")])

@@ -18,10 +18,11 @@ from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import check_dataset
 from latkit.dataset.foreign import ForeignTable, export_dataset, read_foreign, write_imported
 from latkit.dataset.merge import merge_datasets
+from latkit.dataset.writer import DatasetWriter
 from latkit.errors import DatasetError, InputError, LatkitError
 from latkit.networks import ZOO, network_cost
 from latkit.networks.setting import parse_setting
-from tests.made import SPACE, made_dataset
+from tests.made import SPACE, made_dataset, made_manifest, made_row
 
 TARGET = Target("darts", "p100", "torch-cuda", parse_setting("paper"))
 IDS = SPACE.sample(6, 0).tolist()
@@ -76,8 +77,8 @@ BAD_ROWS: list[tuple[list[str], str]] = [
     (["9" * 400, "5"], "no architecture has the identifier"),
     (["-1", "5"], "unknown architecture '-1'"),
     (["²", "5"], "unknown architecture"),
-    ([ARCHS[0], "6"], "the architecture of row 1 again"),
-    ([str(IDS[0]), "6"], "the architecture of row 1 again"),
+    ([ARCHS[0], "6"], "the architecture of line 2 again"),
+    ([str(IDS[0]), "6"], "the architecture of line 2 again"),
     ([ARCHS[1], ""], "the latency '' is not a positive number"),
     ([ARCHS[1], "fast"], "the latency 'fast' is not a positive number"),
     ([ARCHS[1], "nan"], "the latency 'nan'"),
@@ -85,6 +86,7 @@ BAD_ROWS: list[tuple[list[str], str]] = [
     ([ARCHS[1], "-3"], "the latency '-3'"),
     ([ARCHS[1], "0"], "the latency '0'"),
     ([ARCHS[1], "1e999"], "the latency '1e999'"),
+    ([ARCHS[1], "1_000"], "the latency '1_000'"),
     ([ARCHS[1]], "1 cells under 2 column names"),
     ([ARCHS[1], "5", "6"], "3 cells under 2 column names"),
     (["\x00", "5"], "unknown architecture"),
@@ -97,7 +99,7 @@ def test_each_bad_row_is_named_and_the_others_come_in(
 ) -> None:
     table = [["cell", "took"], [ARCHS[0], "5"], row, [ARCHS[2], "7"]]
     foreign = read(write_csv(tmp_path / "t.csv", table))
-    assert [bad.number for bad in foreign.bad_rows] == [2]
+    assert [bad.place for bad in foreign.bad_rows] == ["line 3"]
     assert reason in foreign.bad_rows[0].reason
     assert "\n" not in foreign.bad_rows[0].reason
     assert len(foreign.bad_rows[0].reason) < 400
@@ -109,15 +111,30 @@ def test_each_bad_row_is_named_and_the_others_come_in(
 def test_all_bad_rows_of_one_file(tmp_path: Path) -> None:
     table = [["cell", "took"], [ARCHS[0], "5"], *(row for row, _ in BAD_ROWS)]
     foreign = read(write_csv(tmp_path / "t.csv", table))
-    assert [bad.number for bad in foreign.bad_rows] == list(range(2, len(BAD_ROWS) + 2))
+    assert [bad.number for bad in foreign.bad_rows] == list(range(3, len(BAD_ROWS) + 3))
     assert foreign.table.num_rows == 1
+
+
+def test_numbers_are_those_of_the_files_lines(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f'note,cell,took\n\n"two\nlines",{ARCHS[0]},5\n\nx,unknown,5\n')
+    foreign = read(path)
+    assert [bad.place for bad in foreign.bad_rows] == ["line 6"]
+    assert foreign.table["arch_id"].to_pylist() == [IDS[0]]
+
+
+def test_an_open_quote_does_not_swallow_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f'cell,took\n{ARCHS[0]},5\n"{ARCHS[1]},5\n{ARCHS[2]},5\n')
+    with pytest.raises(DatasetError, match="is not a table of text"):
+        read(path)
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"cell,took\n\xff\xfe,5\n" + ARCHS[0].encode() + b",6\n")
     foreign = read(path)
-    assert [bad.number for bad in foreign.bad_rows] == [1]
+    assert [bad.number for bad in foreign.bad_rows] == [2]
     assert foreign.table["arch_id"].to_pylist() == [IDS[0]]
 
 
@@ -151,7 +168,7 @@ class TestParquet:
         pq.write_table(pa.table(columns), path)
         foreign = read(path)
         assert foreign.table["latency_ms"].to_pylist() == [5.5]
-        assert [bad.number for bad in foreign.bad_rows] == [2, 3, 4]
+        assert [bad.place for bad in foreign.bad_rows] == ["row 2", "row 3", "row 4"]
         assert foreign.bad_rows[0].reason == "no architecture"
 
     def test_of_identifiers(self, tmp_path: Path) -> None:
@@ -212,14 +229,33 @@ class TestExport:
         assert export_dataset(dataset, tmp_path / name) == 20
         foreign = read_foreign(tmp_path / name, TARGET, "arch", "latency_ms", "ms")
         assert foreign.bad_rows == ()
+        with pytest.raises(InputError, match="exists"):
+            export_dataset(dataset, tmp_path / name)
         again = write_imported(foreign, TARGET, tmp_path / "again")
         assert again.table["arch_id"].to_pylist() == dataset.table["arch_id"].to_pylist()
         np.testing.assert_allclose(
             again.table["latency_ms"].to_numpy(), dataset.table["latency_ms"].to_numpy()
         )
 
+    def test_has_all_that_was_measured(self, tmp_path: Path) -> None:
+        with DatasetWriter(tmp_path / "d", made_manifest(1, metrics=("energy_mj",))) as writer:
+            for visit, energy in enumerate((4.0, 6.0)):
+                writer.append(made_row(7, 5.0 + visit, visit, energy_mj=energy))
+            writer.append(made_row(8, 5.0, flags=["disturbed"], energy_mj=1.0))
+        assert export_dataset(LatencyDataset.open(tmp_path / "d"), tmp_path / "t.parquet") == 1
+        (row,) = pq.read_table(tmp_path / "t.parquet").to_pylist()
+        assert (row["arch_id"], row["latency_ms"], row["visits"], row["energy_mj"]) == (
+            7, 5.5, 2, 5.0,
+        )  # fmt: skip
+        assert row["macs"] > 0
+        assert row["params"] > 0
+
     def test_refusals(self, tmp_path: Path) -> None:
         dataset = made_dataset(tmp_path / "d", 3)
+        with DatasetWriter(tmp_path / "n", made_manifest(1)) as writer:
+            writer.append(made_row(8, 5.0, flags=["disturbed"]))
+        with pytest.raises(DatasetError, match="no undisturbed visit to export"):
+            export_dataset(LatencyDataset.open(tmp_path / "n"), tmp_path / "t.csv")
         with pytest.raises(InputError, match="cannot tell the format"):
             export_dataset(dataset, tmp_path / "t.xls")
         with pytest.raises(LatkitError, match="Cannot write"):
@@ -234,3 +270,7 @@ def test_imported_datasets_merge(tmp_path: Path) -> None:
         made.append(write_imported(foreign, TARGET, tmp_path / f"d{number}"))
     merged = merge_datasets(made, tmp_path / "m")
     assert merged.usable()["latency_ms"].to_pylist() == [5.0, 6.5, 8.0]
+    # The same table twice is no repeated measurement.
+    twice = merge_datasets([made[0], made[0]], tmp_path / "twice")
+    assert twice.digest() == made[0].digest()
+    assert twice.retest().repeats == 0

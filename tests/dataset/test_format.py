@@ -141,7 +141,7 @@ class TestRoundTrip:
         assert table["latency_ms"].to_pylist() == [7.0]
         assert table["latency_std_ms"].to_pylist() == [2.0]
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         st.lists(
             st.tuples(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from latkit.dataset import LatencyDataset
+from latkit.dataset.check import check_dataset
 from latkit.dataset.merge import merge_datasets
 from latkit.dataset.writer import DatasetWriter
 from latkit.errors import DatasetError
@@ -57,13 +58,28 @@ def test_a_dataset_and_its_copy_are_the_dataset(tmp_path: Path) -> None:
     assert merge_datasets([a, b], tmp_path / "m").digest() == a.digest()
 
 
-def test_a_merged_dataset_can_be_continued(tmp_path: Path) -> None:
+def test_a_merged_dataset_is_not_continued(tmp_path: Path) -> None:
+    """It may be of several machines; a run would stamp its own on all of it."""
     a, b = make(tmp_path / "a", [(1, 5.0, 10)]), make(tmp_path / "b", [(2, 6.0, 30)])
-    merge_datasets([a, b], tmp_path / "m")
-    with DatasetWriter(tmp_path / "m", made_manifest(3)) as writer:
-        assert writer.done.keys() == {(1, 0), (2, 0)}
-        writer.append(made_row(3, 7.0))
-    assert LatencyDataset.open(tmp_path / "m").table.num_rows == 3
+    merged = merge_datasets([a, b], tmp_path / "m")
+    with pytest.raises(DatasetError, match=r"was merged, and cannot be continued.*dataset merge"):
+        DatasetWriter(tmp_path / "m", made_manifest(3)).__enter__()
+    assert LatencyDataset.open(tmp_path / "m").manifest == merged.manifest
+
+
+def test_runs_that_overlapped_have_no_panel_report(tmp_path: Path) -> None:
+    def run(name: str, begin: int) -> LatencyDataset:
+        with DatasetWriter(tmp_path / name, made_manifest(1)) as writer:
+            for visit, flag in enumerate(("panel-start", "panel-end")):
+                at = (begin + 100 * visit) * SECOND
+                row = made_row(5, 9.0 + begin, visit, flags=[flag], measured_at=at)
+                writer.append(row)
+            writer.append(made_row(begin, 9.0, measured_at=(begin + 50) * SECOND))
+        return LatencyDataset.open(tmp_path / name)
+
+    first, second = run("a", 1), run("b", 2)
+    assert len(check_dataset(first)["panel_runs"]) == 1
+    assert check_dataset(merge_datasets([first, second], tmp_path / "m"))["panel_runs"] == []
 
 
 def test_unlike_machines_only_when_told(tmp_path: Path) -> None:

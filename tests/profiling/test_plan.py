@@ -81,7 +81,7 @@ class TestQuietWork:
         assert work.done == work.total == len(made)
         assert run(work) == []
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.data())
     def test_goes_on_where_it_was_stopped(self, data: st.DataObject) -> None:
         """Whatever was disturbed, and whenever it was stopped, the order is that of one go."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 
 import pytest
 from hypothesis import given
@@ -209,6 +210,20 @@ class TestProtocol:
         ]  # fmt: skip
         paper = PRESETS["paper"]
         assert (paper.runs_per_visit, paper.anchored, paper.clock) == (20, False, "wall")
+
+    @pytest.mark.parametrize(
+        "values", [{"warmup_runs": -1}, {"threads": 0}, {"revisit_every": 1}, {"revisit_every": 0}]
+    )
+    def test_values_that_are_too_small(self, values: dict[str, int]) -> None:
+        with pytest.raises(InputError, match="is too small"):
+            Protocol(**values)  # type: ignore[arg-type]
+
+    def test_from_a_dataset(self) -> None:
+        for protocol in (*PRESETS.values(), Protocol(threads=2, cores=(0, 3))):
+            assert Protocol.from_dict(json.loads(json.dumps(protocol.to_dict()))) == protocol
+        assert Protocol.from_dict({}) == Protocol()
+        with pytest.raises(InputError, match="unknown to this version"):
+            Protocol.from_dict({"rounds": 2})
 
     def test_values_that_cannot_be(self) -> None:
         with pytest.raises(InputError, match="use at least 2"):
