@@ -188,14 +188,16 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     profile = f"make a dataset with: latkit profile --out {folder}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        # Python reads more than JSON can say: NaN, 1e999, half of a character.
+        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
     except FileNotFoundError:
         raise DatasetError(f"{folder} is not a dataset: it has no {MANIFEST}", profile) from None
     except NotADirectoryError:
         raise DatasetError(f"{folder} is not a folder", profile) from None
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, NaN, a number of 5,000 digits
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of 5,000 digits
         raise DatasetError(
             f"{path} is corrupt (not JSON)", "restore the file from a copy, or profile again"
         ) from None
@@ -343,10 +345,6 @@ def _check_rows(where: str, table: pa.Table, fix: str) -> None:
             f"the first at arch_id {table['arch_id'][int(bad[0])]}",
             fix,
         )
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _positive(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -206,8 +206,9 @@ class DatasetWriter:
     def _check_same(self, earlier: Manifest) -> None:
         ours, theirs = self.manifest, earlier
         if theirs.origin:
+            how = "merged from others" if "merged" in theirs.origin else "imported"
             raise DatasetError(
-                f"{self.folder} was {next(iter(theirs.origin))}, and cannot be continued",
+                f"{self.folder} was {how}, and cannot be continued",
                 "choose another --out; latkit dataset merge makes one of both",
             )
         for name, changed in (

@@ -90,6 +90,7 @@ class Work:
         self._made = np.zeros(n, dtype=np.int64)
         self._good = np.zeros(n, dtype=np.int64)
         self._made_up = np.zeros(n, dtype=np.int64)
+        self._given_up = np.zeros(n, dtype=bool)
         # Sums over all architectures, kept so that a visit costs the same however long the list.
         self.done = 0
         self._all_made_up = 0
@@ -110,6 +111,7 @@ class Work:
         if not disturbed:
             self._good[index] += 1
             self.retest.add(index, value)
+        self._given_up[index] |= self._made_up[index] >= MAKE_UP_EACH
         self._short += self._lacking(index) - lacking
 
     @property
@@ -147,14 +149,13 @@ class Work:
                 self._made_up[index] += 1
                 self._all_made_up += 1
                 yield index
-                if self._made_up[index] == MAKE_UP_EACH:
-                    # What it still lacks is given up.
-                    self._short -= self._lacking(index)
             if not len(short):
                 return
 
     def _lacking(self, index: int) -> int:
-        """Undisturbed visits that an architecture lacks, beyond those still planned."""
+        """Undisturbed visits that are still to be made up, beyond those still planned."""
+        if self._given_up[index]:
+            return 0
         lacks = max(0, int(self._wanted[index] - self._good[index]))
         return lacks - max(0, int(self._wanted[index] - self._made[index]))
 
@@ -171,7 +172,5 @@ class Work:
         self._wanted = np.maximum(self._wanted, needed)
         self._all_wanted = int(self._wanted.sum())
         self._planned = int(np.maximum(self._wanted - self._made, 0).sum())
-        self._short = sum(
-            self._lacking(index) for index in range(self._n) if self._made_up[index] < MAKE_UP_EACH
-        )
+        self._short = sum(map(self._lacking, range(self._n)))
         return True

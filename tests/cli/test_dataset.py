@@ -112,7 +112,7 @@ def test_import_train_and_export(latkit: RunLatkit) -> None:
     # But profile does not add to what it did not measure.
     done = latkit("profile", "--backend", "torch-cpu", "--setting", MICRO_TEXT, "--out", "d")
     assert done.returncode == 1
-    assert "d was file, and cannot be continued" in done.stderr
+    assert "d was imported, and cannot be continued" in done.stderr
 
 
 def test_import_refuses_bad_rows_unless_told(latkit: RunLatkit) -> None:
@@ -122,7 +122,9 @@ def test_import_refuses_bad_rows_unless_told(latkit: RunLatkit) -> None:
     assert "line 5: unknown architecture 'unknown0'" in done.stderr
     assert "and at 25, 26, 27, 28, 29" in done.stderr
     error = done.stderr.splitlines()[-1]
-    assert error.startswith("latkit: 25 of 30 rows of t.csv cannot be imported, the first is line 5")
+    assert error.startswith(
+        "latkit: 25 of 30 rows of t.csv cannot be imported, the first is line 5"
+    )
     assert "--skip-bad-rows" in error
     assert not Path("d").exists()
     done = latkit(*IMPORT, "--out", "d", "--skip-bad-rows", "--json")

@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from latkit.dataset.format import is_panel
+from latkit.dataset.writer import DatasetWriter
 from latkit.networks import ZOO, network_cost
 from latkit.networks.setting import parse_setting
 from latkit.spaces import get_space, parse_genotype
 from tests.conftest import MICRO_TEXT, RunLatkit, start_latkit
+from tests.made import made_manifest, made_row
 
 SPACE = get_space("darts")
 MICRO_SEARCH = (
@@ -90,6 +92,15 @@ def test_defaults_name_themselves(latkit: RunLatkit) -> None:
     (manifest,) = Path("datasets").glob("*/*/*/dataset.json")
     assert json.loads(manifest.read_text())["requested"] == 2
     assert "usable architectures of 2 measured" in latkit("train-lpm").stderr
+
+
+@pytest.mark.parametrize("flags", [["disturbed", "spread"], ["panel-start"]])
+def test_nothing_to_train_on(latkit: RunLatkit, flags: list[str]) -> None:
+    with DatasetWriter(Path("d"), made_manifest(1)) as writer:
+        writer.append(made_row(5, 9.0, flags=flags))
+    done = latkit("train-lpm", "d")
+    assert done.returncode == 1
+    assert "d has 0 usable architectures" in done.stderr.splitlines()[-1]
 
 
 def test_the_registry_is_listed_and_shown(latkit: RunLatkit) -> None:
@@ -176,7 +187,8 @@ def test_import_and_help_load_nothing_heavy(tmp_path: Path) -> None:
     for code in (
         "import latkit",
         "from latkit.cli.main import cli; cli.main(['--help'], standalone_mode=False)",
-        "import latkit.cli.profile, latkit.cli.search, latkit.cli.train_lpm, latkit.cli.demo",
+        "import latkit.cli.profile, latkit.cli.search, latkit.cli.train_lpm, latkit.cli.demo, "
+        "latkit.cli.dataset",
     ):
         check = f"{code}\nimport sys\nsys.exit(str({heavy} & set(sys.modules) or ''))"
         done = subprocess.run(
@@ -188,7 +200,8 @@ def test_import_and_help_load_nothing_heavy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     ["", "doctor", "demo", "profile", "train-lpm", "search", "backends", "backends list", "lpms",
-     "lpms list", "lpms show"],
+     "lpms list", "lpms show", "dataset", "dataset list", "dataset show", "dataset check",
+     "dataset compare", "dataset merge", "dataset import", "dataset export"],
 )  # fmt: skip
 def test_help_teaches(latkit: RunLatkit, command: str) -> None:
     done = latkit(*command.split(), "--help")
@@ -196,5 +209,5 @@ def test_help_teaches(latkit: RunLatkit, command: str) -> None:
     assert "Usage: latkit" in done.stdout or "Usage: main" in done.stdout
     if command in ("profile", "train-lpm", "search"):
         assert "Examples:" in done.stdout
-    if command not in ("", "backends", "lpms"):
+    if command not in ("", "backends", "lpms", "dataset"):
         assert "--json" in done.stdout

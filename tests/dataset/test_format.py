@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 
 import latkit.dataset.writer
 from latkit.dataset import LatencyDataset
-from latkit.dataset.format import JOURNAL, MANIFEST, SCHEMA, part_paths
+from latkit.dataset.check import check_dataset
+from latkit.dataset.format import (
+    JOURNAL,
+    MANIFEST,
+    SCHEMA,
+    count_rows,
+    part_paths,
+    read_manifest,
+)
 from latkit.dataset.writer import DatasetWriter, write_dataset
 from latkit.errors import DatasetError, LatkitError
 from latkit.profiling.protocol import PRESETS
@@ -42,6 +50,24 @@ def rewrite_part(folder: Path, schema: pa.Schema = SCHEMA, **columns: list[Any])
             index, schema.field(name), pa.array(values, schema.field(name).type)
         )
     pq.write_table(table, path)
+
+
+def use_in_every_way(folder: Path) -> None:
+    """What the commands do with a dataset; only a LatkitError may come of it."""
+
+    def judge() -> None:
+        json.dumps(check_dataset(LatencyDataset.open(folder)), allow_nan=False)
+
+    def show() -> None:
+        json.dumps(LatencyDataset.open(folder).manifest.to_dict(), allow_nan=False)
+
+    def count() -> None:
+        read_manifest(folder)
+        count_rows(folder)
+
+    for use in (judge, show, count, lambda: write(folder, [])):
+        with contextlib.suppress(LatkitError):
+            use()
 
 
 class TestRoundTrip:
@@ -77,6 +103,45 @@ class TestRoundTrip:
             pq.read_table(str(path))["latency_ms"][0].as_py() for path in part_paths(tmp_path / "d")
         ]
         assert latencies == [30.0, 30.0]  # ratio 2 times the median anchor of 15
+
+    def test_disturbed_rows_do_not_move_the_others(self, tmp_path: Path) -> None:
+        """Not even by the anchor time that all latencies refer to."""
+        quiet = [made_row(i, 20.0 + i) for i in range(3)]
+        slow = [
+            made_row(i, 90.0, flags=["disturbed"], anchor_samples_ms=[30.0] * 6)
+            for i in range(10, 20)
+        ]
+        write(tmp_path / "d", [*quiet, *slow])
+        dataset = LatencyDataset.open(tmp_path / "d")
+        assert dataset.anchor_median_ms == 10.0
+        assert dataset.usable()["latency_ms"].to_pylist() == [20.0, 21.0, 22.0]
+        stored = pq.read_table(str(part_paths(tmp_path / "d")[0]))["latency_ms"].to_pylist()
+        assert stored[:3] == [20.0, 21.0, 22.0]
+        write(tmp_path / "e", slow)
+        assert LatencyDataset.open(tmp_path / "e").anchor_median_ms == 30.0
+
+    def test_continuing_forgets_nothing(self, tmp_path: Path) -> None:
+        with DatasetWriter(
+            tmp_path / "d", made_manifest(100, fingerprint={"cpu": "x", "driver": "5", "smt": None})
+        ) as writer:
+            writer.append(made_row(0, 5.0))
+        later = made_manifest(10, fingerprint={"cpu": "x", "smt": True, "governor": None})
+        with DatasetWriter(tmp_path / "d", later):
+            pass
+        manifest = LatencyDataset.open(tmp_path / "d").manifest
+        assert manifest.requested == 100
+        assert manifest.fingerprint == {"cpu": "x", "driver": "5", "smt": True, "governor": None}
+        with pytest.raises(DatasetError, match=r"another machine.*driver: 6 / 5"):
+            DatasetWriter(
+                tmp_path / "d", made_manifest(10, fingerprint={"cpu": "x", "driver": "6"})
+            ).__enter__()
+
+    def test_a_row_with_other_fields_is_refused_before_it_is_written(self, tmp_path: Path) -> None:
+        with DatasetWriter(tmp_path / "d", made_manifest(1)) as writer:
+            with pytest.raises(ValueError, match="a row of this dataset has"):
+                writer.append(made_row(0, 5.0, energy_mj=3.0))
+            writer.append(made_row(0, 5.0))
+        assert LatencyDataset.open(tmp_path / "d").table.num_rows == 1
 
     def test_digest_is_of_the_content(self, tmp_path: Path) -> None:
         rows = [made_row(i, 5.0 + i) for i in range(4)]
@@ -171,7 +236,8 @@ class TestRoundTrip:
         for row, back in zip(rows, read, strict=True):
             for name in ("samples_ms", "anchor_samples_ms", "flags", "ratio_to_anchor", "arch"):
                 assert back[name] == row[name]
-        median = np.median(np.concatenate([anchors for _, anchors, _ in times]))
+        quiet = [anchors for _, anchors, flags in times if "disturbed" not in flags]
+        median = np.median(np.concatenate(quiet or [anchors for _, anchors, _ in times]))
         for row, back in zip(rows, read, strict=True):
             assert back["latency_ms"] == pytest.approx(row["ratio_to_anchor"] * median)
             spread = np.std(row["samples_ms"]) / np.mean(row["samples_ms"])
@@ -331,20 +397,75 @@ class TestBroken:
             ):
                 read(folder)
 
-    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data())
     def test_changed_bytes_never_raise_anything_else(
         self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
     ) -> None:
+        """Bytes of any file: reading, judging, listing and continuing name what is wrong."""
         folder = tmp_path_factory.mktemp("fuzz")
-        write(folder, [made_row(0, 5.0), made_row(1, 6.0)])
-        path = data.draw(st.sampled_from([folder / MANIFEST, part_paths(folder)[0]]))
+        write(folder, [made_row(0, 5.0), made_row(1, 6.0, flags=["panel-start", "disturbed"])])
+        row = json.dumps(made_row(2, 7.0, flags=["disturbed", "spread"]))
+        (folder / JOURNAL).write_text(f"{row}\n{row[:50]}")
+        path = data.draw(
+            st.sampled_from([folder / MANIFEST, folder / JOURNAL, part_paths(folder)[0]])
+        )
         content = bytearray(path.read_bytes())
         for _ in range(data.draw(st.integers(1, 4))):
             content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
         path.write_bytes(bytes(content))
-        with contextlib.suppress(LatkitError):
+        use_in_every_way(folder)
+
+    @pytest.mark.parametrize(
+        "value", ["1e999", "NaN", "Infinity", "9" * 5000, "-1e999", "[" * 5000, '"\\ud800"']
+    )
+    @pytest.mark.parametrize("key", ["seed", "requested", "fingerprint", "protocol", "format"])
+    def test_values_that_json_can_hold_and_nothing_else(
+        self, folder: Path, key: str, value: str
+    ) -> None:
+        path = folder / MANIFEST
+        content = json.loads(path.read_text())
+        content[key] = {"fact": "VALUE"} if isinstance(content[key], dict) else "VALUE"
+        path.write_text(json.dumps(content).replace('"VALUE"', value))
+        use_in_every_way(folder)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"measured_at": 9 * 10**18},
+            {"arch_id": 2**70},
+            {"visit": -(2**40)},
+            {"flags": ["\ud800"]},
+            {"arch": "\ud800"},
+        ],
+    )
+    def test_journal_values_that_no_column_holds(
+        self, folder: Path, change: dict[str, Any]
+    ) -> None:
+        (folder / JOURNAL).write_text(json.dumps({**made_row(5, 6.0), **change}) + "\n")
+        with pytest.raises(DatasetError, match=r"journal\.jsonl"):
             LatencyDataset.open(folder)
+        use_in_every_way(folder)
+
+    def test_times_that_no_calendar_has(self, folder: Path) -> None:
+        rewrite_part(folder, measured_at=[0, 9 * 10**18])
+        with pytest.raises(DatasetError, match="times that no calendar has"):
+            LatencyDataset.open(folder)
+        use_in_every_way(folder)
+
+    def test_text_that_is_no_text(self, folder: Path) -> None:
+        """A byte of a flag is changed where the file format itself does not notice."""
+        path = part_paths(folder)[0]
+        table = pq.ParquetFile(path).read()
+        binary = pa.array([[b"dist\xffrbed"], []], pa.list_(pa.binary()))
+        flags = pa.ListArray.from_arrays(
+            binary.offsets, pa.Array.from_buffers(pa.string(), 1, binary.values.buffers())
+        )
+        index = table.schema.get_field_index("flags")
+        pq.write_table(table.set_column(index, SCHEMA.field("flags"), flags), path)
+        with pytest.raises(DatasetError, match="is corrupt"):
+            LatencyDataset.open(folder)
+        use_in_every_way(folder)
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -3.0])
     def test_latencies_that_are_no_numbers(self, folder: Path, value: float) -> None:

@@ -62,7 +62,9 @@ def test_a_merged_dataset_is_not_continued(tmp_path: Path) -> None:
     """It may be of several machines; a run would stamp its own on all of it."""
     a, b = make(tmp_path / "a", [(1, 5.0, 10)]), make(tmp_path / "b", [(2, 6.0, 30)])
     merged = merge_datasets([a, b], tmp_path / "m")
-    with pytest.raises(DatasetError, match=r"was merged, and cannot be continued.*dataset merge"):
+    with pytest.raises(
+        DatasetError, match=r"was merged from others, and cannot be continued.*dataset merge"
+    ):
         DatasetWriter(tmp_path / "m", made_manifest(3)).__enter__()
     assert LatencyDataset.open(tmp_path / "m").manifest == merged.manifest
 

@@ -90,14 +90,15 @@ class TestQuietWork:
         bad = data.draw(st.sets(st.integers(0, 150), max_size=30))
         whole = run(Work(n, 1, 10, visits), bad.__contains__)
         stop = data.draw(st.integers(0, len(whole)))
-        planned = len(whole)
+        planned = Work(n, 1, 10, visits).total
         half = run(Work(n, 1, 10, visits), bad.__contains__, stop)
         assert half == whole[:stop]
         rest = run(Work(n, 1, 10, visits, made=half), lambda v: v + stop in bad)
-        if stop <= sum(Counter(i for i, _ in schedule(n, 1, 10)).values()):
+        if stop <= planned:
             assert half + rest == whole
-        else:  # in the make-up visits the round begins anew
-            assert Counter(indices(half + rest)).total() <= planned + MAKE_UP_LEAST
+        # Later, a run begins its make-up visits anew.
+        assert (half + rest)[:planned] == whole[:planned]
+        assert len(half + rest) <= planned + 2 * max(MAKE_UP_LEAST, planned // 4)
 
     def test_a_larger_n_extends(self) -> None:
         first = run(Work(30, 0, 20))
@@ -120,6 +121,23 @@ class TestMakingUp:
         first = [i for i, _ in schedule(50, 0, 20)]
         assert indices(made)[: len(first)] == first
         assert indices(made)[len(first) :] == sorted(first[v] for v in (3, 7, 20))
+
+    @settings(max_examples=60)
+    @given(st.integers(1, 30), st.integers(1, 3), st.sets(st.integers(0, 200)), st.booleans())
+    def test_done_and_total_are_what_counting_gives(
+        self, n: int, visits: int, bad: set[int], target: bool
+    ) -> None:
+        work = Work(n, 0, 10, visits, target_error=0.01 if target else None)
+        totals = []
+        made = 0
+        for index in work:
+            work.record(index, 1.0 + 0.02 * (made % 3), made in bad)
+            made += 1
+            assert work.done == made <= work.total
+            totals.append(work.total)
+        assert work.total == work.done == made
+        if not bad and not target:
+            assert set(totals) == {made}
 
     def test_the_total_foresees_it(self) -> None:
         work = Work(50, 0, 20)
