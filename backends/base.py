@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 from typing_extensions import Self
 
 from latkit.energy import EnergyMeter, open_meter
 from latkit.errors import BackendError
-from latkit.networks.setting import Setting
+from latkit.networks.setting import MEMORY_FORMATS, Setting
 from latkit.spaces.genotype import Genotype
 
 Clock = Literal["event", "cpu", "wall"]
@@ -76,8 +78,7 @@ class Runner(ABC):
             BackendError: the runner is closed, the runtime failed, or a time is not a positive
                 finite number.
         """
-        if not self._open:
-            raise BackendError("the runner is closed", "compile the network again")
+        self._check_open()
         try:
             samples = self._run(n)
         except (RuntimeError, MemoryError) as error:
@@ -94,6 +95,21 @@ class Runner(ABC):
                 "e.g. --setting tiny,batch=8",
             )
         return samples
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """What the network computes from its own input: ``batch x classes``.
+
+        Weights and input follow from (genotype, setting, seed) alone, so every backend must
+        compute the same as :func:`latkit.networks.weights.random_network` does in PyTorch.
+
+        Raises:
+            BackendError: the runner is closed, or the runtime failed.
+        """
+        self._check_open()
+        try:
+            return self._logits()
+        except (RuntimeError, MemoryError) as error:
+            raise _failed("a network failed to run", error) from error
 
     def peak_memory_mb(self) -> float | None:
         """Device memory that building and running this network took at most, in MiB.
@@ -120,6 +136,14 @@ class Runner(ABC):
     ) -> None:
         self.close()
 
+    def _check_open(self) -> None:
+        if not self._open:
+            raise BackendError("the runner is closed", "compile the network again")
+
+    @abstractmethod
+    def _logits(self) -> npt.NDArray[np.float32]:
+        """Called by :meth:`logits` while the runner is open."""
+
     @abstractmethod
     def _run(self, n: int) -> Samples:
         """Called by :meth:`run` with ``n >= 1`` while the runner is open."""
@@ -138,10 +162,13 @@ class Backend(ABC):
     Attributes:
         name: the backend's name in files and on the command line.
         metrics: names of what its runners tell beside times (``peak_memory_mb``).
+        memory_formats: settings it can run; the first is used where a user names none. A runtime
+            that chooses its layouts itself takes ``nchw``, the layout of its input.
     """
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]] = ()
+    memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS
 
     def __init__(self, threads: int = 1) -> None:
         if threads < 1:
@@ -174,6 +201,18 @@ class Backend(ABC):
         """
         return open_meter("cpu")
 
+    def check_setting(self, setting: Setting) -> None:
+        """Refuse a setting that the backend can never run.
+
+        Raises:
+            BackendError: names what it can run.
+        """
+        if setting.memory_format not in self.memory_formats:
+            raise BackendError(
+                f"{self.name} cannot run networks in {setting.memory_format}",
+                f"use a setting with memory_format={self.memory_formats[0]}",
+            )
+
     def compile(self, genotype: Genotype, setting: Setting, seed: int = 0) -> Runner:
         """Build the network with random weights and make it ready to run.
 
@@ -182,6 +221,7 @@ class Backend(ABC):
         """
         if not self._entered:
             raise BackendError(f"{self.name} is not open", "use the backend in a with statement")
+        self.check_setting(setting)
         try:
             return self._compile(genotype, setting, seed)
         except (RuntimeError, MemoryError) as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
@@ -33,6 +35,11 @@ class TorchCpuRunner(Runner):
                 cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
                 wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
         return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
+
+    def _logits(self) -> npt.NDArray[np.float32]:
+        assert self._network is not None
+        with torch.inference_mode():
+            return np.asarray(self._network(self._input).numpy())
 
     def _close(self) -> None:
         self._network = self._input = None

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
@@ -62,21 +64,29 @@ def decide_support(
     )
 
 
-def _current_gpu() -> Any:
-    return torch.cuda.get_device_properties(torch.cuda.current_device())
+def current_gpu_uuid() -> str:
+    """Of the current CUDA device."""
+    return str(_current_gpu().uuid)
 
 
-def _uuid(properties: Any) -> str:
-    return str(properties.uuid)
-
-
-def _management_facts(uuid: str) -> Facts:
-    """Driver, clocks and limits, where the management library is installed."""
+def gpu_fingerprint() -> Facts:
+    """What decides how fast the current CUDA device is, as far as it tells."""
+    properties = _current_gpu()
+    facts: Facts = {
+        "gpu": properties.name,
+        "gpu_capability": f"{properties.major}.{properties.minor}",
+        "gpu_memory_mb": properties.total_memory // 2**20,
+        "gpu_multiprocessors": properties.multi_processor_count,
+    }
     try:
         nvml = load_nvml()
-        return gpu_facts(nvml, find_gpu(nvml, uuid))
-    except BackendError:
-        return {}
+        return {**facts, **gpu_facts(nvml, find_gpu(nvml, current_gpu_uuid()))}
+    except BackendError:  # driver, clocks and limits are known only to the management library
+        return facts
+
+
+def _current_gpu() -> Any:
+    return torch.cuda.get_device_properties(torch.cuda.current_device())
 
 
 class TorchCudaRunner(Runner):
@@ -113,6 +123,11 @@ class TorchCudaRunner(Runner):
     def peak_memory_mb(self) -> float:
         return (torch.cuda.max_memory_allocated() - self._memory_before) / 2**20
 
+    def _logits(self) -> npt.NDArray[np.float32]:
+        assert self._network is not None
+        with torch.inference_mode():
+            return np.asarray(self._network(self._input).cpu().numpy())
+
     def _close(self) -> None:
         self._network = self._input = None
 
@@ -146,23 +161,18 @@ class TorchCudaBackend(Backend):
         return decide_support(name, capability, torch.cuda.get_arch_list(), torch.__version__)
 
     def fingerprint(self) -> Facts:
-        properties = _current_gpu()
         return {
             "torch": torch.__version__,
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
-            "gpu": properties.name,
-            "gpu_capability": f"{properties.major}.{properties.minor}",
-            "gpu_memory_mb": properties.total_memory // 2**20,
-            "gpu_multiprocessors": properties.multi_processor_count,
             "tf32": False,
             "cudnn_benchmark": False,
             "precision_active": "fp32",
-            **_management_facts(_uuid(properties)),
+            **gpu_fingerprint(),
         }
 
     def open_meter(self) -> EnergyMeter:
-        return open_meter("gpu", _uuid(_current_gpu()))
+        return open_meter("gpu", current_gpu_uuid())
 
     @property
     def clock(self) -> Clock:

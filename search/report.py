@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from latkit import __version__
-from latkit.backends import backend_names, get_backend_class
+from latkit.backends import backend_names, get_backend_class, probe_backend
 from latkit.device import fingerprint, hardware_differences, pinned_to
 from latkit.errors import LatkitError, from_os_error
 from latkit.files import write_json_atomically
@@ -113,14 +113,13 @@ def _measure(
     target = card.target
     if target.backend not in backend_names():
         return None, f"this version has no backend {target.backend}"
-    backend_class = get_backend_class(target.backend)
-    probe = backend_class.probe()
+    probe = probe_backend(target.backend)
     if not probe.usable:
         return None, f"{target.backend} is {probe.status} here: {probe.reason}"
     try:
         # As the LPM's dataset was measured, so that the results are comparable.
         protocol = Protocol.from_dict(card.dataset.get("protocol", {}))
-        with backend_class(threads=protocol.threads) as backend:
+        with get_backend_class(target.backend)(threads=protocol.threads) as backend:
             different = hardware_differences(fingerprint(backend), card.fingerprint)
             if different:
                 return None, (

@@ -16,9 +16,9 @@ def command() -> None:
 @json_option
 def list_backends(as_json: bool) -> None:
     """Every backend: ok, missing or unusable, the reason, and the fix."""
-    from latkit.backends import backend_names, get_backend_class
+    from latkit.backends import backend_names, probe_backend
 
-    probes = {name: get_backend_class(name).probe() for name in backend_names()}
+    probes = {name: probe_backend(name) for name in backend_names()}
     if as_json:
         print_json(
             {

@@ -69,12 +69,12 @@ def _machine() -> list[Row]:
 
 
 def _backends() -> list[Row]:
-    from latkit.backends import backend_names, get_backend_class
+    from latkit.backends import backend_names, probe_backend
 
     rows: list[Row] = []
     for name in backend_names():
         try:
-            probe = get_backend_class(name).probe()
+            probe = probe_backend(name)
         except Exception as error:  # as above: a broken torch raises anything
             reason = " ".join(str(error).split())[:200]
             rows.append((name, "broken", f"does not import: {reason}", "see torch above"))

@@ -166,6 +166,9 @@ def command(
         backend_name, why = default_backend_name()
         note(why)
     backend_class = get_backend_class(backend_name)
+    formats = backend_class.memory_formats
+    if setting.memory_format not in formats and "memory_format=" not in setting_text:
+        setting = dataclasses.replace(setting, memory_format=formats[0])
     with backend_class(threads=threads) as backend:
         if device is None:
             device = suggest_device_name(backend.hardware_name())

@@ -79,13 +79,15 @@ def profile(
 
     Raises:
         InputError: ``n`` does not fit the space, or the machine cannot do what ``protocol`` asks.
-        BackendError: a network failed to run, or there is no energy meter.
+        BackendError: the backend cannot run the setting, a network failed to run, or there is no
+            energy meter.
         DatasetError: ``out`` holds something else, or a file in it is corrupt.
         LatkitError: ``out`` cannot be written.
     """
     space = get_space(target.space)
     if not 1 <= n <= space.size:
         raise InputError(f"cannot measure {n} architectures", f"use --n from 1 to {space.size}")
+    backend.check_setting(target.setting)
     choose_clock(protocol.clock, backend.clock)
     meter = backend.open_meter() if energy else None
     metrics = ("energy_mj", *backend.metrics) if energy else backend.metrics

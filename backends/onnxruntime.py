@@ -1,0 +1,299 @@
+"""ONNX Runtime: on the CPU, on CUDA, and through TensorRT.
+
+The three wheels of ONNX Runtime share one import name, and a session that cannot have its
+provider silently becomes a CPU session. So a backend asks for one provider and fails unless the
+session really has it: no CPU times under a CUDA name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.device import cpu_name
+from latkit.energy import EnergyMeter, open_meter
+from latkit.errors import BackendError
+from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx
+from latkit.networks.setting import Setting
+from latkit.networks.weights import random_input, random_network
+from latkit.spaces.genotype import Genotype
+
+Provider = tuple[str, dict[str, Any]]
+
+
+def decide_provider(provider: str, available: Sequence[str], version: str) -> Probe:
+    """Whether an installed ONNX Runtime was built with a provider.
+
+    Args:
+        provider: e.g. ``CUDAExecutionProvider``.
+        available: ``onnxruntime.get_available_providers()``.
+        version: of ONNX Runtime, for the reason.
+    """
+    if provider in available:
+        return Probe("ok", f"ONNX Runtime {version} with {provider}")
+    return Probe(
+        "missing",
+        f"the installed ONNX Runtime {version} was built without {provider} "
+        f"(it has {', '.join(available)})",
+        "one environment holds one of its wheels: pip uninstall onnxruntime, then "
+        "pip install 'latkit[onnxruntime-gpu]'",
+    )
+
+
+def decide_gpu(capability: tuple[int, int], version: str, tensorrt: bool) -> Probe | None:
+    """What keeps a build from a GPU, if anything.
+
+    ONNX Runtime has machine code for Pascal (6.x) up to 1.26; TensorRT 10 and newer need 7.0, and
+    TensorRT 8.6 goes with ONNX Runtime 1.15 to 1.17.
+
+    Args:
+        capability: the GPU's (major, minor).
+        version: of ONNX Runtime.
+        tensorrt: whether TensorRT is to run the network.
+    """
+    release = tuple(int(part) for part in version.split(".")[:2])
+    if capability >= (7, 0):
+        return None
+    name = f"sm_{capability[0]}{capability[1]}"
+    if tensorrt and release > (1, 17):
+        return Probe(
+            "unusable",
+            f"ONNX Runtime {version} goes with a TensorRT that has no code for {name}",
+            "use an environment with TensorRT 8.6.1 and onnxruntime-gpu 1.15 to 1.17",
+        )
+    if release > (1, 26):
+        return Probe(
+            "unusable",
+            f"ONNX Runtime {version} has no code for {name}",
+            "pip install 'onnxruntime-gpu<=1.26'",
+        )
+    return None
+
+
+def check_active(asked: str, active: Sequence[str]) -> None:
+    """Fail unless a session runs on the provider it was asked for.
+
+    Raises:
+        BackendError: ONNX Runtime fell back to another.
+    """
+    if not active or active[0] != asked:
+        raise BackendError(
+            f"ONNX Runtime did not start {asked} and fell back to {', '.join(active) or 'nothing'}",
+            "check that its CUDA, cuDNN and TensorRT libraries are the ones this wheel was built "
+            "for (see the warnings above)",
+        )
+
+
+class OnnxRuntimeRunner(Runner):
+    """A session with its input and output bound in the memory of its device."""
+
+    def __init__(self, session: Any, images: npt.NDArray[np.float32], clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self._session = session
+        self._binding = session.io_binding()
+        on_gpu = session.get_providers()[0] != CPU
+        device = "cuda" if on_gpu else "cpu"
+        ort = _import()
+        self._binding.bind_ortvalue_input(
+            INPUT, ort.OrtValue.ortvalue_from_numpy(images, device, 0)
+        )
+        self._binding.bind_output(OUTPUT, device)
+
+    def _run(self, n: int) -> Samples:
+        cpu_ms, wall_ms = [], []
+        for _ in range(n):
+            wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+            self._session.run_with_iobinding(self._binding)
+            self._binding.synchronize_outputs()
+            cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
+            wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
+        return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
+
+    def _logits(self) -> npt.NDArray[np.float32]:
+        self._session.run_with_iobinding(self._binding)
+        return np.asarray(self._binding.copy_outputs_to_cpu()[0])
+
+    def _close(self) -> None:
+        self._session = self._binding = None
+
+
+CPU = "CPUExecutionProvider"
+
+
+class OnnxRuntimeBackend(Backend):
+    """What the three have in common.
+
+    Attributes:
+        provider: the execution provider that must run the network.
+    """
+
+    provider: ClassVar[str]
+    memory_formats = ("nchw",)
+
+    @classmethod
+    def probe(cls) -> Probe:
+        if importlib.util.find_spec("onnxruntime") is None:
+            extra = "onnxruntime" if cls.provider == CPU else "onnxruntime-gpu"
+            fix = f"pip install 'latkit[{extra}]'"
+            return Probe("missing", "onnxruntime is not installed", fix)
+        try:
+            ort = _import()
+        except Exception as error:  # a broken binary can raise anything
+            reason = " ".join(str(error).split())[:200]
+            return Probe("unusable", f"onnxruntime does not import: {reason}", "install it again")
+        return decide_provider(cls.provider, ort.get_available_providers(), ort.__version__)
+
+    @property
+    def clock(self) -> Clock:
+        return "wall"
+
+    def fingerprint(self) -> Facts:
+        return {
+            "onnxruntime": _import().__version__,
+            "providers": ",".join(self._active_providers()),
+            "graph_optimization": "all",
+            "threads": self.threads,
+        }
+
+    def hardware_name(self) -> str:
+        return cpu_name()
+
+    def _provider_options(self) -> dict[str, Any]:
+        """Options of the provider; every one that matters is set and not left to a default."""
+        return {}
+
+    def _session(self, network: OnnxNetwork) -> Any:
+        ort = _import()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        # The arrays themselves: nothing is copied into the model or written to a file.
+        values = [ort.OrtValue.ortvalue_from_numpy(w) for w in network.weights.values()]
+        options.add_external_initializers(list(network.weights), values)
+        session = ort.InferenceSession(
+            network.model.SerializeToString(),
+            options,
+            providers=[(self.provider, self._provider_options())],
+        )
+        session.disable_fallback()
+        check_active(self.provider, session.get_providers())
+        return session
+
+    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
+        network = build_onnx(
+            random_network(genotype, setting, seed), setting.batch, setting.resolution
+        )
+        images = random_input(setting, seed).numpy()
+        try:
+            return OnnxRuntimeRunner(self._session(network), images, self.clock)
+        except Exception as error:
+            # ONNX Runtime's exceptions have no common base class but Exception.
+            if type(error).__module__.startswith("onnxruntime"):
+                raise RuntimeError(str(error)) from error
+            raise
+
+    def _active_providers(self) -> list[str]:
+        """What a session of this backend really runs on."""
+        from latkit.networks.setting import PRESETS
+        from latkit.networks.zoo import get_genotype
+
+        setting = PRESETS["tiny"]
+        network = random_network(get_genotype("darts_v2"), setting, 0)
+        session = self._session(build_onnx(network, 1, setting.resolution))
+        return list(session.get_providers())
+
+    def _enter(self) -> None:
+        self._active_providers()
+
+    def _exit(self) -> None:
+        pass
+
+
+class OnnxRuntimeCpuBackend(OnnxRuntimeBackend):
+    """``onnxruntime-cpu``: works wherever the package does."""
+
+    name = "onnxruntime-cpu"
+    provider = CPU
+
+    @property
+    def clock(self) -> Clock:
+        # With one thread, the calling thread does all the work.
+        return "cpu" if self.threads == 1 else "wall"
+
+
+class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
+    """``onnxruntime-cuda``: fp32 without TF32, exhaustive search of convolution algorithms."""
+
+    name = "onnxruntime-cuda"
+    provider = "CUDAExecutionProvider"
+    tensorrt: ClassVar[bool] = False
+
+    @classmethod
+    def probe(cls) -> Probe:
+        probe = super().probe()
+        if not probe.usable:
+            return probe
+        import torch
+
+        if not torch.cuda.is_available():
+            return Probe("missing", "no CUDA GPU or no working NVIDIA driver", "check nvidia-smi")
+        capability = torch.cuda.get_device_capability()
+        refused = decide_gpu(capability, _import().__version__, cls.tensorrt)
+        return refused or probe
+
+    def hardware_name(self) -> str:
+        import torch
+
+        return torch.cuda.get_device_name()
+
+    def fingerprint(self) -> Facts:
+        from latkit.backends.torch_cuda import gpu_fingerprint
+
+        options = {f"provider_{k}": v for k, v in self._provider_options().items()}
+        return {**super().fingerprint(), **options, **gpu_fingerprint()}
+
+    def open_meter(self) -> EnergyMeter:
+        from latkit.backends.torch_cuda import current_gpu_uuid
+
+        return open_meter("gpu", current_gpu_uuid())
+
+    def _provider_options(self) -> dict[str, Any]:
+        return {"device_id": "0", "cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": "0"}
+
+
+class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
+    """``onnxruntime-tensorrt``: TensorRT engines in fp32; building one takes seconds to minutes."""
+
+    name = "onnxruntime-tensorrt"
+    provider = "TensorrtExecutionProvider"
+    tensorrt = True
+
+    def _provider_options(self) -> dict[str, Any]:
+        import platformdirs
+
+        cache = Path(platformdirs.user_cache_dir("latkit"), "tensorrt-timings")
+        cache.mkdir(parents=True, exist_ok=True)
+        return {
+            "device_id": "0",
+            "trt_fp16_enable": "0",
+            "trt_int8_enable": "0",
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(cache),
+        }
+
+
+def _import() -> ModuleType:
+    return importlib.import_module("onnxruntime")

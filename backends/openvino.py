@@ -1,0 +1,111 @@
+"""OpenVINO on the CPU, in fp32."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.device import cpu_name
+from latkit.errors import BackendError
+from latkit.networks.onnx_model import build_onnx
+from latkit.networks.setting import Setting
+from latkit.networks.weights import random_input, random_network
+from latkit.spaces.genotype import Genotype
+
+
+class OpenvinoCpuRunner(Runner):
+    """A compiled model with its input in place."""
+
+    def __init__(self, compiled: Any, images: npt.NDArray[np.float32], clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self._request = compiled.create_infer_request()
+        self._images = images  # the tensor only points to it
+        self._request.set_input_tensor(_import().Tensor(images, shared_memory=True))
+
+    def _run(self, n: int) -> Samples:
+        cpu_ms, wall_ms = [], []
+        for _ in range(n):
+            wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+            self._request.infer()
+            cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
+            wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
+        return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
+
+    def _logits(self) -> npt.NDArray[np.float32]:
+        self._request.infer()
+        return np.array(self._request.get_output_tensor().data)
+
+    def _close(self) -> None:
+        self._request = None
+
+
+class OpenvinoCpuBackend(Backend):
+    """``openvino-cpu``: precision pinned, because OpenVINO takes bf16 by itself on some CPUs."""
+
+    name = "openvino-cpu"
+    memory_formats = ("nchw",)
+
+    @classmethod
+    def probe(cls) -> Probe:
+        if importlib.util.find_spec("openvino") is None:
+            return Probe("missing", "openvino is not installed", "pip install 'latkit[openvino]'")
+        try:
+            version = _import().__version__
+        except Exception as error:  # a broken binary can raise anything
+            reason = " ".join(str(error).split())[:200]
+            return Probe("unusable", f"openvino does not import: {reason}", "install it again")
+        return Probe("ok", f"OpenVINO {version} on {cpu_name()}")
+
+    @property
+    def clock(self) -> Clock:
+        # With one thread, the calling thread does all the work.
+        return "cpu" if self.threads == 1 else "wall"
+
+    def fingerprint(self) -> Facts:
+        return {
+            "openvino": _import().__version__,
+            "threads": self.threads,
+            "precision_active": "fp32",
+        }
+
+    def hardware_name(self) -> str:
+        return cpu_name()
+
+    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
+        network = build_onnx(
+            random_network(genotype, setting, seed), setting.batch, setting.resolution
+        )
+        model = self._core.read_model(network.embedded().SerializeToString(), b"")
+        compiled = self._core.compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "f32",
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": "1",
+                "INFERENCE_NUM_THREADS": str(self.threads),
+            },
+        )
+        active = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if active != "f32":
+            raise BackendError(
+                f"OpenVINO runs the network in {active} and not in fp32", "report this defect"
+            )
+        return OpenvinoCpuRunner(compiled, random_input(setting, seed).numpy(), self.clock)
+
+    def _enter(self) -> None:
+        self._core = _import().Core()
+
+    def _exit(self) -> None:
+        del self._core
+
+
+def _import() -> Any:
+    return importlib.import_module("openvino")

@@ -1,0 +1,212 @@
+"""The conformance suite of backends: subclass it, and pytest holds a backend to the interface.
+
+    from latkit.backends.testing import BackendConformance
+
+    class TestMyBackend(BackendConformance):
+        backend_class = MyBackend
+
+Tests of a backend that is not usable here are skipped with its own reason. pytest is needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from latkit.backends.base import Backend, Probe
+from latkit.errors import BackendError
+from latkit.networks.setting import MEMORY_FORMATS, Setting
+from latkit.networks.weights import random_input, random_network
+from latkit.networks.zoo import ZOO
+from latkit.spaces import get_space
+from latkit.spaces.genotype import Genotype
+
+# What one architecture is: both macros, and every operation of the space.
+ARCHITECTURES = 6
+SEED = 3
+
+
+class BackendConformance:
+    """What every backend must do.
+
+    Attributes:
+        backend_class: the backend.
+        tolerance: of logits, relative to the largest; looser than fp32 only with a reason.
+        setting: a small network that the backend can run in a fraction of a second.
+    """
+
+    backend_class: ClassVar[type[Backend]]
+    tolerance: ClassVar[float] = 1e-5
+    setting: ClassVar[Setting] = Setting(
+        "cifar", cells=3, channels=8, resolution=16, batch=2, classes=10
+    )
+
+    @pytest.fixture
+    def backend(self) -> Iterator[Backend]:
+        probe = self.backend_class.probe()
+        if not probe.usable:
+            pytest.skip(f"{self.backend_class.name} is {probe.status}: {probe.reason}")
+        with self.backend_class() as backend:
+            yield backend
+
+    @property
+    def small(self) -> Setting:
+        """The setting in a memory format that the backend takes."""
+        return dataclasses.replace(self.setting, memory_format=self.backend_class.memory_formats[0])
+
+    def genotypes(self) -> list[Genotype]:
+        """Random cells, and one for each operation that uses it everywhere."""
+        space = get_space("darts")
+        rows = list(space.unrank(space.sample(ARCHITECTURES, SEED)))
+        for operation in space.operations:
+            if operation != "none":
+                text = "+".join(f"|{operation}~0|{operation}~{node + 1}|" for node in range(4))
+                rows.append(space.parse(text)[0])
+        return [space.genotype(row, ZOO["darts_v2"]) for row in rows]
+
+    def expected(self, genotype: Genotype, setting: Setting, seed: int) -> Any:
+        with torch.inference_mode():
+            return random_network(genotype, setting, seed)(random_input(setting, seed)).numpy()
+
+    # --- without the backend being usable ----------------------------------------------------
+
+    def test_probe_tells_why_and_what_to_do(self) -> None:
+        probe = self.backend_class.probe()
+        assert isinstance(probe, Probe)
+        assert probe.reason
+        assert "\n" not in probe.reason + probe.fix
+        assert bool(probe.fix) != probe.usable
+
+    def test_has_a_name_that_can_stand_in_paths(self) -> None:
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*", self.backend_class.name)
+        assert set(self.backend_class.memory_formats) <= set(MEMORY_FORMATS)
+        assert self.backend_class.memory_formats
+
+    def test_an_unusable_backend_does_not_open(self) -> None:
+        probe = self.backend_class.probe()
+        if probe.usable:
+            pytest.skip(f"{self.backend_class.name} is usable here")
+        with pytest.raises(BackendError, match=re.escape(probe.reason)):
+            self.backend_class().__enter__()
+
+    # --- computing ---------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("macro", ["cifar", "imagenet"])
+    def test_computes_what_pytorch_computes(self, backend: Backend, macro: str) -> None:
+        resolution = 64 if macro == "imagenet" else self.setting.resolution
+        setting = dataclasses.replace(self.small, macro=macro, resolution=resolution)
+        for genotype in self.genotypes():
+            wanted = self.expected(genotype, setting, SEED)
+            with backend.compile(genotype, setting, SEED) as runner:
+                logits = runner.logits()
+            assert logits.shape == (setting.batch, setting.classes)
+            assert logits.dtype == np.float32
+            error = np.abs(logits - wanted).max() / np.abs(wanted).max()
+            assert error <= self.tolerance, (genotype, error)
+
+    def test_weights_and_input_follow_from_the_seed(self, backend: Backend) -> None:
+        genotype = ZOO["darts_v2"]
+        seen = []
+        for seed in (1, 1, 2):
+            with backend.compile(genotype, self.small, seed) as runner:
+                seen.append(runner.logits())
+        assert np.allclose(seen[0], seen[1])
+        assert not np.allclose(seen[0], seen[2])
+
+    def test_networks_do_not_disturb_each_other(self, backend: Backend) -> None:
+        """The anchor stays loaded while candidates come and go."""
+        with backend.compile(ZOO["darts_v2"], self.small, 1) as anchor:
+            before = anchor.logits()
+            for seed in range(3):
+                with backend.compile(ZOO["gdas"], self.small, seed) as candidate:
+                    candidate.run(1)
+                    anchor.run(1)
+            assert np.allclose(anchor.logits(), before)
+
+    # --- timing ------------------------------------------------------------------------------
+
+    def test_samples(self, backend: Backend) -> None:
+        with backend.compile(ZOO["darts_v2"], self.small) as runner:
+            assert runner.clock == backend.clock
+            for n in (1, 5):
+                samples = runner.run(n)
+                for times in (samples.clock_ms, samples.wall_ms):
+                    assert len(times) == n
+                    assert all(math.isfinite(t) and t > 0 for t in times)
+
+    def test_a_larger_network_takes_longer(self, backend: Backend) -> None:
+        """By both clocks: a clock that stands still or counts nothing would pass the others."""
+        best = []
+        for channels, batch in ((8, 1), (32, 8)):
+            setting = dataclasses.replace(self.small, channels=channels, batch=batch, resolution=32)
+            with backend.compile(ZOO["darts_v2"], setting) as runner:
+                runner.run(3)
+                samples = runner.run(7)
+                best.append((min(samples.clock_ms), min(samples.wall_ms)))
+        assert best[1][0] > 2 * best[0][0]
+        assert best[1][1] > 2 * best[0][1]
+
+    # --- closing -----------------------------------------------------------------------------
+
+    def test_a_closed_runner_refuses(self, backend: Backend) -> None:
+        runner = backend.compile(ZOO["darts_v2"], self.small)
+        runner.close()
+        runner.close()
+        with pytest.raises(BackendError, match="closed"):
+            runner.run(1)
+        with pytest.raises(BackendError, match="closed"):
+            runner.logits()
+
+    def test_closing_releases_memory(self, backend: Backend) -> None:
+        """Many networks in a row take no more memory than a few."""
+        resource = pytest.importorskip("resource", reason="this system does not tell peak memory")
+        setting = dataclasses.replace(self.small, channels=64, cells=6)
+
+        def visit(times: int) -> int:
+            for seed in range(times):
+                with backend.compile(ZOO["darts_v2"], setting, seed) as runner:
+                    runner.run(1)
+            gc.collect()
+            return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+        before_kb = visit(4)
+        weights = random_network(ZOO["darts_v2"], setting, 0).parameters()
+        network_kb = sum(w.numel() for w in weights) * 4 / 1024
+        # Thirty networks more; a third of them kept would show.
+        assert visit(30) - before_kb < 10 * network_kb
+
+    # --- honesty -----------------------------------------------------------------------------
+
+    def test_the_fingerprint_is_plain_and_steady(self, backend: Backend) -> None:
+        facts = backend.fingerprint()
+        assert facts == backend.fingerprint()
+        assert json.loads(json.dumps(facts)) == facts
+        assert backend.hardware_name()
+        versions = [v for v in facts.values() if isinstance(v, str) and re.match(r"\d+\.\d+", v)]
+        assert versions, "a fingerprint names the version of its runtime"
+
+    def test_metrics_are_what_runners_tell(self, backend: Backend) -> None:
+        with backend.compile(ZOO["darts_v2"], self.small) as runner:
+            runner.run(1)
+            told = runner.peak_memory_mb()
+        assert (told is not None) == ("peak_memory_mb" in backend.metrics)
+        assert told is None or told > 0
+
+    def test_settings_it_cannot_run_are_refused(self, backend: Backend) -> None:
+        for memory_format in set(MEMORY_FORMATS) - set(backend.memory_formats):
+            setting = dataclasses.replace(self.small, memory_format=memory_format)
+            with pytest.raises(BackendError, match=f"cannot run networks in {memory_format}"):
+                backend.compile(ZOO["darts_v2"], setting)
+
+    def test_compiles_only_while_open(self, backend: Backend) -> None:
+        with pytest.raises(BackendError, match="not open"):
+            type(backend)().compile(ZOO["darts_v2"], self.small)

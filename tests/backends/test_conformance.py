@@ -1,0 +1,41 @@
+"""Every backend of the project is held to the interface; what is absent is skipped with why."""
+
+from __future__ import annotations
+
+import pytest
+
+from latkit.backends import backend_names, get_backend_class
+from latkit.backends.base import Backend
+from latkit.backends.testing import BackendConformance
+
+
+def _suite(name: str, memory_format: str | None = None) -> type[BackendConformance]:
+    backend_class = get_backend_class(name)
+    if memory_format is not None:
+        backend_class = type(
+            backend_class.__name__, (backend_class,), {"memory_formats": (memory_format,)}
+        )
+    marks = [pytest.mark.gpu] if not name.endswith("-cpu") else []
+    return type(
+        f"Test_{name}_{memory_format}",
+        (BackendConformance,),
+        {"backend_class": backend_class, "pytestmark": marks},
+    )
+
+
+TestTorchCpuChannelsLast = _suite("torch-cpu", "channels_last")
+TestTorchCpuNchw = _suite("torch-cpu", "nchw")
+TestTorchCuda = _suite("torch-cuda")
+TestOnnxRuntimeCpu = _suite("onnxruntime-cpu")
+TestOnnxRuntimeCuda = _suite("onnxruntime-cuda")
+TestOnnxRuntimeTensorrt = _suite("onnxruntime-tensorrt")
+TestOpenvinoCpu = _suite("openvino-cpu")
+
+
+def test_no_backend_is_left_out() -> None:
+    suites = [value for value in globals().values() if isinstance(value, type)]
+    tested: set[type[Backend]] = set()
+    for suite in suites:
+        if issubclass(suite, BackendConformance) and suite is not BackendConformance:
+            tested |= set(suite.backend_class.__mro__)  # type: ignore[arg-type]
+    assert all(get_backend_class(name) in tested for name in backend_names())
