@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.device import cpu_name
@@ -216,10 +217,13 @@ class OnnxRuntimeBackend(Backend):
         return list(session.get_providers())
 
     def _enter(self) -> None:
+        # PyTorch makes the weights; threads of its own would only wait for each other.
+        self._threads_before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
         self._active_providers()
 
     def _exit(self) -> None:
-        pass
+        torch.set_num_threads(self._threads_before)
 
 
 class OnnxRuntimeCpuBackend(OnnxRuntimeBackend):
@@ -246,8 +250,6 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         probe = super().probe()
         if not probe.usable:
             return probe
-        import torch
-
         if not torch.cuda.is_available():
             return Probe("missing", "no CUDA GPU or no working NVIDIA driver", "check nvidia-smi")
         capability = torch.cuda.get_device_capability()
@@ -255,8 +257,6 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return refused or probe
 
     def hardware_name(self) -> str:
-        import torch
-
         return torch.cuda.get_device_name()
 
     def fingerprint(self) -> Facts:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.device import cpu_name
@@ -102,9 +103,13 @@ class OpenvinoCpuBackend(Backend):
 
     def _enter(self) -> None:
         self._core = _import().Core()
+        # PyTorch makes the weights; threads of its own would only wait for each other.
+        self._threads_before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
 
     def _exit(self) -> None:
         del self._core
+        torch.set_num_threads(self._threads_before)
 
 
 def _import() -> Any:

@@ -6,6 +6,8 @@ import importlib.util
 import math
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -28,6 +30,9 @@ class Scripted(Runner):
     def _run(self, n: int) -> Samples:
         return self.samples
 
+    def _logits(self) -> npt.NDArray[np.float32]:
+        return np.zeros((1, 10), dtype=np.float32)
+
     def _close(self) -> None:
         self.closed += 1
 
@@ -49,8 +54,9 @@ def test_a_closed_runner_refuses_to_run_and_closes_once() -> None:
         assert runner.run(1).wall_ms == (1.0,)
     runner.close()
     assert runner.closed == 1
-    with pytest.raises(BackendError, match="closed"):
-        runner.run(1)
+    for use in (lambda: runner.run(1), runner.logits):
+        with pytest.raises(BackendError, match="closed"):
+            use()
 
 
 def test_an_unopened_backend_refuses_to_compile(micro: Setting) -> None:

@@ -1,0 +1,197 @@
+"""ncnn, an inference engine made for phones, as a backend of latkit: a worked example.
+
+ncnn reads a text of layers and a file of weights. Both are made here from latkit's ONNX graph,
+whose dozen operators have a counterpart each. One thing is ncnn's own: a blob feeds one layer, so
+whatever is used more than once goes through a Split.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import struct
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latkit.backends import Backend, Probe, Runner, Samples
+from latkit.backends.base import Clock, Facts
+from latkit.device import cpu_name
+from latkit.errors import BackendError
+from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx
+from latkit.networks.setting import Setting
+from latkit.networks.weights import random_input, random_network
+from latkit.spaces.genotype import Genotype
+
+MAGIC = 7767517
+# What stands before a layer's weights in the file: they are plain fp32.
+FP32 = struct.pack("<I", 0)
+
+
+def to_ncnn(network: OnnxNetwork) -> tuple[str, bytes]:
+    """An ONNX network as ncnn's text of layers and bytes of weights."""
+    nodes = network.model.graph.node
+    weights = network.weights
+    initializers = {i.name for i in network.model.graph.initializer}
+    uses = Counter(x for node in nodes for x in node.input if x not in initializers)
+    lines = [f"Input {INPUT} 0 1 {INPUT}"]
+    blobs = 1
+    data: list[bytes] = []
+    taken: Counter[str] = Counter()
+
+    def split(blob: str) -> None:
+        nonlocal blobs
+        if uses[blob] > 1:
+            outputs = [f"{blob}_{k}" for k in range(uses[blob])]
+            lines.append(f"Split split_{blob} 1 {len(outputs)} {blob} {' '.join(outputs)}")
+            blobs += len(outputs)
+
+    def take(blob: str) -> str:
+        if uses[blob] == 1:
+            return blob
+        taken[blob] += 1
+        return f"{blob}_{taken[blob] - 1}"
+
+    split(INPUT)
+    for number, node in enumerate(nodes):
+        attributes = {a.name: list(a.ints) or a.i for a in node.attribute}
+        parameters: dict[int, int] = {}
+        arrays = [weights[x] for x in node.input if x in weights]
+        kind = node.op_type
+        if kind == "Conv":
+            weight = arrays[0]
+            group = attributes["group"]
+            kind = "Convolution" if group == 1 else "ConvolutionDepthWise"
+            height, width = attributes["kernel_shape"]
+            parameters = {
+                0: weight.shape[0], 1: width, 11: height,
+                2: attributes["dilations"][1], 12: attributes["dilations"][0],
+                3: attributes["strides"][1], 13: attributes["strides"][0],
+                4: attributes["pads"][1], 14: attributes["pads"][0],
+                5: int(len(arrays) == 2), 6: weight.size,
+            }  # fmt: skip
+            if group != 1:
+                parameters[7] = group
+            data += [FP32, *(a.tobytes() for a in arrays)]
+        elif kind == "Gemm":
+            kind = "InnerProduct"
+            parameters = {0: arrays[0].shape[0], 1: 1, 2: arrays[0].size}
+            data += [FP32, *(a.tobytes() for a in arrays)]
+        elif kind in ("MaxPool", "AveragePool"):
+            parameters = {
+                0: int(kind == "AveragePool"), 1: attributes["kernel_shape"][0],
+                2: attributes["strides"][0], 3: attributes["pads"][0],
+                5: 1, 6: 0,  # round sizes down; padding does not count in averages
+            }  # fmt: skip
+            kind = "Pooling"
+        elif kind == "GlobalAveragePool":
+            kind, parameters = "Pooling", {0: 1, 4: 1}
+        elif kind == "Slice":  # drop the first row and column
+            kind, parameters = "Crop", {0: 1, 1: 1, 2: 0}
+        else:
+            kind = {
+                "Relu": "ReLU", "Add": "BinaryOp", "Concat": "Concat", "Flatten": "Flatten",
+                "Identity": "Noop",
+            }[kind]  # fmt: skip
+        inputs = [take(x) for x in node.input if x not in initializers]
+        (output,) = node.output
+        words = [kind, f"n{number}", str(len(inputs)), "1", *inputs, output]
+        lines.append(" ".join([*words, *(f"{key}={v}" for key, v in parameters.items())]))
+        blobs += 1
+        split(output)
+    return "\n".join([str(MAGIC), f"{len(lines)} {blobs}", *lines]) + "\n", b"".join(data)
+
+
+class NcnnRunner(Runner):
+    """A network with its input in place."""
+
+    def __init__(self, net: Any, image: npt.NDArray[np.float32], clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self._net = net
+        self._image = image
+        self._input = _import().Mat(image)
+
+    def _infer(self) -> Any:
+        extractor = self._net.create_extractor()
+        extractor.input(INPUT, self._input)
+        status, out = extractor.extract(OUTPUT)
+        if status != 0:
+            raise RuntimeError(f"ncnn ended with status {status}")
+        return out
+
+    def _run(self, n: int) -> Samples:
+        cpu_ms, wall_ms = [], []
+        for _ in range(n):
+            wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+            self._infer()
+            cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
+            wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
+        return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
+
+    def _logits(self) -> npt.NDArray[np.float32]:
+        return np.array(self._infer(), dtype=np.float32).reshape(1, -1)
+
+    def _close(self) -> None:
+        self._net.clear()
+        self._net = self._input = None
+
+
+class NcnnCpuBackend(Backend):
+    """``ncnn-cpu``: fp32, one image a run."""
+
+    name = "ncnn-cpu"
+    memory_formats = ("nchw",)
+
+    @classmethod
+    def probe(cls) -> Probe:
+        if importlib.util.find_spec("ncnn") is None:
+            return Probe("missing", "ncnn is not installed", "pip install ncnn")
+        return Probe("ok", f"ncnn {_import().__version__} on {cpu_name()}")
+
+    @property
+    def clock(self) -> Clock:
+        return "cpu" if self.threads == 1 else "wall"
+
+    def fingerprint(self) -> Facts:
+        return {"ncnn": _import().__version__, "threads": self.threads, "precision_active": "fp32"}
+
+    def hardware_name(self) -> str:
+        return cpu_name()
+
+    def check_setting(self, setting: Setting) -> None:
+        super().check_setting(setting)
+        if setting.batch != 1:
+            raise BackendError("ncnn runs one image at a time", "use a setting with batch=1")
+
+    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
+        network = build_onnx(random_network(genotype, setting, seed), 1, setting.resolution)
+        layers, data = to_ncnn(network)
+        net = _import().Net()
+        net.opt.num_threads = self.threads
+        # ncnn takes half precision by itself where the CPU has it.
+        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+        net.opt.use_bf16_storage = False
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder, name) for name in ("net.param", "net.bin")]
+            files[0].write_text(layers)
+            files[1].write_bytes(data)
+            if net.load_param(str(files[0])) or net.load_model(str(files[1])):
+                raise RuntimeError("ncnn does not read the network")
+        image = random_input(setting, seed).numpy()[0]
+        return NcnnRunner(net, image, self.clock)
+
+    def _enter(self) -> None:
+        pass
+
+    def _exit(self) -> None:
+        pass
+
+
+def _import() -> Any:
+    return importlib.import_module("ncnn")

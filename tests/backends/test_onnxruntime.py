@@ -1,0 +1,126 @@
+"""ONNX Runtime with the real package: no CPU numbers under a GPU's name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from latkit.backends import get_backend_class
+from latkit.backends.onnxruntime import check_active, decide_gpu, decide_provider
+from latkit.errors import BackendError
+from latkit.networks import ZOO, Setting
+from tests.conftest import MICRO_TEXT, RunLatkit
+
+needs_cpu_wheel = pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="this ONNX Runtime was built with CUDA",
+)
+
+
+@needs_cpu_wheel
+@pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
+class TestWithTheCpuWheel:
+    def test_the_probe_names_the_wheel_to_install(self, name: str) -> None:
+        probe = get_backend_class(name).probe()
+        assert probe.status == "missing"
+        assert f"ONNX Runtime {onnxruntime.__version__} was built without" in probe.reason
+        assert "CPUExecutionProvider" in probe.reason
+        assert "pip install 'latkit[onnxruntime-gpu]'" in probe.fix
+
+    def test_profile_is_one_line_and_writes_nothing(self, latkit: RunLatkit, name: str) -> None:
+        done = latkit("profile", "--backend", name, "--setting", MICRO_TEXT, "--n", 3, "--out", "d")
+        assert done.returncode == 1
+        assert done.stdout == ""
+        (line,) = [x for x in done.stderr.splitlines() if x.startswith("latkit: ")]
+        assert f"backend {name} is missing" in line
+        assert "Fix: " in line
+        assert "Traceback" not in done.stderr
+        assert not Path("d").exists()
+
+    def test_even_where_the_probe_is_fooled(
+        self, name: str, micro: Setting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The real package falls back to the CPU; the session is asked what it runs on."""
+        backend_class = get_backend_class(name)
+        ok = dataclasses.replace(backend_class.probe(), status="ok", fix="")
+        monkeypatch.setattr(backend_class, "probe", classmethod(lambda cls: ok))
+        with (
+            pytest.warns(UserWarning, match="not in available provider names"),
+            pytest.raises(BackendError, match=r"did not start .* fell back to CPUExecution"),
+            backend_class() as backend,
+        ):
+            backend.compile(ZOO["darts_v2"], micro)
+
+
+def test_the_cpu_session_is_what_it_says(micro: Setting) -> None:
+    with get_backend_class("onnxruntime-cpu")() as backend:
+        facts = backend.fingerprint()
+    assert facts["providers"] == "CPUExecutionProvider"
+    assert facts["onnxruntime"] == onnxruntime.__version__
+
+
+def test_active_providers() -> None:
+    check_active("CUDAExecutionProvider", ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    for active in ([], ["CPUExecutionProvider"], ["CPUExecutionProvider", "CUDAExecutionProvider"]):
+        with pytest.raises(BackendError, match="did not start CUDAExecutionProvider"):
+            check_active("CUDAExecutionProvider", active)
+
+
+def test_decide_provider() -> None:
+    assert decide_provider("X", ["Y", "X"], "1.30").usable
+    probe = decide_provider("X", ["Y"], "1.30")
+    assert (probe.status, "it has Y" in probe.reason) == ("missing", True)
+
+
+@pytest.mark.parametrize(
+    ("capability", "version", "tensorrt", "fix"),
+    [
+        ((6, 0), "1.26.0", False, None),
+        ((6, 0), "1.27.0", False, "onnxruntime-gpu<=1.26"),
+        ((6, 1), "1.32.0", False, "onnxruntime-gpu<=1.26"),
+        ((6, 0), "1.17.3", True, None),
+        ((6, 0), "1.18.0", True, "TensorRT 8.6.1"),
+        ((7, 0), "1.32.0", True, None),
+        ((9, 0), "1.32.0", False, None),
+    ],
+)
+def test_decide_gpu(
+    capability: tuple[int, int], version: str, tensorrt: bool, fix: str | None
+) -> None:
+    probe = decide_gpu(capability, version, tensorrt)
+    if fix is None:
+        assert probe is None
+    else:
+        assert probe is not None
+        assert probe.status == "unusable"
+        assert fix in probe.fix
+
+
+def test_the_setting_follows_the_runtime_unless_it_is_named(latkit: RunLatkit) -> None:
+    arguments = ("profile", "--backend", "onnxruntime-cpu", "--n", 2, "--device", "this-cpu")
+    done = latkit(*arguments, "--setting", MICRO_TEXT, "--json", "--out", "d")
+    assert done.returncode == 0, done.stderr
+    assert '"memory_format": "nchw"' in done.stdout
+    done = latkit(
+        *arguments, "--setting", f"{MICRO_TEXT},memory_format=channels_last", "--out", "e"
+    )
+    assert done.returncode == 1
+    assert "onnxruntime-cpu cannot run networks in channels_last" in done.stderr.splitlines()[-1]
+    assert "memory_format=nchw" in done.stderr.splitlines()[-1]
+    assert "there is no folder e" in latkit("dataset", "list", "e").stderr
+
+
+def test_datasets_of_two_runtimes_pair_up(latkit: RunLatkit) -> None:
+    for backend in ("torch-cpu", "onnxruntime-cpu", "openvino-cpu"):
+        done = latkit(
+            "profile", "--backend", backend, "--device", "this-cpu", "--setting", MICRO_TEXT,
+            "--n", 8, "--out", backend,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    done = latkit("dataset", "compare", "torch-cpu", "onnxruntime-cpu")
+    assert done.returncode == 0, done.stderr
+    assert "backend: torch-cpu / onnxruntime-cpu" in done.stdout
+    assert latkit("dataset", "compare", "torch-cpu", "openvino-cpu").returncode == 0

@@ -1,0 +1,95 @@
+"""``latkit export``: a file whose logits are PyTorch's, or one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from latkit.networks import ZOO
+from latkit.networks.network import Network
+from latkit.networks.setting import parse_setting
+from tests.conftest import MICRO_TEXT, RunLatkit
+from tests.networks.test_onnx_model import trained
+
+SETTING = parse_setting(MICRO_TEXT)
+EXPORT = ("export", "darts_v2", "--setting", MICRO_TEXT, "--out", "net.onnx")
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_trained_weights(latkit: RunLatkit, dynamic: bool) -> None:
+    network = trained(SETTING)
+    safetensors.torch.save_file(network.state_dict(), "trained.safetensors")
+    done = latkit(
+        *EXPORT, "--weights", "trained.safetensors", "--json",
+        *(["--dynamic-batch"] if dynamic else []),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["verified_images"] == 32
+    assert result["largest_relative_error"] < 1e-5
+    onnx.checker.check_model(onnx.load("net.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    images = torch.randn(32, 3, 8, 8)
+    with torch.inference_mode():
+        wanted = network(images).numpy()
+    size = 32 if dynamic else 1
+    got = np.concatenate(
+        [session.run(None, {"images": images[i : i + size].numpy()})[0] for i in range(0, 32, size)]
+    )
+    assert np.abs(got - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+def test_random_weights_are_said_to_be(latkit: RunLatkit) -> None:
+    done = latkit(*EXPORT)
+    assert done.returncode == 0, done.stderr
+    assert "the weights are random" in done.stderr
+    done = latkit(*EXPORT)
+    assert done.returncode == 2
+    assert "net.onnx exists" in done.stderr
+
+
+def test_a_search_result_and_a_genotype_text(latkit: RunLatkit) -> None:
+    text = str(ZOO["gdas"])
+    Path("result.json").write_text(json.dumps({"genotype": text}))
+    Path("cell.txt").write_text(text + "\n")
+    for number, given in enumerate((text, "result.json", "cell.txt")):
+        out = f"{number}.onnx"
+        done = latkit("export", given, "--setting", MICRO_TEXT, "--out", out, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["genotype"] == text
+    assert Path("0.onnx").read_bytes() == Path("1.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("export", "darts_v9"), "did you mean darts_v"),
+        (("export", "nothing.json"), "Cannot read nothing.json"),
+        (("export", "odd.json"), "odd.json has no genotype"),
+        (("export", "darts_v2", "--weights", "nothing.safetensors"), "cannot read the weights"),
+        (("export", "darts_v2", "--weights", "odd.json"), "cannot read the weights"),
+        (("export", "darts_v2", "--weights", "gdas.safetensors"), "are of another network"),
+        (("export", "darts_v2", "--weights", "darts_v2.safetensors"), "differs from PyTorch"),
+        (("export", "darts_v2", "--to", "tflite"), "'tflite' is not"),
+    ],
+)
+def test_wrong_use_is_one_line(latkit: RunLatkit, change: tuple[str, ...], says: str) -> None:
+    Path("odd.json").write_text("{}")
+    for name, bias in (("gdas", 0.0), ("darts_v2", float("nan"))):
+        network = Network(ZOO[name], SETTING)
+        nn.init.constant_(network.classifier.bias, bias)  # type: ignore[arg-type]
+        safetensors.torch.save_file(network.state_dict(), f"{name}.safetensors")
+    done = latkit(*change, "--setting", MICRO_TEXT, "--out", "net.onnx")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not Path("net.onnx").exists()
