@@ -92,7 +92,8 @@ def to_ncnn(network: OnnxNetwork) -> tuple[str, bytes]:
         elif kind == "GlobalAveragePool":
             kind, parameters = "Pooling", {0: 1, 4: 1}
         elif kind == "Slice":  # drop the first row and column
-            kind, parameters = "Crop", {0: 1, 1: 1, 2: 0}
+            rest = -233  # ncnn's word for: up to the end
+            kind, parameters = "Crop", {0: 1, 1: 1, 2: 0, 3: rest, 4: rest, 5: rest}
         else:
             kind = {
                 "Relu": "ReLU", "Add": "BinaryOp", "Concat": "Concat", "Flatten": "Flatten",
@@ -121,6 +122,7 @@ class NcnnRunner(Runner):
         extractor = self._net.create_extractor()
         extractor.input(INPUT, self._input)
         status, out = extractor.extract(OUTPUT)
+        del extractor  # it must not outlive the net, as it would in an error's traceback
         if status != 0:
             raise RuntimeError(f"ncnn ended with status {status}")
         return out
@@ -138,7 +140,6 @@ class NcnnRunner(Runner):
         return np.array(self._infer(), dtype=np.float32).reshape(1, -1)
 
     def _close(self) -> None:
-        self._net.clear()
         self._net = self._input = None
 
 
