@@ -14,6 +14,7 @@ if __name__ != "latkit.backends":
 import difflib
 import functools
 import importlib
+import inspect
 from importlib.metadata import EntryPoint, entry_points
 
 from latkit.backends.base import Backend, Probe, Runner, Samples
@@ -72,7 +73,7 @@ def get_backend_class(name: str) -> type[Backend]:
 
 
 def probe_backend(name: str) -> Probe:
-    """Whether a backend works here; a plug-in that does not load is ``unusable``.
+    """Whether a backend works here; a plug-in that does not load or probe is ``unusable``.
 
     Raises:
         InputError: there is no backend of that name.
@@ -81,6 +82,11 @@ def probe_backend(name: str) -> Probe:
         return get_backend_class(name).probe()
     except BackendError as error:
         return Probe("unusable", error.cause, error.fix)
+    except Exception as error:
+        if name in _BACKENDS:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return Probe("unusable", f"its probe fails: {reason}", "mend or uninstall the plug-in")
 
 
 @functools.cache
@@ -101,6 +107,9 @@ def _load(point: EntryPoint) -> type[Backend]:
         raise BackendError(f"{origin} does not load: {reason}", fix) from error
     if not (isinstance(cls, type) and issubclass(cls, Backend)):
         raise BackendError(f"{origin} is not a latkit.backends.Backend", fix)
+    if inspect.isabstract(cls):
+        lacking = ", ".join(sorted(cls.__abstractmethods__))
+        raise BackendError(f"{origin} lacks {lacking}", fix)
     if getattr(cls, "name", None) != point.name:
         raise BackendError(f"{origin} calls itself {getattr(cls, 'name', None)!r}", fix)
     return cls

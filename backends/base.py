@@ -233,7 +233,14 @@ class Backend(ABC):
         probe = self.probe()
         if not probe.usable:
             raise BackendError(f"backend {self.name} is {probe.status}: {probe.reason}", probe.fix)
-        self._enter()
+        try:
+            self._enter()
+        except (RuntimeError, MemoryError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise BackendError(
+                f"{self.name} does not start ({reason})",
+                "check that its libraries are those it was built for, and latkit doctor",
+            ) from error
         self._entered = True
         return self
 
@@ -252,7 +259,10 @@ class Backend(ABC):
 
     @abstractmethod
     def _enter(self) -> None:
-        """Set process-wide modes the measurements need (threads, precision), if any."""
+        """Set process-wide modes the measurements need (threads, precision), if any.
+
+        If it raises, it has restored what it had changed.
+        """
 
     @abstractmethod
     def _exit(self) -> None:

@@ -7,10 +7,12 @@ session really has it: no CPU times under a CUDA name.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib
 import importlib.util
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -22,7 +24,7 @@ import torch
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.device import cpu_name
 from latkit.energy import EnergyMeter, open_meter
-from latkit.errors import BackendError
+from latkit.errors import BackendError, from_os_error
 from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
@@ -61,7 +63,7 @@ def decide_gpu(capability: tuple[int, int], version: str, tensorrt: bool) -> Pro
         version: of ONNX Runtime.
         tensorrt: whether TensorRT is to run the network.
     """
-    release = tuple(int(part) for part in version.split(".")[:2])
+    release = _release(version)
     if capability >= (7, 0):
         return None
     name = f"sm_{capability[0]}{capability[1]}"
@@ -78,6 +80,28 @@ def decide_gpu(capability: tuple[int, int], version: str, tensorrt: bool) -> Pro
             "pip install 'onnxruntime-gpu<=1.26'",
         )
     return None
+
+
+def cuda_options(version: str) -> dict[str, Any]:
+    """Options of the CUDA provider of a version of ONNX Runtime: fp32 without TF32.
+
+    Versions refuse options they do not know; before 1.18 there is no switch for TF32, and none is
+    needed on the Pascal cards they are for.
+    """
+    options = {"device_id": "0", "cudnn_conv_algo_search": "EXHAUSTIVE"}
+    return {**options, "use_tf32": "0"} if _release(version) >= (1, 18) else options
+
+
+def tensorrt_options(version: str, cache: Path) -> dict[str, Any]:
+    """Options of the TensorRT provider of a version of ONNX Runtime."""
+    options = {"device_id": "0", "trt_fp16_enable": "0", "trt_int8_enable": "0"}
+    if _release(version) < (1, 17):
+        return options
+    return {**options, "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(cache)}
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def check_active(asked: str, active: Sequence[str]) -> None:
@@ -97,10 +121,18 @@ def check_active(asked: str, active: Sequence[str]) -> None:
 class OnnxRuntimeRunner(Runner):
     """A session with its input and output bound in the memory of its device."""
 
-    def __init__(self, session: Any, images: npt.NDArray[np.float32], clock: Clock) -> None:
+    def __init__(
+        self,
+        session: Any,
+        network: OnnxNetwork,
+        images: npt.NDArray[np.float32],
+        clock: Clock,
+    ) -> None:
         super().__init__()
         self.clock = clock
         self._session = session
+        # ONNX Runtime may use these arrays where they lie for as long as the session lives.
+        self._kept: tuple[Any, ...] = (network, images)
         self._binding = session.io_binding()
         on_gpu = session.get_providers()[0] != CPU
         device = "cuda" if on_gpu else "cpu"
@@ -112,20 +144,23 @@ class OnnxRuntimeRunner(Runner):
 
     def _run(self, n: int) -> Samples:
         cpu_ms, wall_ms = [], []
-        for _ in range(n):
-            wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-            self._session.run_with_iobinding(self._binding)
-            self._binding.synchronize_outputs()
-            cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
-            wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
+        with _runtime_errors():
+            for _ in range(n):
+                wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+                self._session.run_with_iobinding(self._binding)
+                self._binding.synchronize_outputs()
+                cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
+                wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
         return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        self._session.run_with_iobinding(self._binding)
-        return np.asarray(self._binding.copy_outputs_to_cpu()[0])
+        with _runtime_errors():
+            self._session.run_with_iobinding(self._binding)
+            return np.asarray(self._binding.copy_outputs_to_cpu()[0])
 
     def _close(self) -> None:
         self._session = self._binding = None
+        self._kept = ()
 
 
 CPU = "CPUExecutionProvider"
@@ -136,9 +171,11 @@ class OnnxRuntimeBackend(Backend):
 
     Attributes:
         provider: the execution provider that must run the network.
+        precision: what it computes in.
     """
 
     provider: ClassVar[str]
+    precision: ClassVar[str] = "fp32"
     memory_formats = ("nchw",)
 
     @classmethod
@@ -164,6 +201,7 @@ class OnnxRuntimeBackend(Backend):
             "providers": ",".join(self._active_providers()),
             "graph_optimization": "all",
             "threads": self.threads,
+            "precision_active": self.precision,
         }
 
     def hardware_name(self) -> str:
@@ -181,15 +219,19 @@ class OnnxRuntimeBackend(Backend):
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
+        if self.provider != CPU:
+            # What the provider cannot run must be an error and not run on the CPU.
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         # The arrays themselves: nothing is copied into the model or written to a file.
         values = [ort.OrtValue.ortvalue_from_numpy(w) for w in network.weights.values()]
         options.add_external_initializers(list(network.weights), values)
-        session = ort.InferenceSession(
-            network.model.SerializeToString(),
-            options,
-            providers=[(self.provider, self._provider_options())],
-        )
-        session.disable_fallback()
+        with _runtime_errors():
+            session = ort.InferenceSession(
+                network.model.SerializeToString(),
+                options,
+                providers=[(self.provider, self._provider_options())],
+                enable_fallback=0,
+            )
         check_active(self.provider, session.get_providers())
         return session
 
@@ -198,13 +240,7 @@ class OnnxRuntimeBackend(Backend):
             random_network(genotype, setting, seed), setting.batch, setting.resolution
         )
         images = random_input(setting, seed).numpy()
-        try:
-            return OnnxRuntimeRunner(self._session(network), images, self.clock)
-        except Exception as error:
-            # ONNX Runtime's exceptions have no common base class but Exception.
-            if type(error).__module__.startswith("onnxruntime"):
-                raise RuntimeError(str(error)) from error
-            raise
+        return OnnxRuntimeRunner(self._session(network), network, images, self.clock)
 
     def _active_providers(self) -> list[str]:
         """What a session of this backend really runs on."""
@@ -213,14 +249,18 @@ class OnnxRuntimeBackend(Backend):
 
         setting = PRESETS["tiny"]
         network = random_network(get_genotype("darts_v2"), setting, 0)
-        session = self._session(build_onnx(network, 1, setting.resolution))
-        return list(session.get_providers())
+        model = build_onnx(network, 1, setting.resolution)
+        return list(self._session(model).get_providers())
 
     def _enter(self) -> None:
         # PyTorch makes the weights; threads of its own would only wait for each other.
         self._threads_before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
-        self._active_providers()
+        try:
+            self._active_providers()
+        except BaseException:
+            self._exit()
+            raise
 
     def _exit(self) -> None:
         torch.set_num_threads(self._threads_before)
@@ -249,7 +289,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     def probe(cls) -> Probe:
         probe = super().probe()
         if not probe.usable:
-            return probe
+            return dataclasses.replace(probe, fix=f"{probe.fix}{_pascal_pin()}")
         if not torch.cuda.is_available():
             return Probe("missing", "no CUDA GPU or no working NVIDIA driver", "check nvidia-smi")
         capability = torch.cuda.get_device_capability()
@@ -262,7 +302,11 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     def fingerprint(self) -> Facts:
         from latkit.backends.torch_cuda import gpu_fingerprint
 
-        options = {f"provider_{k}": v for k, v in self._provider_options().items()}
+        options = {
+            f"provider_{name}": value
+            for name, value in self._provider_options().items()
+            if not name.endswith("_path")
+        }
         return {**super().fingerprint(), **options, **gpu_fingerprint()}
 
     def open_meter(self) -> EnergyMeter:
@@ -271,7 +315,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return open_meter("gpu", current_gpu_uuid())
 
     def _provider_options(self) -> dict[str, Any]:
-        return {"device_id": "0", "cudnn_conv_algo_search": "EXHAUSTIVE", "use_tf32": "0"}
+        return cuda_options(_import().__version__)
 
 
 class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
@@ -280,19 +324,36 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     name = "onnxruntime-tensorrt"
     provider = "TensorrtExecutionProvider"
     tensorrt = True
+    # The provider has no switch for TF32, which TensorRT takes on Ampere and newer.
+    precision = "fp32, TF32 not ruled out"
 
     def _provider_options(self) -> dict[str, Any]:
         import platformdirs
 
         cache = Path(platformdirs.user_cache_dir("latkit"), "tensorrt-timings")
-        cache.mkdir(parents=True, exist_ok=True)
-        return {
-            "device_id": "0",
-            "trt_fp16_enable": "0",
-            "trt_int8_enable": "0",
-            "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(cache),
-        }
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise from_os_error(error, f"make {cache}", "nothing was changed") from None
+        return tensorrt_options(_import().__version__, cache)
+
+
+def _pascal_pin() -> str:
+    """What a user with a card of before 2017 must add to the advice."""
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < (7, 0):
+        return " 'onnxruntime-gpu<=1.26' (later ones have no code for this GPU)"
+    return ""
+
+
+@contextlib.contextmanager
+def _runtime_errors() -> Iterator[None]:
+    """Make RuntimeErrors of ONNX Runtime's exceptions, which have no base class of their own."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.startswith("onnxruntime"):
+            raise RuntimeError(str(error)) from error
+        raise
 
 
 def _import() -> ModuleType:

@@ -37,7 +37,7 @@ import torch
 from scipy.stats import spearmanr
 
 from latkit import __version__
-from latkit.backends import backend_names, get_backend_class
+from latkit.backends import backend_names, get_backend_class, probe_backend
 from latkit.device import fingerprint
 from latkit.networks import ZOO, Setting
 from latkit.networks.network import Network
@@ -123,9 +123,6 @@ def run_backend(name: str, setting: Setting, n: int, seed: int) -> tuple[list[Ro
     """All visits of one backend, and its fingerprint."""
     space = get_space("darts")
     ids = space.sample(n, seed).tolist()
-    formats = get_backend_class(name).memory_formats
-    if setting.memory_format not in formats:
-        setting = dataclasses.replace(setting, memory_format=formats[0])
     genotypes = {i: space.genotype(space.unrank(i)[0], ZOO[setting.reduction]) for i in ids}
     rows: list[Row] = []
     with get_backend_class(name)() as backend, ExitStack() as stack:
@@ -263,24 +260,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.parquet")
     options = parser.parse_args()
     setting = parse_setting(options.setting)
-    names = options.backends or [
-        name for name in backend_names() if get_backend_class(name).probe().usable
-    ]
+    names = options.backends or [name for name in backend_names() if probe_backend(name).usable]
     result: Row = {
         "benchmark": "profiling",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "latkit_version": __version__,
-        "setting": setting.to_dict(),
         "architectures": options.architectures,
         "seed": options.seed,
         "backends": {},
     }
     all_rows: list[Row] = []
     for name in names:
-        rows, facts = run_backend(name, setting, options.architectures, options.seed)
+        formats = get_backend_class(name).memory_formats
+        used = setting
+        if setting.memory_format not in formats:
+            used = dataclasses.replace(setting, memory_format=formats[0])
+        rows, facts = run_backend(name, used, options.architectures, options.seed)
         all_rows += rows
         summary = summarize(rows, options.architectures)
         result["backends"][name] = {
+            "setting": used.to_dict(),
             "fingerprint": facts,
             "protocols": summary,
             "estimators": compare_estimators(rows),

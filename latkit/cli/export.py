@@ -126,7 +126,7 @@ def read_genotype(text: str) -> Any:
     from latkit.networks.zoo import get_genotype
 
     path = Path(text)
-    if "(" in text or not path.suffix:
+    if text.lstrip().startswith("Genotype(") or not path.suffix:
         return get_genotype(text)
     try:
         content = path.read_text(encoding="utf-8")

@@ -7,9 +7,17 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
+import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from latkit.backends import get_backend_class
-from latkit.backends.onnxruntime import check_active, decide_gpu, decide_provider
+from latkit.backends.onnxruntime import (
+    check_active,
+    cuda_options,
+    decide_gpu,
+    decide_provider,
+    tensorrt_options,
+)
 from latkit.errors import BackendError
 from latkit.networks import ZOO, Setting
 from tests.conftest import MICRO_TEXT, RunLatkit
@@ -43,16 +51,21 @@ class TestWithTheCpuWheel:
     def test_even_where_the_probe_is_fooled(
         self, name: str, micro: Setting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The real package falls back to the CPU; the session is asked what it runs on."""
+        """The real package would fall back to the CPU; it is told not to, and asked."""
         backend_class = get_backend_class(name)
+        threads = torch.get_num_threads()
         ok = dataclasses.replace(backend_class.probe(), status="ok", fix="")
         monkeypatch.setattr(backend_class, "probe", classmethod(lambda cls: ok))
         with (
             pytest.warns(UserWarning, match="not in available provider names"),
-            pytest.raises(BackendError, match=r"did not start .* fell back to CPUExecution"),
+            pytest.raises(
+                BackendError,
+                match=r"does not start .*fallback to CPU EP has been explicitly disabled",
+            ),
             backend_class() as backend,
         ):
             backend.compile(ZOO["darts_v2"], micro)
+        assert torch.get_num_threads() == threads
 
 
 def test_the_cpu_session_is_what_it_says(micro: Setting) -> None:
@@ -60,6 +73,22 @@ def test_the_cpu_session_is_what_it_says(micro: Setting) -> None:
         facts = backend.fingerprint()
     assert facts["providers"] == "CPUExecutionProvider"
     assert facts["onnxruntime"] == onnxruntime.__version__
+
+
+def test_the_runtimes_own_exceptions_are_one_line(micro: Setting) -> None:
+    class Broken:
+        def run_with_iobinding(self, binding: object) -> None:
+            raise Fail("no kernel\nfor this")
+
+    setting = dataclasses.replace(micro, memory_format="nchw")
+    with (
+        get_backend_class("onnxruntime-cpu")() as backend,
+        backend.compile(ZOO["darts_v2"], setting) as runner,
+    ):
+        runner._session = Broken()  # type: ignore[attr-defined]
+        for use in (lambda: runner.run(1), runner.logits):
+            with pytest.raises(BackendError, match=r"failed to run \(no kernel"):
+                use()
 
 
 def test_active_providers() -> None:
@@ -97,6 +126,13 @@ def test_decide_gpu(
         assert probe is not None
         assert probe.status == "unusable"
         assert fix in probe.fix
+
+
+def test_options_are_those_a_version_knows(tmp_path: Path) -> None:
+    assert cuda_options("1.32.0")["use_tf32"] == "0"
+    assert "use_tf32" not in cuda_options("1.17.3")
+    assert tensorrt_options("1.17.0", tmp_path)["trt_timing_cache_path"] == str(tmp_path)
+    assert "trt_timing_cache_path" not in tensorrt_options("1.16.3", tmp_path)
 
 
 def test_the_setting_follows_the_runtime_unless_it_is_named(latkit: RunLatkit) -> None:

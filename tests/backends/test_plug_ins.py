@@ -16,6 +16,7 @@ from latkit.errors import BackendError, InputError
 from tests.conftest import MICRO_TEXT, RunLatkit
 
 MODULE = """
+from latkit.backends import Backend
 from latkit.backends.torch_cpu import TorchCpuBackend
 
 class Good(TorchCpuBackend):
@@ -27,6 +28,16 @@ class Misnamed(TorchCpuBackend):
 class Stolen(TorchCpuBackend):
     name = "torch-cpu"
 
+class Abstract(Backend):
+    name = "abstract"
+
+class Unprobed(TorchCpuBackend):
+    name = "unprobed"
+
+    @classmethod
+    def probe(cls):
+        raise OSError("libengine.so is missing")
+
 no_backend = 3
 """
 POINTS = """
@@ -35,6 +46,8 @@ good-cpu = plugged_in:Good
 misnamed = plugged_in:Misnamed
 torch-cpu = plugged_in:Stolen
 no-backend = plugged_in:no_backend
+abstract = plugged_in:Abstract
+unprobed = plugged_in:Unprobed
 lost = plugged_in:Lost
 broken = plugged_in_broken:Broken
 """
@@ -81,6 +94,7 @@ def test_a_plug_in_does_not_take_a_name_of_ours() -> None:
         ("broken", "does not load: RuntimeError: no such engine"),
         ("lost", "does not load: AttributeError"),
         ("no-backend", r"is not a latkit\.backends\.Backend"),
+        ("abstract", "lacks _compile, _enter"),
         ("misnamed", "calls itself 'another'"),
     ],
 )
@@ -98,6 +112,7 @@ def test_broken_ones_are_listed_and_break_nothing(latkit: RunLatkit, tmp_path: P
     listed = json.loads(done.stdout)
     assert listed["good-cpu"]["status"] == listed["torch-cpu"]["status"] == "ok"
     assert "no such engine" in listed["broken"]["reason"]
+    assert "its probe fails: OSError: libengine.so" in listed["unprobed"]["reason"]
     done = latkit("doctor", "--json")
     assert done.returncode == 0
     assert {row["part"]: row["status"] for row in json.loads(done.stdout)}["broken"] == "unusable"

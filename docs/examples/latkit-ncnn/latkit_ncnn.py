@@ -153,7 +153,12 @@ class NcnnCpuBackend(Backend):
     def probe(cls) -> Probe:
         if importlib.util.find_spec("ncnn") is None:
             return Probe("missing", "ncnn is not installed", "pip install ncnn")
-        return Probe("ok", f"ncnn {_import().__version__} on {cpu_name()}")
+        try:
+            version = _import().__version__
+        except Exception as error:  # a broken binary can raise anything
+            reason = " ".join(str(error).split())[:200]
+            return Probe("unusable", f"ncnn does not import: {reason}", "install it again")
+        return Probe("ok", f"ncnn {version} on {cpu_name()}")
 
     @property
     def clock(self) -> Clock:
