@@ -1,6 +1,6 @@
 """Networks as ONNX models: built node by node, batch norms folded into the convolutions.
 
-No tracing and no exporter: a hundred times cheaper, and the same for every network. The model
+No tracing and no exporter: tens of times cheaper, and the same for every network. The model
 has its weights as external data, each at its own place, so that a runtime can be handed the
 arrays themselves and nothing is copied or written. (Letting initialisers share memory would make
 the graph look faster than it is: it would fit the caches.)

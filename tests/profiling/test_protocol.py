@@ -53,7 +53,7 @@ class Recording(Runner):
         return Samples(tuple(times), tuple(t * self.wall for t in times))
 
     def _logits(self) -> Any:
-        raise NotImplementedError
+        return None
 
     def _close(self) -> None:
         pass
