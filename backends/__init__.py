@@ -37,10 +37,15 @@ PLUG_IN_GROUP = "latkit.backends"
 # In order of preference when no backend is named.
 _BACKENDS = {
     "torch-cuda": "latkit.backends.torch_cuda:TorchCudaBackend",
+    "torch-cuda-graph": "latkit.backends.torch_cuda:TorchCudaGraphBackend",
+    "torch-cuda-compile": "latkit.backends.torch_cuda:TorchCudaCompileBackend",
     "torch-cpu": "latkit.backends.torch_cpu:TorchCpuBackend",
+    "torch-cpu-compile": "latkit.backends.torch_cpu:TorchCpuCompileBackend",
     "onnxruntime-cpu": "latkit.backends.onnxruntime:OnnxRuntimeCpuBackend",
     "onnxruntime-cuda": "latkit.backends.onnxruntime:OnnxRuntimeCudaBackend",
     "onnxruntime-tensorrt": "latkit.backends.onnxruntime:OnnxRuntimeTensorrtBackend",
+    "tensorrt": "latkit.backends.tensorrt:TensorrtBackend",
+    "tensorrt-graph": "latkit.backends.tensorrt:TensorrtGraphBackend",
     "openvino-cpu": "latkit.backends.openvino:OpenvinoCpuBackend",
 }
 

@@ -164,11 +164,13 @@ class Backend(ABC):
         metrics: names of what its runners tell beside times (``peak_memory_mb``).
         memory_formats: settings it can run; the first is used where a user names none. A runtime
             that chooses its layouts itself takes ``nchw``, the layout of its input.
+        precisions: settings it can run.
     """
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]] = ()
     memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
 
     def __init__(self, threads: int = 1) -> None:
         if threads < 1:
@@ -211,6 +213,11 @@ class Backend(ABC):
             raise BackendError(
                 f"{self.name} cannot run networks in {setting.memory_format}",
                 f"use a setting with memory_format={self.memory_formats[0]}",
+            )
+        if setting.precision not in self.precisions:
+            raise BackendError(
+                f"{self.name} cannot run networks in {setting.precision}",
+                f"use a setting with precision={' or '.join(self.precisions)}",
             )
 
     def compile(self, genotype: Genotype, setting: Setting, seed: int = 0) -> Runner:

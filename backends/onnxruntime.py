@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.backends.tensorrt_engine import timing_folder
 from latkit.device import cpu_name
 from latkit.energy import EnergyMeter, open_meter
 from latkit.errors import BackendError, from_os_error
@@ -171,11 +172,11 @@ class OnnxRuntimeBackend(Backend):
 
     Attributes:
         provider: the execution provider that must run the network.
-        precision: what it computes in.
+        inexact: what is not ruled out in fp32.
     """
 
     provider: ClassVar[str]
-    precision: ClassVar[str] = "fp32"
+    inexact: ClassVar[str] = "nothing"
     memory_formats = ("nchw",)
 
     @classmethod
@@ -201,7 +202,7 @@ class OnnxRuntimeBackend(Backend):
             "providers": ",".join(self._active_providers()),
             "graph_optimization": "all",
             "threads": self.threads,
-            "precision_active": self.precision,
+            "inexact_fp32": self.inexact,
         }
 
     def hardware_name(self) -> str:
@@ -237,7 +238,10 @@ class OnnxRuntimeBackend(Backend):
 
     def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
         network = build_onnx(
-            random_network(genotype, setting, seed), setting.batch, setting.resolution
+            random_network(genotype, setting, seed),
+            setting.batch,
+            setting.resolution,
+            precision=setting.precision,
         )
         images = random_input(setting, seed).numpy()
         return OnnxRuntimeRunner(self._session(network), network, images, self.clock)
@@ -279,9 +283,10 @@ class OnnxRuntimeCpuBackend(OnnxRuntimeBackend):
 
 
 class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
-    """``onnxruntime-cuda``: fp32 without TF32, exhaustive search of convolution algorithms."""
+    """``onnxruntime-cuda``: fp32 without TF32, or fp16; exhaustive search of convolutions."""
 
     name = "onnxruntime-cuda"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     provider = "CUDAExecutionProvider"
     tensorrt: ClassVar[bool] = False
 
@@ -324,13 +329,12 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     name = "onnxruntime-tensorrt"
     provider = "TensorrtExecutionProvider"
     tensorrt = True
+    precisions = ("fp32",)
     # The provider has no switch for TF32, which TensorRT takes on Ampere and newer.
-    precision = "fp32, TF32 not ruled out"
+    inexact = "TF32"
 
     def _provider_options(self) -> dict[str, Any]:
-        import platformdirs
-
-        cache = Path(platformdirs.user_cache_dir("latkit"), "tensorrt-timings")
+        cache = timing_folder()
         try:
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:

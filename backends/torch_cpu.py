@@ -1,14 +1,17 @@
-"""Eager PyTorch on the CPU."""
+"""PyTorch on the CPU: eager, and compiled by inductor."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.backends.torch_modes import autocast, compile_whole, decide_compiler, find_compiler
 from latkit.device import cpu_name
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
@@ -16,19 +19,26 @@ from latkit.spaces.genotype import Genotype
 
 
 class TorchCpuRunner(Runner):
-    """A module in eval mode; thread CPU time where one thread does all the work."""
+    """A module in eval mode; thread CPU time where one thread does all the work.
 
-    def __init__(self, genotype: Genotype, setting: Setting, seed: int, clock: Clock) -> None:
+    Args:
+        network: what computes logits from images.
+        images: its input.
+        precision: fp32, or what autocast is to take.
+        clock: of the samples.
+    """
+
+    def __init__(self, network: Any, images: torch.Tensor, precision: str, clock: Clock) -> None:
         super().__init__()
         self.clock = clock
-        self._network: torch.nn.Module | None = random_network(genotype, setting, seed)
-        self._input: torch.Tensor | None = random_input(setting, seed)
+        self._network: Any = network
+        self._input: torch.Tensor | None = images
+        self._precision = precision
 
     def _run(self, n: int) -> Samples:
         network, x = self._network, self._input
-        assert network is not None
         cpu_ms, wall_ms = [], []
-        with torch.inference_mode():
+        with self._modes():
             for _ in range(n):
                 wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
                 network(x)
@@ -37,18 +47,23 @@ class TorchCpuRunner(Runner):
         return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        assert self._network is not None
-        with torch.inference_mode():
-            return np.asarray(self._network(self._input).numpy())
+        with self._modes():
+            return np.asarray(self._network(self._input).float().numpy())
+
+    @contextlib.contextmanager
+    def _modes(self) -> Any:
+        with torch.inference_mode(), autocast("cpu", self._precision):
+            yield
 
     def _close(self) -> None:
         self._network = self._input = None
 
 
 class TorchCpuBackend(Backend):
-    """``torch-cpu``: works wherever PyTorch does."""
+    """``torch-cpu``: eager; works wherever PyTorch does. bf16 is autocast."""
 
     name = "torch-cpu"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
 
     @classmethod
     def probe(cls) -> Probe:
@@ -74,7 +89,13 @@ class TorchCpuBackend(Backend):
         return cpu_name()
 
     def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
-        return TorchCpuRunner(genotype, setting, seed, self.clock)
+        images = random_input(setting, seed)
+        network = self._prepare(random_network(genotype, setting, seed), images)
+        return TorchCpuRunner(network, images, setting.precision, self.clock)
+
+    def _prepare(self, network: torch.nn.Module, images: torch.Tensor) -> Any:
+        """What runs in the network's place."""
+        return network
 
     def _enter(self) -> None:
         self._threads_before = torch.get_num_threads()
@@ -82,3 +103,20 @@ class TorchCpuBackend(Backend):
 
     def _exit(self) -> None:
         torch.set_num_threads(self._threads_before)
+
+
+class TorchCpuCompileBackend(TorchCpuBackend):
+    """``torch-cpu-compile``: one graph compiled by inductor, half a minute a network."""
+
+    name = "torch-cpu-compile"
+    precisions = ("fp32",)
+
+    @classmethod
+    def probe(cls) -> Probe:
+        return decide_compiler(find_compiler(), torch.__version__)
+
+    def fingerprint(self) -> Facts:
+        return {**super().fingerprint(), "compiler": "inductor", "cxx": find_compiler()}
+
+    def _prepare(self, network: torch.nn.Module, images: torch.Tensor) -> Any:
+        return compile_whole(network, images)

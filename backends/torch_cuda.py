@@ -1,17 +1,23 @@
-"""Eager PyTorch on an NVIDIA GPU, timed by device events on a stream of its own."""
+"""PyTorch on an NVIDIA GPU, timed by device events on a stream of its own.
+
+Eager, compiled by inductor, and eager but launched as one CUDA graph.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.backends.torch_modes import autocast, compile_whole, decide_triton, has_triton
 from latkit.energy import EnergyMeter, open_meter
 from latkit.errors import BackendError
 from latkit.networks.setting import Setting
@@ -64,6 +70,19 @@ def decide_support(
     )
 
 
+def check_precision(precision: str, capability: tuple[int, int]) -> None:
+    """Refuse what a GPU would only emulate: bf16 arithmetic begins with capability 8.0.
+
+    Raises:
+        BackendError: names what it can run.
+    """
+    if precision == "bf16" and capability < (8, 0):
+        raise BackendError(
+            f"this GPU, of capability {capability[0]}.{capability[1]}, has no bf16 arithmetic",
+            "use a setting with precision=fp16",
+        )
+
+
 def current_gpu_uuid() -> str:
     """Of the current CUDA device."""
     return str(_current_gpu().uuid)
@@ -98,22 +117,39 @@ class TorchCudaRunner(Runner):
         super().__init__()
         torch.cuda.reset_peak_memory_stats()
         self._memory_before = torch.cuda.memory_allocated()
+        self._precision = setting.precision
         self._stream = torch.cuda.Stream()
-        self._network: torch.nn.Module | None = random_network(genotype, setting, seed).cuda()
-        self._input: torch.Tensor | None = random_input(setting, seed).cuda()
+        self._network: Any = random_network(genotype, setting, seed).cuda()
+        self._input: Any = random_input(setting, seed).cuda()
         torch.cuda.synchronize()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make of the network what is to run."""
+
+    def _forward(self) -> torch.Tensor:
+        """Start one run on the current stream; the result is there when the stream is done."""
+        logits: torch.Tensor = self._network(self._input)
+        return logits
+
+    @contextlib.contextmanager
+    def _modes(self) -> Iterator[None]:
+        with (
+            torch.inference_mode(),
+            torch.cuda.stream(self._stream),
+            autocast("cuda", self._precision),
+        ):
+            yield
 
     def _run(self, n: int) -> Samples:
-        network, x = self._network, self._input
-        assert network is not None
         event_ms, wall_ms = [], []
-        with torch.inference_mode(), torch.cuda.stream(self._stream):
+        with self._modes():
             for _ in range(n):
                 start = torch.cuda.Event(enable_timing=True)
                 end = torch.cuda.Event(enable_timing=True)
                 wall = time.perf_counter_ns()
                 start.record(self._stream)
-                network(x)
+                self._forward()
                 end.record(self._stream)
                 end.synchronize()
                 wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
@@ -124,19 +160,50 @@ class TorchCudaRunner(Runner):
         return (torch.cuda.max_memory_allocated() - self._memory_before) / 2**20
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        assert self._network is not None
-        with torch.inference_mode():
-            return np.asarray(self._network(self._input).cpu().numpy())
+        with self._modes():
+            return np.asarray(self._forward().float().cpu().numpy())
 
     def _close(self) -> None:
         self._network = self._input = None
 
 
+class TorchCudaCompileRunner(TorchCudaRunner):
+    """The network compiled by inductor as one graph."""
+
+    def _prepare(self) -> None:
+        with torch.cuda.stream(self._stream):
+            self._network = compile_whole(self._network, self._input)
+
+
+class TorchCudaGraphRunner(TorchCudaRunner):
+    """Replays a CUDA graph of an eager run: the same kernels, without the host's work."""
+
+    def _prepare(self) -> None:
+        for _ in range(3):  # libraries choose and allocate in the first runs
+            with self._modes():
+                self._network(self._input)
+        torch.cuda.synchronize()
+        self._graph: Any = torch.cuda.CUDAGraph()
+        with self._modes(), torch.cuda.graph(self._graph, stream=self._stream):
+            self._output: Any = self._network(self._input)
+
+    def _forward(self) -> torch.Tensor:
+        self._graph.replay()
+        output: torch.Tensor = self._output
+        return output
+
+    def _close(self) -> None:
+        self._graph = self._output = None
+        super()._close()
+
+
 class TorchCudaBackend(Backend):
-    """``torch-cuda``: eager PyTorch, fp32 without TF32, on the current CUDA device."""
+    """``torch-cuda``: eager PyTorch on the current CUDA device; fp32 without TF32, or autocast."""
 
     name = "torch-cuda"
     metrics = ("peak_memory_mb",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
+    runner_class: ClassVar[type[TorchCudaRunner]] = TorchCudaRunner
 
     @classmethod
     def probe(cls) -> Probe:
@@ -167,7 +234,6 @@ class TorchCudaBackend(Backend):
             "cudnn": torch.backends.cudnn.version(),
             "tf32": False,
             "cudnn_benchmark": False,
-            "precision_active": "fp32",
             **gpu_fingerprint(),
         }
 
@@ -182,7 +248,12 @@ class TorchCudaBackend(Backend):
         return torch.cuda.get_device_name()
 
     def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
-        return TorchCudaRunner(genotype, setting, seed)
+        return self.runner_class(genotype, setting, seed)
+
+    def check_setting(self, setting: Setting) -> None:
+        super().check_setting(setting)
+        if torch.cuda.is_available():
+            check_precision(setting.precision, torch.cuda.get_device_capability())
 
     def _enter(self) -> None:
         self._modes_before = (
@@ -200,3 +271,31 @@ class TorchCudaBackend(Backend):
         torch.backends.cudnn.allow_tf32 = cudnn_tf32
         torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
         torch.backends.cudnn.benchmark = benchmark
+
+
+class TorchCudaGraphBackend(TorchCudaBackend):
+    """``torch-cuda-graph``: the kernels of ``torch-cuda``, launched as one CUDA graph.
+
+    At batch 1 an eager network often takes what its launches take; this is what its kernels take.
+    """
+
+    name = "torch-cuda-graph"
+    runner_class = TorchCudaGraphRunner
+
+
+class TorchCudaCompileBackend(TorchCudaBackend):
+    """``torch-cuda-compile``: one graph compiled by inductor, half a minute a network."""
+
+    name = "torch-cuda-compile"
+    precisions = ("fp32",)
+    runner_class = TorchCudaCompileRunner
+
+    @classmethod
+    def probe(cls) -> Probe:
+        probe = super().probe()
+        if not probe.usable:
+            return probe
+        return decide_triton(torch.cuda.get_device_capability(), has_triton()) or probe
+
+    def fingerprint(self) -> Facts:
+        return {**super().fingerprint(), "compiler": "inductor", "triton": version("triton")}

@@ -90,21 +90,21 @@ def energy_per_run_mj(
     return used_mj / runs
 
 
-def open_meter(hardware: Hardware, gpu_uuid: str | None = None) -> EnergyMeter:
+def open_meter(hardware: Hardware, gpu: str | None = None) -> EnergyMeter:
     """The best meter for the hardware the networks run on.
 
     Args:
         hardware: ``gpu`` or ``cpu``.
-        gpu_uuid: which GPU.
+        gpu: which GPU: its UUID or PCI bus id.
 
     Raises:
         BackendError: there is none, or it may not be read; names the fix.
     """
     if hardware == "cpu":
         return RaplMeter(find_rapl_zones(POWERCAP))
-    assert gpu_uuid is not None
+    assert gpu is not None
     nvml = load_nvml()
-    return open_gpu_meter(nvml, find_gpu(nvml, gpu_uuid))
+    return open_gpu_meter(nvml, find_gpu(nvml, gpu))
 
 
 def open_gpu_meter(nvml: ModuleType, gpu: Any) -> EnergyMeter:

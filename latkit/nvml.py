@@ -18,6 +18,7 @@ Facts = dict[str, str | int | float | bool | None]
 CALLS = (
     "nvmlInit",
     "nvmlDeviceGetHandleByUUID",
+    "nvmlDeviceGetHandleByPciBusId",
     "nvmlSystemGetDriverVersion",
     "nvmlDeviceGetMaxClockInfo",
     "nvmlDeviceGetApplicationsClock",
@@ -52,22 +53,27 @@ def load_nvml() -> ModuleType:
     return nvml
 
 
-def find_gpu(nvml: ModuleType, uuid: str) -> Any:
+def find_gpu(nvml: ModuleType, identity: str) -> Any:
     """The library's handle of a GPU.
 
     Args:
         nvml: the initialised library.
-        uuid: with or without the prefix ``GPU-``.
+        identity: a UUID, with or without the prefix ``GPU-``, or a PCI bus id (``0000:3b:00.0``).
 
     Raises:
         BackendError: the library knows no such GPU.
     """
-    uuid = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
+    on_bus = ":" in identity
+    if not on_bus and not identity.startswith(("GPU-", "MIG-")):
+        identity = f"GPU-{identity}"
     try:
-        return nvml.nvmlDeviceGetHandleByUUID(uuid)
+        if on_bus:
+            return nvml.nvmlDeviceGetHandleByPciBusId(identity)
+        return nvml.nvmlDeviceGetHandleByUUID(identity)
     except nvml.NVMLError as error:
         raise BackendError(
-            f"the GPU's management library does not know {uuid} ({error})", "check nvidia-smi -L"
+            f"the GPU's management library does not know {identity} ({error})",
+            "check nvidia-smi -L",
         ) from None
 
 

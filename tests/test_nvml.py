@@ -33,6 +33,7 @@ PASCAL: Any = SimpleNamespace(
     nvmlDeviceGetEccMode=lambda gpu: [1, 1],
     nvmlDeviceGetPersistenceMode=lambda gpu: 0,
     nvmlDeviceGetHandleByUUID=lambda uuid: ("handle", uuid),
+    nvmlDeviceGetHandleByPciBusId=lambda bus_id: ("handle on the bus", bus_id),
 )
 
 
@@ -61,6 +62,10 @@ def test_the_uuid_gets_its_prefix() -> None:
     assert find_gpu(PASCAL, "12-34") == ("handle", "GPU-12-34")
     assert find_gpu(PASCAL, "GPU-12-34") == ("handle", "GPU-12-34")
     assert find_gpu(PASCAL, "MIG-12-34") == ("handle", "MIG-12-34")
+
+
+def test_a_pci_bus_id_does_too() -> None:
+    assert find_gpu(PASCAL, "0000:3B:00.0") == ("handle on the bus", "0000:3B:00.0")
 
 
 class TestTheRealPackage:

@@ -27,7 +27,9 @@ IR_VERSION = 8
 
 INPUT, OUTPUT = "images", "logits"
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating]
+
+_ELEMENT_TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
 
 
 @dataclass(frozen=True)
@@ -55,22 +57,30 @@ class OnnxNetwork:
 
 
 def build_onnx(
-    network: Network, batch: int, resolution: int, dynamic_batch: bool = False
+    network: Network,
+    batch: int,
+    resolution: int,
+    dynamic_batch: bool = False,
+    precision: str = "fp32",
 ) -> OnnxNetwork:
-    """The network in eval mode as an ONNX model, fp32, NCHW.
+    """The network in eval mode as an ONNX model, NCHW.
 
     Input ``images``: ``batch x 3 x resolution x resolution``; output ``logits``:
-    ``batch x classes``.
+    ``batch x classes``; both fp32 in every precision.
 
     Args:
         network: with whatever weights.
         batch: images per run.
         resolution: side of the images.
         dynamic_batch: leave the number of images open instead.
+        precision: ``fp32`` or ``fp16``: of the weights and of all between input and output. It is
+            in the types of the graph, which is all that a strongly typed runtime goes by.
     """
-    graph = _Graph()
+    graph = _Graph(_ELEMENT_TYPES[precision])
     with torch.no_grad():
-        logits = graph.network(network, INPUT)
+        logits = graph.network(network, graph.cast(INPUT))
+    if precision != "fp32":
+        logits = graph.add("Cast", logits, to=TensorProto.FLOAT)
     graph.nodes.append(helper.make_node("Identity", [logits], [OUTPUT]))
     size: Any = "batch" if dynamic_batch else batch
     classes = network.classifier.out_features
@@ -97,7 +107,8 @@ def _float_info(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
 class _Graph:
     """Nodes and weights in the making; its methods add a module and return its output's name."""
 
-    def __init__(self) -> None:
+    def __init__(self, element_type: int) -> None:
+        self._element_type = element_type
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.weights: dict[str, Array] = {}
@@ -108,6 +119,12 @@ class _Graph:
         output = f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
+
+    def cast(self, x: str) -> str:
+        """An fp32 tensor in the graph's element type."""
+        if self._element_type == TensorProto.FLOAT:
+            return x
+        return self.add("Cast", x, to=self._element_type)
 
     def network(self, network: Network, x: str) -> str:
         s0 = self.module(network.stem0, x)
@@ -190,11 +207,13 @@ class _Graph:
         """Add an initialiser whose data are kept beside the model."""
         name = f"w{len(self.weights)}"
         array = values.detach().contiguous().numpy()
+        if self._element_type == TensorProto.FLOAT16:
+            array = array.astype(np.float16)
         size = array.nbytes
         initializer = TensorProto(
             name=name,
             dims=array.shape,
-            data_type=TensorProto.FLOAT,
+            data_type=self._element_type,
             data_location=TensorProto.EXTERNAL,
         )
         for key, value in (("location", "weights"), ("offset", self._offset), ("length", size)):

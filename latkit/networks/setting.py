@@ -12,7 +12,7 @@ from latkit.networks.zoo import ZOO
 
 MACROS = ("imagenet", "cifar")
 MEMORY_FORMATS = ("channels_last", "nchw")
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16", "bf16")
 # With fewer, every cell is a reduction cell and the normal cell, which is what is chosen, absent.
 MIN_CELLS = 3
 
@@ -35,7 +35,7 @@ class Setting:
         batch: images per run.
         classes: width of the classifier.
         reduction: zoo name of the genotype whose reduction cell is used.
-        precision: arithmetic of the run.
+        precision: arithmetic of the run; a runtime may take more where an operation needs it.
         memory_format: layout of weights and activations.
     """
 

@@ -7,6 +7,8 @@ import pytest
 import latkit.backends
 from latkit.backends import get_backend_class
 from latkit.backends.testing import BackendConformance
+from latkit.networks.zoo import ZOO
+from latkit.spaces.genotype import Genotype
 
 
 def _suite(name: str, memory_format: str | None = None) -> type[BackendConformance]:
@@ -26,10 +28,31 @@ def _suite(name: str, memory_format: str | None = None) -> type[BackendConforman
 TestTorchCpuChannelsLast = _suite("torch-cpu", "channels_last")
 TestTorchCpuNchw = _suite("torch-cpu", "nchw")
 TestTorchCuda = _suite("torch-cuda")
+TestTorchCudaGraph = _suite("torch-cuda-graph")
+TestTensorrt = _suite("tensorrt")
+TestTensorrtGraph = _suite("tensorrt-graph")
 TestOnnxRuntimeCpu = _suite("onnxruntime-cpu")
 TestOnnxRuntimeCuda = _suite("onnxruntime-cuda")
 TestOnnxRuntimeTensorrt = _suite("onnxruntime-tensorrt")
 TestOpenvinoCpu = _suite("openvino-cpu")
+
+
+class _Compiled(BackendConformance):
+    """Compiling a network takes from ten seconds to half a minute."""
+
+    visits = 14
+
+    def genotypes(self) -> list[Genotype]:
+        return [ZOO["darts_v2"]]
+
+
+class TestTorchCpuCompile(_Compiled):
+    backend_class = get_backend_class("torch-cpu-compile")
+
+
+@pytest.mark.gpu
+class TestTorchCudaCompile(_Compiled):
+    backend_class = get_backend_class("torch-cuda-compile")
 
 
 def test_no_backend_is_left_out() -> None:
@@ -37,6 +60,6 @@ def test_no_backend_is_left_out() -> None:
     tested = {
         suite.backend_class.name
         for suite in suites
-        if issubclass(suite, BackendConformance) and suite is not BackendConformance
+        if issubclass(suite, BackendConformance) and hasattr(suite, "backend_class")
     }
     assert tested == set(latkit.backends._BACKENDS)

@@ -1,0 +1,341 @@
+"""TensorRT with pycuda: engines built from latkit's ONNX models, timed by device events.
+
+The device code is kept thin: versions are decided on in ``tensorrt_api``, engines built in
+``tensorrt_engine``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.backends.tensorrt_api import (
+    OPTIMIZATION_LEVEL,
+    WORKSPACE_MB,
+    check_tensors,
+    decide_tensorrt,
+    explain,
+    missing_names,
+    strongly_typed,
+)
+from latkit.backends.tensorrt_engine import (
+    TimingCache,
+    build_plan,
+    builder_settings,
+    explained,
+    get_log,
+    import_tensorrt,
+    timing_folder,
+)
+from latkit.energy import EnergyMeter, open_meter
+from latkit.errors import BackendError
+from latkit.networks.onnx_model import INPUT, OUTPUT, build_onnx
+from latkit.networks.setting import Setting
+from latkit.networks.weights import random_input, random_network
+from latkit.nvml import find_gpu, gpu_facts, load_nvml
+from latkit.spaces.genotype import Genotype
+
+_NO_GPU = "check nvidia-smi, or use another backend (latkit backends list)"
+
+
+class TensorrtRunner(Runner):
+    """An engine with its input and output in device memory, on a stream of its own.
+
+    Args:
+        tensorrt, cuda: the packages ``tensorrt`` and ``pycuda.driver``.
+        engine: deserialised.
+        images: the input, fp32.
+    """
+
+    clock: Clock = "event"
+
+    def __init__(
+        self, tensorrt: Any, cuda: Any, engine: Any, images: npt.NDArray[np.float32]
+    ) -> None:
+        super().__init__()
+        self._tensorrt, self._cuda, self._engine = tensorrt, cuda, engine
+        self._buffers: dict[str, Any] = {}
+        try:
+            self._prepare(np.ascontiguousarray(images))
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, images: npt.NDArray[np.float32]) -> None:
+        engine, log = self._engine, get_log(self._tensorrt)
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        check_tensors(
+            {name: _last(engine.get_tensor_mode(name)) for name in names},
+            {name: _last(engine.get_tensor_dtype(name)) for name in names},
+        )
+        self._output_shape = tuple(int(size) for size in engine.get_tensor_shape(OUTPUT))
+        self._context = engine.create_execution_context()
+        if self._context is None:
+            raise explain("TensorRT cannot run the network", log.take())
+        with _cuda_errors():
+            self._stream = self._cuda.Stream()
+            for name, nbytes in (
+                (INPUT, images.nbytes),
+                (OUTPUT, 4 * math.prod(self._output_shape)),
+            ):
+                self._buffers[name] = self._cuda.mem_alloc(nbytes)
+                if not self._context.set_tensor_address(name, int(self._buffers[name])):
+                    raise explain(f"TensorRT does not take the buffer of {name}", log.take())
+            self._cuda.memcpy_htod(self._buffers[INPUT], images)
+
+    def _enqueue(self) -> None:
+        """Start one run on the stream."""
+        if not self._context.execute_async_v3(self._stream.handle):
+            raise explain("TensorRT cannot run the network", get_log(self._tensorrt).take())
+
+    def _run(self, n: int) -> Samples:
+        event_ms, wall_ms = [], []
+        with _cuda_errors():
+            for _ in range(n):
+                start, end = self._cuda.Event(), self._cuda.Event()
+                wall = time.perf_counter_ns()
+                start.record(self._stream)
+                self._enqueue()
+                end.record(self._stream)
+                end.synchronize()
+                wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
+                event_ms.append(float(start.time_till(end)))
+        return Samples(tuple(event_ms), tuple(wall_ms))
+
+    def _logits(self) -> npt.NDArray[np.float32]:
+        logits = np.empty(self._output_shape, np.float32)
+        with _cuda_errors():
+            self._enqueue()
+            self._stream.synchronize()
+            self._cuda.memcpy_dtoh(logits, self._buffers[OUTPUT])
+        return logits
+
+    def _close(self) -> None:
+        # The context uses the engine and the buffers: it goes first.
+        self._context = self._engine = None
+        for buffer in self._buffers.values():
+            buffer.free()
+        self._buffers = {}
+        self._stream = None
+
+
+class TensorrtGraphRunner(TensorrtRunner):
+    """Replays a CUDA graph of the run, captured through PyTorch on the same stream."""
+
+    def _prepare(self, images: npt.NDArray[np.float32]) -> None:
+        super()._prepare(images)
+        wanted = super()._logits()  # the first run may allocate, which a capture may not
+        self._torch_stream: Any = torch.cuda.ExternalStream(self._stream.handle)
+        graph: Any = torch.cuda.CUDAGraph()
+        with _cuda_errors():
+            with torch.cuda.graph(graph, stream=self._torch_stream):
+                super()._enqueue()
+            self._graph = graph
+            # A capture that went wrong can leave an empty graph, whose replays take no time.
+            nothing = np.full(self._output_shape, np.nan, np.float32)
+            self._cuda.memcpy_htod(self._buffers[OUTPUT], nothing)
+        if not np.allclose(self._logits(), wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max()):
+            raise BackendError(
+                "a replay of the captured CUDA graph computes something else",
+                "use --backend tensorrt, which does not capture",
+            )
+
+    def _enqueue(self) -> None:
+        with torch.cuda.stream(self._torch_stream):
+            self._graph.replay()
+
+    def _run(self, n: int) -> Samples:
+        with torch.cuda.stream(self._torch_stream):  # so that replays need not switch
+            return super()._run(n)
+
+    def _close(self) -> None:
+        self._graph = self._torch_stream = None
+        super()._close()
+
+
+class TensorrtBackend(Backend):
+    """``tensorrt``: engines in fp32 without TF32, or fp16; building one takes seconds to minutes.
+
+    The GPU is the first that CUDA shows. Its primary context is used, which PyTorch shares.
+    """
+
+    name = "tensorrt"
+    memory_formats = ("nchw",)
+    precisions = ("fp32", "fp16")
+    runner_class: ClassVar[type[TensorrtRunner]] = TensorrtRunner
+
+    @classmethod
+    def probe(cls) -> Probe:
+        install = "pip install 'latkit[tensorrt]' (pycuda is built with your CUDA toolkit)"
+        for package in ("tensorrt", "pycuda"):
+            if importlib.util.find_spec(package) is None:
+                return Probe("missing", f"{package} is not installed", install)
+        try:
+            tensorrt, cuda = import_tensorrt(), _import_cuda()
+        except Exception as error:  # a broken binary can raise anything
+            reason = " ".join(str(error).split())[:200]
+            fix = _NO_GPU if "libcuda" in reason else "install it again for your CUDA"
+            return Probe("unusable", f"its packages do not import: {reason}", fix)
+        try:
+            cuda.init()
+            if cuda.Device.count() == 0:
+                return Probe("missing", "no CUDA GPU", _NO_GPU)
+            gpu = cuda.Device(0)
+            name, capability = gpu.name(), gpu.compute_capability()
+        except cuda.Error as error:
+            reason = " ".join(str(error).split())[:200]
+            return Probe("missing", f"no CUDA GPU or no working driver ({reason})", _NO_GPU)
+        version = str(tensorrt.__version__)
+        return decide_tensorrt(version, missing_names(tensorrt), name, tuple(capability))
+
+    def fingerprint(self) -> Facts:
+        tensorrt, cuda = import_tensorrt(), _import_cuda()
+        return {
+            "tensorrt": str(tensorrt.__version__),
+            "strongly_typed": strongly_typed(tensorrt),
+            "tf32": False,
+            "optimization_level": OPTIMIZATION_LEVEL,
+            "workspace_mb": WORKSPACE_MB,
+            "timing_cache": "kept",
+            **_gpu_facts(cuda),
+        }
+
+    @property
+    def clock(self) -> Clock:
+        return "event"
+
+    def hardware_name(self) -> str:
+        return str(_import_cuda().Device(0).name())
+
+    def open_meter(self) -> EnergyMeter:
+        return open_meter("gpu", _import_cuda().Device(0).pci_bus_id())
+
+    def plan(self, model: bytes, precision: str) -> bytes:
+        """A serialised engine of an ONNX file, for the GPU of this machine.
+
+        Args:
+            model: with its weights in it, in latkit's form (``build_onnx``).
+            precision: of the model's types.
+
+        Raises:
+            BackendError: TensorRT cannot build it.
+        """
+        tensorrt = import_tensorrt()
+        cache = TimingCache(
+            timing_folder(),
+            str(tensorrt.__version__),
+            _gpu_facts(_import_cuda()),
+            builder_settings(precision),
+        )
+        return build_plan(tensorrt, model, precision, cache)
+
+    def load(self, plan: bytes, images: npt.NDArray[np.float32]) -> TensorrtRunner:
+        """A runner of a serialised engine.
+
+        Raises:
+            BackendError: it is not one, or one for another GPU or version.
+        """
+        tensorrt = import_tensorrt()
+        engine = self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise explain("TensorRT cannot load the engine", get_log(tensorrt).take())
+        return self.runner_class(tensorrt, _import_cuda(), engine, images)
+
+    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
+        network = random_network(genotype, setting, seed)
+        onnx = build_onnx(
+            network, setting.batch, setting.resolution, precision=setting.precision
+        ).embedded()
+        plan = self.plan(onnx.SerializeToString(), setting.precision)
+        return self.load(plan, random_input(setting, seed).numpy())
+
+    def _enter(self) -> None:
+        tensorrt, cuda = import_tensorrt(), _import_cuda()
+        with _cuda_errors():
+            cuda.init()
+            self._cuda_context = cuda.Device(0).retain_primary_context()
+            self._cuda_context.push()
+        try:
+            with explained(tensorrt, "TensorRT does not start"):
+                self._runtime = tensorrt.Runtime(get_log(tensorrt))
+        except BaseException:
+            self._leave_context()
+            raise
+        # PyTorch makes the weights; threads of its own would only wait for each other.
+        self._threads_before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+
+    def _exit(self) -> None:
+        torch.set_num_threads(self._threads_before)
+        del self._runtime
+        self._leave_context()
+
+    def _leave_context(self) -> None:
+        self._cuda_context.pop()
+        del self._cuda_context
+
+
+class TensorrtGraphBackend(TensorrtBackend):
+    """``tensorrt-graph``: the same engines, launched as one CUDA graph: less work for the host."""
+
+    name = "tensorrt-graph"
+    runner_class = TensorrtGraphRunner
+
+    @classmethod
+    def probe(cls) -> Probe:
+        probe = super().probe()
+        if probe.usable and not torch.cuda.is_available():
+            return Probe(
+                "missing",
+                f"PyTorch {torch.__version__}, which captures the graph, finds no CUDA GPU",
+                "install a CUDA build of PyTorch, or use --backend tensorrt",
+            )
+        return probe
+
+
+def _last(enumerator: Any) -> str:
+    """``TensorIOMode.INPUT`` as ``INPUT``."""
+    return str(enumerator).rpartition(".")[2]
+
+
+def _gpu_facts(cuda: Any) -> Facts:
+    """What decides how fast the GPU is, as far as it and its management library tell."""
+    gpu = cuda.Device(0)
+    major, minor = gpu.compute_capability()
+    facts: Facts = {
+        "gpu": str(gpu.name()),
+        "gpu_capability": f"{major}.{minor}",
+        "gpu_memory_mb": int(gpu.total_memory()) // 2**20,
+        "gpu_multiprocessors": int(gpu.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT)),
+        "cuda_driver": int(cuda.get_driver_version()),
+    }
+    try:
+        nvml = load_nvml()
+        return {**facts, **gpu_facts(nvml, find_gpu(nvml, gpu.pci_bus_id()))}
+    except BackendError:  # driver, clocks and limits are known only to the management library
+        return facts
+
+
+@contextlib.contextmanager
+def _cuda_errors() -> Iterator[None]:
+    """Make RuntimeErrors of pycuda's exceptions, which derive from Exception alone."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.startswith("pycuda"):
+            raise RuntimeError(str(error)) from error
+        raise
+
+
+def _import_cuda() -> Any:
+    return importlib.import_module("pycuda.driver")

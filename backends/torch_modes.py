@@ -1,0 +1,112 @@
+"""What PyTorch's backends share: autocast, and compiling a network as one graph."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+from typing import Any
+
+import torch
+
+from latkit.backends.base import Probe
+from latkit.errors import BackendError
+
+_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def autocast(device: str, precision: str) -> Any:
+    """A context in which operations run in a precision; nothing changes for ``fp32``.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        precision: a setting's.
+    """
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    # Casts of weights are not kept: every run pays for them, as a user's forward does, and a
+    # captured graph does not read what was freed.
+    return torch.autocast(device, dtype=_TYPES[precision], cache_enabled=False)
+
+
+def find_compiler() -> str | None:
+    """The C++ compiler that inductor takes on the CPU, or None."""
+    asked = os.environ.get("CXX")
+    for name in (asked,) if asked else ("g++", "clang++"):
+        if shutil.which(name):
+            return name
+    return None
+
+
+def decide_compiler(compiler: str | None, torch_version: str) -> Probe:
+    """Whether inductor can compile for the CPU.
+
+    Args:
+        compiler: :func:`find_compiler`'s.
+        torch_version: for the reason.
+    """
+    if compiler is None:
+        return Probe("missing", "no C++ compiler, which torch.compile needs", "install g++")
+    return Probe("ok", f"inductor of PyTorch {torch_version} with {compiler}")
+
+
+def decide_triton(capability: tuple[int, int], has_triton: bool) -> Probe | None:
+    """What keeps inductor from a GPU, if anything.
+
+    Args:
+        capability: the GPU's (major, minor).
+        has_triton: whether the package is installed.
+    """
+    if not has_triton:
+        reason = "triton, which torch.compile needs on a GPU, is not installed"
+        return Probe("missing", reason, "pip install triton")
+    if capability < (7, 0):
+        return Probe(
+            "unusable",
+            f"torch.compile needs compute capability 7.0, this GPU has "
+            f"{capability[0]}.{capability[1]}",
+            "use --backend torch-cuda or torch-cuda-graph",
+        )
+    return None
+
+
+def has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def compile_whole(network: torch.nn.Module, images: torch.Tensor) -> Any:
+    """A network compiled by inductor as one graph, with all its shapes fixed, in inference mode.
+
+    Each network becomes a graph module with code of its own. (Networks that share their code share
+    one list of compiled versions as well: after eight PyTorch would stop compiling and run eagerly,
+    with no more than a warning.)
+
+    Args:
+        network: on its device.
+        images: its input.
+
+    Raises:
+        BackendError: PyTorch did not make exactly one compiled graph of it.
+        RuntimeError: inductor cannot compile it.
+    """
+    from torch._inductor.compile_fx import compile_fx
+
+    compiled = 0
+
+    def count(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        nonlocal compiled
+        compiled += 1
+        return compile_fx(graph, inputs)
+
+    traced = torch.fx.symbolic_trace(network)
+    run = torch.compile(traced, backend=count, fullgraph=True, dynamic=False)
+    with torch.inference_mode():
+        run(images)
+        run(images)
+    if compiled != 1:
+        raise BackendError(
+            f"PyTorch compiled the network {compiled} times instead of once",
+            "report this defect of the backend",
+        )
+    return run
