@@ -133,6 +133,7 @@ class TensorrtGraphRunner(TensorrtRunner):
     """Replays a CUDA graph of the run, captured through PyTorch on the same stream."""
 
     def _prepare(self, images: npt.NDArray[np.float32]) -> None:
+        self._graph: Any = None
         super()._prepare(images)
         wanted = super()._logits()  # the first run may allocate, which a capture may not
         self._torch_stream: Any = torch.cuda.ExternalStream(self._stream.handle)
@@ -151,6 +152,9 @@ class TensorrtGraphRunner(TensorrtRunner):
             )
 
     def _enqueue(self) -> None:
+        if self._graph is None:
+            super()._enqueue()
+            return
         with torch.cuda.stream(self._torch_stream):
             self._graph.replay()
 

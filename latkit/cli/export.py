@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +16,36 @@ if TYPE_CHECKING:
     from latkit.networks.network import Network
     from latkit.networks.setting import Setting
 
+Run = Callable[[Any], Any]  # images to logits, arrays both
+
 VERIFIED_IMAGES = 32
 # Of logits, relative to the largest; fp32 in another order of summation stays well below.
-TOLERANCE = 1e-5
+TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
 
 
 @click.command(name="export")
 @click.argument("genotype")
-@click.option("--to", type=click.Choice(["onnx"]), default="onnx", show_default=True)
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="New file, e.g. net.onnx."
+    "--to",
+    type=click.Choice(["onnx", "tensorrt"]),
+    default="onnx",
+    show_default=True,
+    help="onnx: a file for any runtime; tensorrt: an engine for this machine's GPU and the "
+    "installed version of TensorRT.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="New file, e.g. net.onnx or net.plan.",
 )
 @click.option(
     "--setting",
     "setting_text",
     default="imagenet",
     show_default=True,
-    help="The network around the cells (see latkit profile --help).",
+    help="The network around the cells (see latkit profile --help); precision=fp16 halves the "
+    "file.",
 )
 @click.option(
     "--weights",
@@ -49,16 +64,17 @@ def command(
     dynamic_batch: bool,
     as_json: bool,
 ) -> None:
-    """Write a network as an ONNX file, batch norms folded into the convolutions.
+    """Write a network as an ONNX file or a TensorRT engine, batch norms folded in.
 
     GENOTYPE is a name of the zoo (darts_v2, pc_darts, ...), a Genotype(...), or the result.json of
-    a search. Where ONNX Runtime is installed, the file is run on 32 images and compared with
-    PyTorch before it gets its name.
+    a search. The file is run on 32 images and compared with PyTorch before it gets its name (an
+    ONNX file where ONNX Runtime is installed).
 
     \b
     Examples:
       latkit export darts_v2 --out darts.onnx
       latkit export searches/p100/result.json --weights trained.safetensors --out found.onnx
+      latkit export pc_darts --to tensorrt --setting imagenet,batch=8 --out pc_darts.plan
     """
     from latkit.files import write_atomically
     from latkit.networks.cost import network_cost
@@ -71,14 +87,32 @@ def command(
     cells = read_genotype(genotype)
     if out.exists():
         raise InputError(f"{out} exists", "choose another file, or remove it")
+    if setting.precision not in TOLERANCES:
+        raise InputError(
+            f"a network cannot be exported in {setting.precision}",
+            f"use a setting with precision={' or '.join(TOLERANCES)}",
+        )
+    if to == "tensorrt" and dynamic_batch:
+        raise InputError(
+            "an engine is built for one number of images",
+            "leave --dynamic-batch out and name the number, e.g. --setting imagenet,batch=8",
+        )
     if weights is None:
         network = random_network(cells, setting, 0)
     else:
         network = Network(cells, setting).eval()
         _load(network, weights)
-    model = build_onnx(network, setting.batch, setting.resolution, dynamic_batch).embedded()
-    content = model.SerializeToString()
-    error = _verify(network, content, setting, dynamic_batch)
+    content = (
+        build_onnx(network, setting.batch, setting.resolution, dynamic_batch, setting.precision)
+        .embedded()
+        .SerializeToString()
+    )
+    error: float | None = None
+    if to == "tensorrt":
+        content, error = _build_engine(network, content, setting)
+    elif importlib.util.find_spec("onnxruntime") is not None:
+        run = _onnxruntime_run(content)
+        error = _verify(network, run, setting, VERIFIED_IMAGES if dynamic_batch else setting.batch)
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
@@ -92,6 +126,7 @@ def command(
         "file": str(out),
         "genotype": str(cells),
         "setting": setting.to_dict(),
+        "format": to,
         "opset": OPSET,
         "bytes": len(content),
         "dynamic_batch": dynamic_batch,
@@ -104,7 +139,7 @@ def command(
     if as_json:
         print_json(result)
     else:
-        shown = ("file", "opset", "bytes", "weights", "params", "largest_relative_error")
+        shown = ("file", "format", "bytes", "weights", "params", "largest_relative_error")
         print_table("exported", ["what", "value"], [[name, str(result[name])] for name in shown])
     if weights is None:
         warn("the weights are random: good for measuring, not for use (--weights has trained ones)")
@@ -172,40 +207,59 @@ def _load(network: Network, path: Path) -> None:
     network.load_state_dict(kept)
 
 
-def _verify(
-    network: Network, content: bytes, setting: Setting, dynamic_batch: bool
-) -> float | None:
-    """The largest error of the model's logits against PyTorch's; None without ONNX Runtime."""
-    try:
-        import onnxruntime
-    except ImportError:
-        return None
-    import numpy as np
-    import torch
+def _onnxruntime_run(content: bytes) -> Run:
+    """What an ONNX file computes, on the CPU."""
+    import onnxruntime
 
     from latkit.networks.onnx_model import INPUT
 
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {INPUT: images})[0]
+
+
+def _build_engine(network: Network, content: bytes, setting: Setting) -> tuple[bytes, float]:
+    """A TensorRT engine of an ONNX file, and its largest error."""
+    from latkit.backends.tensorrt import TensorrtBackend
+
+    with TensorrtBackend() as backend:
+        plan = backend.plan(content, setting.precision)
+
+        def run(images: Any) -> Any:
+            with backend.load(plan, images) as runner:
+                return runner.logits()
+
+        return plan, _verify(network, run, setting, setting.batch)
+
+
+def _verify(network: Network, run: Run, setting: Setting, size: int) -> float:
+    """The largest error of a file's logits against PyTorch's, relative to the largest logit.
+
+    Args:
+        run: the file's logits of ``size`` images.
+        size: images per run.
+
+    Raises:
+        LatkitError: it is too large.
+    """
+    import numpy as np
+    import torch
+
+    count = -(-VERIFIED_IMAGES // size) * size  # whole runs
     images = torch.randn(
-        VERIFIED_IMAGES, 3, setting.resolution, setting.resolution,
+        count, 3, setting.resolution, setting.resolution,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    size = VERIFIED_IMAGES if dynamic_batch else setting.batch
+    wanted, got = [], []
     with torch.inference_mode():
-        wanted, got = [], []
-        for start in range(0, VERIFIED_IMAGES, size):
-            batch = images[start : start + size]
-            if len(batch) < setting.batch and not dynamic_batch:  # the model takes whole ones
-                batch = torch.cat(
-                    [batch, batch.new_zeros(setting.batch - len(batch), *batch.shape[1:])]
-                )
+        for batch in images.split(size):
             wanted.append(network(batch).numpy())
-            got.append(session.run(None, {INPUT: batch.numpy()})[0])
+            got.append(run(batch.numpy()))
     error = float(np.abs(np.concatenate(got) - np.concatenate(wanted)).max())
     error /= float(np.abs(np.concatenate(wanted)).max())
-    if not error <= TOLERANCE:
+    limit = TOLERANCES[setting.precision]
+    if not error <= limit:
         raise LatkitError(
-            f"the exported model differs from PyTorch by {error:.1e} (limit {TOLERANCE:.0e})",
+            f"the exported network differs from PyTorch by {error:.1e} (limit {limit:.0e})",
             "check the weights for values that are not finite; otherwise report this defect",
         )
     return error

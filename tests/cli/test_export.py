@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -45,6 +46,31 @@ def test_trained_weights(latkit: RunLatkit, dynamic: bool) -> None:
         [session.run(None, {"images": images[i : i + size].numpy()})[0] for i in range(0, 32, size)]
     )
     assert np.abs(got - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+def test_half_precision(latkit: RunLatkit) -> None:
+    sizes = []
+    for precision in ("fp32", "fp16"):
+        out = f"{precision}.onnx"
+        setting = f"tiny,precision={precision},channels=32"
+        done = latkit("export", "darts_v2", "--setting", setting, "--out", out, "--json")
+        assert done.returncode == 0, done.stderr
+        sizes.append(json.loads(done.stdout)["bytes"])
+    assert sizes[1] < 0.6 * sizes[0]
+    types = {tensor.data_type for tensor in onnx.load("fp16.onnx").graph.initializer}
+    assert types == {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64}
+    done = latkit("export", "darts_v2", "--setting", "tiny,precision=bf16", "--out", "b.onnx")
+    assert done.returncode == 2
+    assert "cannot be exported in bf16" in done.stderr
+
+
+def test_without_tensorrt(latkit: RunLatkit) -> None:
+    if importlib.util.find_spec("tensorrt") is not None:
+        pytest.skip("TensorRT is installed")
+    done = latkit(*EXPORT, "--to", "tensorrt")
+    assert done.returncode == 1
+    assert "tensorrt is not installed" in done.stderr
+    assert not Path("net.onnx").exists()
 
 
 def test_random_weights_are_said_to_be(latkit: RunLatkit) -> None:

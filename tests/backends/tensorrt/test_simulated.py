@@ -1,0 +1,242 @@
+"""The whole backend on every recorded release: a name that one of them lacks fails here.
+
+The GPU is simulated (see ``simulated.py``): this shows that latkit calls TensorRT and CUDA as they
+are and in the right order. It says nothing about a real device's times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latkit.backends import Backend
+from latkit.backends.tensorrt import TensorrtBackend, TensorrtGraphBackend
+from latkit.backends.tensorrt_api import WORKSPACE_MB
+from latkit.backends.testing import BackendConformance
+from latkit.dataset import LatencyDataset
+from latkit.errors import BackendError, LatkitError
+from latkit.networks import ZOO, Setting
+from tests.backends.tensorrt.conftest import Simulated, install
+from tests.backends.tensorrt.simulated import VERSIONS
+from tests.conftest import MICRO_TEXT, RunLatkit
+
+
+class _OnSimulation(BackendConformance):
+    version: str
+
+    @pytest.fixture(autouse=True)
+    def simulation(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simulated]:
+        if self.backend_class is TensorrtGraphBackend:  # PyTorch's CUDA is simulated as well
+            monkeypatch.setattr(TensorrtGraphBackend, "probe", TensorrtBackend.probe)
+        simulated = install(self.version, monkeypatch, tmp_path)
+        yield simulated
+        assert not simulated.cuda.contexts, "the context was left current"
+        assert not simulated.cuda.buffers, "device memory was not freed"
+
+    # The simulated device's times mean nothing.
+    test_a_larger_network_takes_longer = None  # type: ignore[assignment]
+
+
+for _version in VERSIONS:
+    for _class in (TensorrtBackend, TensorrtGraphBackend):
+        _name = f"Test_{_class.__name__}_{_version.replace('.', '_')}"
+        globals()[_name] = type(
+            _name, (_OnSimulation,), {"version": _version, "backend_class": _class}
+        )
+
+
+def test_the_simulation_is_strict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What latkit must not use is refused: else the suites above could not fail."""
+    gone = {
+        "8.6.1": ["BuilderFlag.BF16", "NetworkDefinitionCreationFlag.STRONGLY_TYPED"],
+        "10.0.1": ["ICudaEngine.num_bindings", "IExecutionContext.execute_async_v2"],
+        "10.16.1.11": ["ICudaEngine.num_bindings", "IExecutionContext.execute_async_v2"],
+        "11.4.0.106": ["BuilderFlag.FP16", "NetworkDefinitionCreationFlag.EXPLICIT_BATCH"],
+    }
+    for version in VERSIONS:
+        tensorrt = install(version, monkeypatch, tmp_path).tensorrt
+        for name in gone[version]:
+            cls, _, attribute = name.partition(".")
+            assert not hasattr(getattr(tensorrt, cls), attribute), (version, name)
+        config = tensorrt._simulation.make("IBuilderConfig")
+        with pytest.raises(AttributeError, match="no fastest"):
+            config.fastest = 1
+        with pytest.raises(TypeError, match="not 1 arguments"):
+            config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE)
+    with pytest.raises(AttributeError, match="max_workspace_size"):
+        config.max_workspace_size = 1
+
+
+@pytest.fixture
+def backend(simulated: Simulated) -> Iterator[Backend]:
+    with TensorrtBackend() as backend:
+        yield backend
+
+
+def _compile(backend: Backend, micro: Setting, seed: int = 0) -> Any:
+    setting = dataclasses.replace(micro, memory_format="nchw")
+    return backend.compile(ZOO["darts_v2"], setting, seed)
+
+
+def test_what_the_builder_is_told(simulated: Simulated, backend: Backend, micro: Setting) -> None:
+    _compile(backend, micro).close()
+    (config,) = simulated.behaviour.built
+    assert config._cleared == {simulated.tensorrt.BuilderFlag.TF32}
+    assert config._set == set()
+    assert config._pools == {"MemoryPoolType.WORKSPACE": WORKSPACE_MB * 2**20}
+
+
+class TestTimingCache:
+    def test_is_kept_and_used(self, simulated: Simulated, backend: Backend, micro: Setting) -> None:
+        for seed in range(3):
+            _compile(backend, micro, seed).close()
+        (path,) = simulated.folder.glob("*.cache")
+        assert simulated.tensorrt.__version__ in path.name
+        assert path.read_bytes().count(b"layer;") == 3
+
+    @pytest.mark.parametrize("content", [b"damaged", b"timings 7.0:layer;"])
+    def test_a_damaged_or_foreign_one_is_replaced(
+        self, simulated: Simulated, backend: Backend, micro: Setting, content: bytes
+    ) -> None:
+        _compile(backend, micro).close()
+        (path,) = simulated.folder.glob("*.cache")
+        path.write_bytes(content)
+        _compile(backend, micro).close()
+        assert path.read_bytes().count(b"layer;") == 1
+        assert not path.read_bytes().startswith(content)
+
+    def test_one_for_each_gpu(self, simulated: Simulated, backend: Backend, micro: Setting) -> None:
+        _compile(backend, micro).close()
+        simulated.cuda.gpu = "NVIDIA L4"
+        _compile(backend, micro).close()
+        assert len(list(simulated.folder.glob("*.cache"))) == 2
+
+    def test_that_cannot_be_kept_is_one_line(
+        self, simulated: Simulated, backend: Backend, micro: Setting
+    ) -> None:
+        simulated.folder.write_text("a file where the folder should be")
+        with pytest.raises(LatkitError, match=r"Cannot .*timings"):
+            _compile(backend, micro)
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("logged", "fix"),
+        [
+            ("Could not find any implementation for node conv_7.", "smaller setting"),
+            ("[defaultAllocator] CUDA error: out of memory", "free the GPU's memory"),
+            ("something nobody foresaw", "latkit doctor"),
+        ],
+    )
+    def test_of_the_builder(
+        self, simulated: Simulated, backend: Backend, micro: Setting, logged: str, fix: str
+    ) -> None:
+        simulated.behaviour.failing_build = logged
+        with pytest.raises(BackendError) as caught:
+            _compile(backend, micro)
+        assert logged in caught.value.cause
+        assert fix in caught.value.fix
+
+    def test_of_the_next_build_has_its_own_reason(
+        self, simulated: Simulated, backend: Backend, micro: Setting
+    ) -> None:
+        for logged in ("first failure", "second failure"):
+            simulated.behaviour.failing_build = logged
+            with pytest.raises(BackendError, match=logged):
+                _compile(backend, micro)
+        simulated.behaviour.failing_build = ""
+        _compile(backend, micro).close()
+
+    def test_a_file_that_is_no_network(self, simulated: Simulated, backend: Any) -> None:
+        with pytest.raises(BackendError, match=r"cannot read the network \(Failed to parse"):
+            backend.plan(b"no ONNX", "fp32")
+
+    def test_a_plan_of_another_version(self, simulated: Simulated, backend: Any) -> None:
+        with pytest.raises(BackendError, match="magicTag") as caught:
+            backend.load(b"plan 7.0\n", np.zeros((1, 3, 8, 8), np.float32))
+        assert "build the engine again" in caught.value.fix
+
+    def test_no_device_memory(self, simulated: Simulated, backend: Backend, micro: Setting) -> None:
+        simulated.cuda.memory_mb = 0
+        with pytest.raises(BackendError, match="out of memory") as caught:
+            _compile(backend, micro)
+        assert "smaller setting" in caught.value.fix
+        assert not simulated.cuda.buffers
+
+    def test_no_driver(self, simulated: Simulated) -> None:
+        simulated.behaviour.has_driver = False
+        with pytest.raises(BackendError, match="CUDA initialization failure") as caught:
+            TensorrtBackend().__enter__()
+        assert "driver must be as new" in caught.value.fix
+        assert not simulated.cuda.contexts
+
+    def test_a_graph_that_captured_nothing(
+        self, simulated: Simulated, micro: Setting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its replays would take no time at all."""
+        monkeypatch.setattr(TensorrtGraphBackend, "probe", TensorrtBackend.probe)
+        simulated.graphs.captures_nothing = True
+        with (
+            TensorrtGraphBackend() as backend,
+            pytest.raises(BackendError, match="computes something else"),
+        ):
+            _compile(backend, micro)
+        assert not simulated.cuda.buffers
+
+
+class TestProbe:
+    def test_ok(self, simulated: Simulated) -> None:
+        probe = TensorrtBackend.probe()
+        assert probe.usable
+        assert probe.reason.endswith("on Tesla T4, capability 7.5")
+        assert TensorrtBackend().hardware_name() == "Tesla T4"
+
+    def test_the_graph_target_needs_a_cuda_build_of_pytorch(self, simulated: Simulated) -> None:
+        probe = TensorrtGraphBackend.probe()
+        assert probe.status == "missing"
+        assert "finds no CUDA GPU" in probe.reason
+
+    def test_no_driver(self, simulated: Simulated) -> None:
+        simulated.cuda.failing_init = "cuInit failed: no CUDA-capable device is detected"
+        probe = TensorrtBackend.probe()
+        assert probe.status == "missing"
+        assert "no CUDA-capable device" in probe.reason
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_a_p100(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str) -> None:
+        install(version, monkeypatch, tmp_path, gpu="Tesla P100-PCIE-16GB", capability=(6, 0))
+        probe = TensorrtBackend.probe()
+        assert probe.usable == (version == "8.6.1")
+        if not probe.usable:
+            assert "has no code for Tesla P100-PCIE-16GB (sm_60" in probe.reason
+            assert "tensorrt==8.6.1" in probe.fix
+
+
+def test_profile(simulated: Simulated, latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = latkit(
+        "profile", "--backend", "tensorrt", "--setting", f"{MICRO_TEXT},precision=fp16",
+        "--n", 3, "--out", "d", "--protocol", "fast",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    dataset = LatencyDataset.open(Path("d"))
+    assert dataset.manifest.target.backend == "tensorrt"
+    assert dataset.manifest.target.setting.precision == "fp16"
+    assert set(dataset.table["clock"].to_pylist()) == {"event"}
+    facts = dataset.manifest.fingerprint
+    assert facts["tensorrt"] == simulated.tensorrt.__version__
+    assert facts["strongly_typed"] == (not facts["tensorrt"].startswith("8."))
+
+
+def test_export(simulated: Simulated, latkit: RunLatkit) -> None:
+    arguments = ("export", "darts_v2", "--setting", MICRO_TEXT, "--to", "tensorrt")
+    done = latkit(*arguments, "--out", "net.plan")
+    assert done.returncode == 0, done.stderr
+    assert Path("net.plan").read_bytes().startswith(b"plan ")
+    done = latkit(*arguments, "--out", "b.plan", "--dynamic-batch")
+    assert done.returncode == 2
+    assert "batch" in done.stderr
