@@ -25,6 +25,7 @@ from latkit.backends.tensorrt_api import (
     check_tensors,
     decide_tensorrt,
     explain,
+    install_hint,
     missing_names,
     strongly_typed,
 )
@@ -180,10 +181,10 @@ class TensorrtBackend(Backend):
 
     @classmethod
     def probe(cls) -> Probe:
-        install = "pip install 'latkit[tensorrt]' (pycuda is built with your CUDA toolkit)"
+        seen = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
         for package in ("tensorrt", "pycuda"):
             if importlib.util.find_spec(package) is None:
-                return Probe("missing", f"{package} is not installed", install)
+                return Probe("missing", f"{package} is not installed", install_hint(seen))
         try:
             tensorrt, cuda = import_tensorrt(), _import_cuda()
         except Exception as error:  # a broken binary can raise anything

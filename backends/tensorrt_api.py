@@ -57,6 +57,13 @@ OPTIMIZATION_LEVEL = 3
 _PASCAL = "use an environment of its own with TensorRT 8.6.1: pip install 'tensorrt==8.6.1' pycuda"
 
 
+def install_hint(capability: tuple[int, int] | None) -> str:
+    """What to install for a GPU, or for one that is not known."""
+    if capability is not None and capability < (7, 0):
+        return _PASCAL
+    return "pip install 'latkit[tensorrt]' (pycuda is built with your CUDA toolkit)"
+
+
 def missing_names(tensorrt: Any) -> list[str]:
     """What of :data:`REQUIRED` an imported TensorRT lacks, as ``Class.name``."""
     missing = []

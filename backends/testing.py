@@ -196,7 +196,7 @@ class BackendConformance:
         if not statm.exists():
             pytest.skip("this system does not tell a process's memory in /proc")
         page_kb = os.sysconf("SC_PAGE_SIZE") // 1024
-        setting = dataclasses.replace(self.small, channels=128, cells=3)
+        setting = dataclasses.replace(self.small, channels=256, cells=3)
 
         def visit(times: int) -> int:
             for seed in range(times):

@@ -65,7 +65,39 @@ def _machine() -> list[Row]:
                 "stop other work before you profile; disturbed rows are left out" if busy else "",
             )
         )
-    return rows
+    return [*rows, *_gpu()]
+
+
+def _gpu() -> list[Row]:
+    """The GPU that PyTorch sees, with what its age rules out."""
+    try:
+        import torch
+
+        if not torch.cuda.is_available():
+            return []
+        name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    except Exception as error:  # as above: a broken torch raises anything
+        return [("gpu", "broken", " ".join(str(error).split())[:200], "check nvidia-smi")]
+    what = f"{name}, compute capability {capability[0]}.{capability[1]}"
+    advice = advise_for_gpu(capability)
+    return [("gpu", "warning" if advice else "ok", what, advice)]
+
+
+def advise_for_gpu(capability: tuple[int, int]) -> str:
+    """Which releases still have code for a GPU, where the current ones have none.
+
+    Args:
+        capability: (major, minor).
+    """
+    if capability >= (7, 5):
+        return ""
+    if capability >= (7, 0):
+        return "for TensorRT use a release before 10.5 (docs/hardware.md)"
+    return (
+        "use a PyTorch build for CUDA 12.6 (cu126) and onnxruntime-gpu<=1.26; for TensorRT an "
+        "environment of its own with TensorRT 8.6.1 and onnxruntime-gpu 1.15 to 1.17 "
+        "(docs/hardware.md)"
+    )
 
 
 def _backends() -> list[Row]:

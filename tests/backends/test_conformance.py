@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-
 import pytest
 
 import latkit.backends
@@ -44,13 +41,6 @@ class _Compiled(BackendConformance):
     """Compiling a network takes from ten seconds to half a minute."""
 
     visits = 21
-
-    @pytest.fixture(autouse=True)
-    def no_compiler_logs(self) -> Iterator[None]:
-        """pytest would keep every record, with graphs and code in it, and look like a leak."""
-        logging.disable(logging.DEBUG)
-        yield
-        logging.disable(logging.NOTSET)
 
     def genotypes(self) -> list[Genotype]:
         return [ZOO["darts_v2"]]

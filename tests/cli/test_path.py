@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from latkit.dataset.format import is_panel
 from latkit.dataset.writer import DatasetWriter
@@ -126,6 +127,31 @@ def test_backends_and_doctor(latkit: RunLatkit) -> None:
     assert rows["torch-cuda"]["status"] == backends["torch-cuda"]["status"]
     assert rows["registry"]["status"] == "ok"
     assert all(row["fix"] or row["status"] == "ok" for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("capability", "advice"),
+    [
+        ((6, 0), ["cu126", "onnxruntime-gpu<=1.26", "TensorRT 8.6.1"]),
+        ((7, 0), ["10.5"]),
+        ((7, 5), []),
+    ],
+)
+def test_doctor_knows_what_old_gpus_need(
+    latkit: RunLatkit,
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    advice: list[str],
+) -> None:
+    for name, told in (("is_available", True), ("get_device_name", "a GPU")):
+        monkeypatch.setattr(torch.cuda, name, lambda told=told: told)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    rows = {row["part"]: row for row in json.loads(latkit("doctor", "--json").stdout)}
+    assert rows["gpu"]["status"] == ("warning" if advice else "ok")
+    assert all(part in rows["gpu"]["fix"] for part in advice)
+    if capability == (6, 0):
+        assert "tensorrt==8.6.1" in rows["tensorrt"]["fix"]
+        assert "onnxruntime-gpu<=1.26" in rows["onnxruntime-cuda"]["fix"]
 
 
 def test_doctor_finds_a_broken_registry(
