@@ -228,9 +228,8 @@ def merge(datasets: tuple[Path, ...], out: Path, unlike_machines: bool, as_json:
 @click.option(
     "--setting",
     "setting_text",
-    default="imagenet",
-    show_default=True,
-    help="The network around the cell that was measured (see latkit profile --help).",
+    help="The network around the cell that was measured (see latkit profile --help) [default: the "
+    "space's first: imagenet, nasbench201 or fbnet].",
 )
 @click.option("--out", type=FOLDER, required=True, help="Folder of the new dataset.")
 @click.option(
@@ -245,7 +244,7 @@ def import_file(
     unit: str,
     device: str,
     backend: str,
-    setting_text: str,
+    setting_text: str | None,
     out: Path,
     skip_bad_rows: bool,
     as_json: bool,
@@ -267,12 +266,12 @@ def import_file(
     from latkit.dataset.foreign import read_foreign, write_imported
     from latkit.device import check_backend_name, check_device_name
     from latkit.errors import DatasetError
-    from latkit.networks.setting import parse_setting
+    from latkit.networks.setting import default_setting, parse_setting
     from latkit.spaces import get_space
 
     get_space(space)
     names = check_device_name(device), check_backend_name(backend)
-    target = Target(space, *names, parse_setting(setting_text))
+    target = Target(space, *names, parse_setting(setting_text or default_setting(space)))
     foreign = read_foreign(file, target, arch_column, latency_column, unit)
     if foreign.bad_rows and not skip_bad_rows:
         _report_bad_rows(foreign.bad_rows, as_json=False)

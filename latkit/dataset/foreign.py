@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -18,9 +19,8 @@ from latkit.dataset.latency import LatencyDataset
 from latkit.dataset.writer import write_dataset
 from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
 from latkit.files import write_atomically
-from latkit.networks.cost import network_cost
-from latkit.networks.zoo import get_genotype
-from latkit.spaces import DartsSpace, get_space
+from latkit.networks.roofline import architecture_costs
+from latkit.spaces import ChoiceMatrix, DartsSpace, SearchSpace, get_space
 from latkit.spaces.genotype import parse_genotype
 
 # Milliseconds in one of each unit.
@@ -77,9 +77,9 @@ def read_foreign(
     if unit not in UNITS:
         raise InputError(f"unknown unit {unit!r}", f"use one of: {', '.join(UNITS)}")
     space = get_space(target.space)
-    reduction = get_genotype(target.setting.reduction)
     seen: dict[int, str] = {}
     rows: list[dict[str, Any]] = []
+    matrices: list[ChoiceMatrix] = []
     bad: list[BadRow] = []
     parquet = path.suffix.lower() == ".parquet"
     read = _parquet_rows if parquet else _text_rows
@@ -88,7 +88,8 @@ def read_foreign(
         try:
             if isinstance(cells, str):
                 raise _BadCellError(cells)
-            arch_id = _identify(space, cells[0])
+            matrix = _identify(space, cells[0])
+            arch_id = int(space.file_ids(matrix)[0])
             if arch_id in seen:
                 raise _BadCellError(f"the architecture of {seen[arch_id]} again")
             latency_ms = _positive(cells[1]) * UNITS[unit]
@@ -96,19 +97,20 @@ def read_foreign(
             bad.append(BadRow(place, number, str(problem)))
             continue
         seen[arch_id] = place
-        architecture = space.unrank(arch_id)[0]
-        cost = network_cost(space.genotype(architecture, reduction), target.setting)
+        matrices.append(matrix)
         rows.append(
             {
                 "arch_id": arch_id,
-                "arch": space.format(architecture),
+                "arch": space.format(matrix),
                 "latency_ms": latency_ms,
                 "visit": 0,
                 "flags": [],
-                "macs": cost.macs,
-                "params": cost.params,
             }
         )
+    if rows:
+        costs = architecture_costs(space, np.concatenate(matrices), target.setting)
+        for row, cost in zip(rows, costs, strict=True):
+            row |= {"macs": cost.macs, "params": cost.params}
     table = pa.Table.from_pylist(rows, schema=IMPORTED_SCHEMA)
     origin = {
         "file": path.name,
@@ -181,21 +183,20 @@ class _BadCellError(Exception):
     """Why a row is bad."""
 
 
-def _identify(space: DartsSpace, text: str) -> int:
+def _identify(space: SearchSpace, text: str) -> ChoiceMatrix:
+    """The architecture that a cell names, as a choice matrix of one row."""
     if not text:
         raise _BadCellError("no architecture")
     try:
         if text.isascii() and text.isdecimal():
-            if len(text) > 19 or int(text) >= space.size:
+            if len(text) > 30 or int(text) >= space.size:
                 raise _BadCellError(f"no architecture has the identifier {_short(text)}")
-            return int(text)
-        if text.startswith("Genotype("):
-            matrix = space.from_genotype(parse_genotype(text))
-        else:
-            matrix = space.parse(text)
+            return space.unrank([int(text)])
+        if text.startswith("Genotype(") and isinstance(space, DartsSpace):
+            return space.from_genotype(parse_genotype(text))
+        return space.parse(text)
     except LatkitError as error:
         raise _BadCellError(f"unknown architecture {_short(text)} ({error.cause})") from None
-    return int(space.rank(matrix)[0])
 
 
 def _positive(text: str) -> float:

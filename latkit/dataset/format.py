@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from latkit.device import check_backend_name, check_device_name
 from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
-from latkit.networks.setting import Setting
+from latkit.networks.setting import Setting, default_setting
 from latkit.spaces import space_names
 
 FORMAT = "latkit-dataset"
@@ -78,6 +78,14 @@ class Target:
     device: str
     backend: str
     setting: Setting
+
+    def __post_init__(self) -> None:
+        if self.setting.space != self.space:
+            raise InputError(
+                f"the macro {self.setting.macro} is of the space {self.setting.space}, not "
+                f"{self.space}",
+                f"use --space {self.setting.space}, or --setting {default_setting(self.space)}",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "setting": self.setting.to_dict()}

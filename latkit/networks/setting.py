@@ -10,7 +10,14 @@ from typing import Any
 from latkit.errors import InputError
 from latkit.networks.zoo import ZOO
 
-MACROS = ("imagenet", "cifar")
+# The networks that latkit knows, and of which space's architectures they are made.
+SPACES_OF_MACROS = {
+    "imagenet": "darts",
+    "cifar": "darts",
+    "nasbench201": "nasbench201",
+    "fbnet": "fbnet",
+}
+MACROS = tuple(SPACES_OF_MACROS)
 MEMORY_FORMATS = ("channels_last", "nchw")
 PRECISIONS = ("fp32", "fp16", "bf16")
 # With fewer, every cell is a reduction cell and the normal cell, which is what is chosen, absent.
@@ -27,14 +34,17 @@ class Setting:
     """Everything besides the normal cell that decides how long a network takes.
 
     Attributes:
-        macro: ``imagenet`` (three stride-2 convolutions before the cells, paper section 4.2)
-            or ``cifar`` (one convolution of stride 1, section 4.1).
-        cells: number of cells; those at one and two thirds of the depth are reduction cells.
+        macro: ``imagenet`` (three stride-2 convolutions before the cells, paper section 4.2),
+            ``cifar`` (one convolution of stride 1, section 4.1), ``nasbench201`` (three stages of
+            cells, a residual block of stride 2 between them), or ``fbnet`` (22 layers).
+        cells: number of cells; those at one and two thirds of the depth are reduction cells in the
+            first two macros; of ``fbnet``, its layers.
         channels: initial number of channels C.
         resolution: side of the square input image in pixels.
         batch: images per run.
         classes: width of the classifier.
-        reduction: zoo name of the genotype whose reduction cell is used.
+        reduction: zoo name of the genotype whose reduction cell is used; ``none`` in the macros
+            that have no such cell.
         precision: arithmetic of the run; a runtime may take more where an operation needs it.
         memory_format: layout of weights and activations.
     """
@@ -51,12 +61,22 @@ class Setting:
 
     def __post_init__(self) -> None:
         _one_of("macro", self.macro, MACROS)
-        _one_of("reduction", self.reduction, tuple(ZOO))
+        _one_of("reduction", self.reduction, tuple(ZOO) if self.space == "darts" else ("none",))
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("memory_format", self.memory_format, MEMORY_FORMATS)
         for name, least in (("channels", 2), ("batch", 1), ("classes", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}={getattr(self, name)} is too small", f"use >= {least}")
+        self._check_shape()
+
+    def _check_shape(self) -> None:
+        if self.macro == "fbnet" and (self.cells, self.channels) != (22, 16):
+            raise InputError("fbnet has 22 layers and begins with 16 channels", "leave them out")
+        if self.macro == "nasbench201" and self.cells % 3:
+            raise InputError(
+                f"cells={self.cells} does not fill the three stages of nasbench201",
+                "use a multiple of 3, e.g. cells=15",
+            )
         if self.cells < MIN_CELLS:
             raise InputError(
                 f"cells={self.cells} leaves no normal cell: the cells at one and two thirds of the "
@@ -78,7 +98,14 @@ class Setting:
     @property
     def total_stride(self) -> int:
         """Factor by which the network reduces the resolution."""
+        if self.space != "darts":
+            return {"nasbench201": 4, "fbnet": 32}[self.macro]
         return (8 if self.macro == "imagenet" else 1) << len(self.reduction_indices)
+
+    @property
+    def space(self) -> str:
+        """The search space whose architectures the network is made of."""
+        return SPACES_OF_MACROS[self.macro]
 
     @property
     def reduction_indices(self) -> tuple[int, ...]:
@@ -125,9 +152,19 @@ PRESETS: dict[str, Setting] = {
     "paper": Setting(
         "imagenet", cells=14, channels=48, resolution=224, batch=32, memory_format="nchw"
     ),
+    # The networks of the two benchmarks, with one image a run.
+    "nasbench201": Setting(
+        "nasbench201", cells=15, channels=16, resolution=32, classes=10, reduction="none"
+    ),
+    "fbnet": Setting("fbnet", cells=22, channels=16, resolution=224, reduction="none"),
     # A few milliseconds a run on one CPU core; for demonstrations and tests.
     "tiny": Setting("cifar", cells=5, channels=16, resolution=32, classes=10),
 }
+
+
+def default_setting(space: str) -> str:
+    """The preset that a space is measured in where a user names none."""
+    return next(name for name, setting in PRESETS.items() if setting.space == space)
 
 
 def parse_setting(text: str) -> Setting:

@@ -21,7 +21,7 @@ from latkit.networks.zoo import get_genotype
 from latkit.profiling.plan import Work, panel
 from latkit.profiling.protocol import DISTURBED, Protocol, Visit, anchor_name, choose_clock
 from latkit.profiling.session import Session
-from latkit.spaces import get_space
+from latkit.spaces import DartsSpace, get_space
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def profile(
         DatasetError: ``out`` holds something else, or a file in it is corrupt.
         LatkitError: ``out`` cannot be written.
     """
-    space = get_space(target.space)
+    space = _profiled_space(target)
     if not 1 <= n <= space.size:
         raise InputError(f"cannot measure {n} architectures", f"use --n from 1 to {space.size}")
     backend.check_setting(target.setting)
@@ -140,6 +140,16 @@ def _made(writer: DatasetWriter, ids: list[int]) -> Iterator[tuple[int, float, b
             yield index[arch_id], done.value, DISTURBED in done.flags
 
 
+def _profiled_space(target: Target) -> DartsSpace:
+    space = get_space(target.space)
+    if not isinstance(space, DartsSpace):
+        raise InputError(
+            f"latkit builds no networks of the space {space.name}",
+            "use --space darts; tables of other spaces come in by latkit dataset import",
+        )
+    return space
+
+
 class _Measurer:
     """Measures architectures by their identifiers and writes the rows."""
 
@@ -147,7 +157,7 @@ class _Measurer:
         self._session = session
         self._writer = writer
         self._setting = target.setting
-        self._space = get_space(target.space)
+        self._space = _profiled_space(target)
         self._reduction = get_genotype(target.setting.reduction)
         # Of each architecture, the number that its next visit gets.
         self._visits = Counter[int]()

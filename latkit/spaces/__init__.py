@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal, overload
 
 from latkit.errors import InputError
 from latkit.spaces.base import ABSENT, ChoiceMatrix, Edge, Group, SearchSpace
 from latkit.spaces.darts import DartsSpace
+from latkit.spaces.fbnet import FbnetSpace
 from latkit.spaces.genotype import Genotype, parse_genotype
+from latkit.spaces.nasbench201 import NasBench201Space
 
 __all__ = [
     "ABSENT",
     "ChoiceMatrix",
     "DartsSpace",
     "Edge",
+    "FbnetSpace",
     "Genotype",
     "Group",
+    "NasBench201Space",
     "SearchSpace",
     "get_space",
     "parse_genotype",
     "space_names",
 ]
 
-_SPACES = {"darts": DartsSpace}
+_SPACES: dict[str, type[SearchSpace]] = {
+    "darts": DartsSpace,
+    "nasbench201": NasBench201Space,
+    "fbnet": FbnetSpace,
+}
 
 
 def space_names() -> list[str]:
     """Names of the spaces this version knows."""
-    return sorted(_SPACES)
+    return list(_SPACES)
 
 
-@cache
-def get_space(name: str) -> DartsSpace:
+@overload
+def get_space(name: Literal["darts"]) -> DartsSpace: ...
+@overload
+def get_space(name: str) -> SearchSpace: ...
+def get_space(name: str) -> SearchSpace:
     """The search space of that name.
 
     Raises:
@@ -39,4 +51,9 @@ def get_space(name: str) -> DartsSpace:
     """
     if name not in _SPACES:
         raise InputError(f"unknown search space {name!r}", f"use one of: {', '.join(_SPACES)}")
-    return _SPACES[name]()
+    return _make(name)
+
+
+@cache
+def _make(name: str) -> SearchSpace:
+    return _SPACES[name]()  # type: ignore[call-arg]

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,10 @@ import numpy.typing as npt
 from latkit.errors import SpaceError
 
 ABSENT = -1
+# Datasets keep identifiers as int64.
+MAX_FILE_ID = 2**63 - 1
 
+# int64, or Python's integers in an object array where a space is larger than 2^63.
 IntArray = npt.NDArray[np.int64]
 ChoiceMatrix = npt.NDArray[np.int8]
 Encoding = npt.NDArray[np.float32]
@@ -55,6 +59,8 @@ class SearchSpace:
         choices: indices of the operations an architecture may carry (DARTS: all but ``none``).
         edges: the edges; their order is the encoding's order.
         groups: disjoint groups covering every edge.
+        inputs: nodes that are there before any edge; by default the sources that are no targets.
+        outputs: nodes that the architecture's result is made of; by default all targets.
     """
 
     def __init__(
@@ -64,6 +70,8 @@ class SearchSpace:
         choices: Sequence[int],
         edges: Sequence[Edge],
         groups: Sequence[Group],
+        inputs: Sequence[int] | None = None,
+        outputs: Sequence[int] | None = None,
     ) -> None:
         self.name = name
         self.operations = tuple(operations)
@@ -73,8 +81,11 @@ class SearchSpace:
         covered = sorted(edge for group in self.groups for edge in group.edges)
         if covered != list(range(len(self.edges))):
             raise ValueError(f"the groups of {name} must cover each edge exactly once")
-        if self.size > np.iinfo(np.int64).max:
-            raise ValueError(f"{name} has {self.size} architectures; arch_id is an int64")
+        targets = sorted({edge.target for edge in self.edges})
+        sources = sorted({edge.source for edge in self.edges} - set(targets))
+        self.inputs = tuple(sources if inputs is None else inputs)
+        self.outputs = tuple(targets if outputs is None else outputs)
+        self._id_type = np.int64 if self.size <= MAX_FILE_ID + 1 else object
 
     @property
     def num_edges(self) -> int:
@@ -98,6 +109,14 @@ class SearchSpace:
     def size(self) -> int:
         """Number of distinct architectures."""
         return math.prod(self._group_sizes)
+
+    def file_ids(self, matrix: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """What stands in the column ``arch_id`` of a dataset.
+
+        The identifier, of which only the lower 63 bits are kept in a space that has more; there
+        the text of a row says which architecture it is.
+        """
+        return np.asarray(self.rank(matrix) & MAX_FILE_ID).astype(np.int64)
 
     @cached_property
     def _group_sizes(self) -> tuple[int, ...]:
@@ -130,26 +149,30 @@ class SearchSpace:
         Raises:
             SpaceError: an identifier is outside the space.
         """
-        ids = np.atleast_1d(np.asarray(arch_ids, dtype=np.int64))
+        ids = self._check_ids(arch_ids)
+        choices = np.asarray(self.choices, dtype=np.int8)
+        matrix = np.full((len(ids), self.num_edges), ABSENT, dtype=np.int8)
+        rows = np.arange(len(ids))
+        rest: Any = ids.copy()
+        for group, size, sets in reversed(
+            list(zip(self.groups, self._group_sizes, self.kept_combinations, strict=True))
+        ):
+            rest, digit = rest // size, (rest % size).astype(np.int64)
+            which_set, digit = np.divmod(digit, len(choices) ** group.keep)
+            for position in reversed(range(group.keep)):
+                digit, choice = np.divmod(digit, len(choices))
+                matrix[rows, sets[which_set, position]] = choices[choice]
+        return matrix
+
+    def _check_ids(self, arch_ids: npt.ArrayLike) -> IntArray:
+        ids: IntArray = np.atleast_1d(np.asarray(arch_ids, dtype=self._id_type))
         outside = (ids < 0) | (ids >= self.size)
         if outside.any():
             raise SpaceError(
                 f"arch_id {int(ids[outside][0])} is outside the space {self.name}",
                 f"use identifiers from 0 to {self.size - 1}",
             )
-        choices = np.asarray(self.choices, dtype=np.int8)
-        matrix = np.full((len(ids), self.num_edges), ABSENT, dtype=np.int8)
-        rows = np.arange(len(ids))
-        rest = ids.copy()
-        for group, size, sets in reversed(
-            list(zip(self.groups, self._group_sizes, self.kept_combinations, strict=True))
-        ):
-            rest, digit = np.divmod(rest, size)
-            which_set, digit = np.divmod(digit, len(choices) ** group.keep)
-            for position in reversed(range(group.keep)):
-                digit, choice = np.divmod(digit, len(choices))
-                matrix[rows, sets[which_set, position]] = choices[choice]
-        return matrix
+        return ids
 
     def rank(self, matrix: npt.ArrayLike) -> IntArray:
         """Identifiers of architectures: the inverse of :meth:`unrank`.
@@ -166,7 +189,7 @@ class SearchSpace:
         array = self.validate(matrix)
         position_of_choice = np.zeros(self.num_operations, dtype=np.int64)
         position_of_choice[list(self.choices)] = np.arange(len(self.choices))
-        ids = np.zeros(len(array), dtype=np.int64)
+        ids: IntArray = np.zeros(len(array), dtype=self._id_type)
         for group, size, sets in zip(
             self.groups, self._group_sizes, self.kept_combinations, strict=True
         ):
@@ -259,12 +282,13 @@ class SearchSpace:
             )
         half = np.uint64(max(1, math.ceil((self.size - 1).bit_length() / 2)))
         keys = np.random.default_rng(seed).integers(0, 2**64, size=8, dtype=np.uint64)
-        values = np.arange(start, start + n, dtype=np.uint64)
+        join = np.uint64 if self._id_type is np.int64 else object
+        values = np.arange(start, start + n, dtype=np.uint64).astype(join)
         pending = np.arange(n)
         while len(pending):
             values[pending] = _feistel(values[pending], keys, half)
             pending = pending[values[pending] >= self.size]
-        return values.astype(np.int64)
+        return values.astype(self._id_type)
 
     # --- text ------------------------------------------------------------------------------
 
@@ -310,10 +334,13 @@ class SearchSpace:
 def _feistel(values: WordArray, keys: WordArray, half: np.uint64) -> WordArray:
     """A keyed permutation of ``[0, 2 ** (2 * half))``."""
     mask = np.uint64((1 << int(half)) - 1)
-    left, right = values >> half, values & mask
+    wide = values.dtype == object  # more than 64 bits; a half always fits
+    shift: Any = int(half) if wide else half
+    left = (values >> shift).astype(np.uint64)
+    right = (values & (int(mask) if wide else mask)).astype(np.uint64)
     for key in keys:
         left, right = right, left ^ (_mix(right ^ key) & mask)
-    joined: WordArray = (left << half) | right
+    joined: WordArray = (left.astype(values.dtype) << shift) | right.astype(values.dtype)
     return joined
 
 

@@ -38,7 +38,7 @@ class DartsSpace(SearchSpace):
             for target in CONCAT
         ]
         choices = [i for i, name in enumerate(OPERATIONS) if name != "none"]
-        super().__init__("darts", OPERATIONS, choices, edges, groups)
+        super().__init__("darts", OPERATIONS, choices, edges, groups, outputs=CONCAT)
 
     def cell(self, row: npt.ArrayLike) -> Connections:
         """The (operation, input) pairs of one architecture, two per node, by rising input."""

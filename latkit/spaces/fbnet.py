@@ -1,0 +1,39 @@
+"""The chain of FBNet: 22 layers, 9 choices each: 9^22 networks, more than fit 64 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from latkit.errors import SpaceError
+from latkit.spaces.base import ChoiceMatrix, Edge, Group, SearchSpace
+
+# k: kernel, e: expansion, g2: grouped 1x1 convolutions; in the order of the published tables.
+OPERATIONS = (
+    "k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip",
+)  # fmt: skip
+LAYERS = 22
+
+
+class FbnetSpace(SearchSpace):
+    """Networks written as in the published tables: 22 numbers from 0 to 8 (skip)."""
+
+    def __init__(self) -> None:
+        edges = [Edge(layer, layer + 1) for layer in range(LAYERS)]
+        groups = [Group((i,), keep=1) for i in range(LAYERS)]
+        super().__init__(
+            "fbnet", OPERATIONS, range(len(OPERATIONS)), edges, groups, inputs=(0,),
+            outputs=(LAYERS,),
+        )  # fmt: skip
+
+    def format(self, row: npt.ArrayLike) -> str:
+        return " ".join(str(choice) for choice in self.validate(row)[0].tolist())
+
+    def parse(self, text: str) -> ChoiceMatrix:
+        parts = text.replace(",", " ").split()
+        if len(parts) != LAYERS or not all(part.isascii() and part.isdecimal() for part in parts):
+            raise SpaceError(
+                f"{text!r} is not an architecture of fbnet",
+                f"write {LAYERS} numbers from 0 to {len(OPERATIONS) - 1}",
+            )
+        return self.validate(np.array([[min(int(part), 127) for part in parts]]))
