@@ -6,8 +6,11 @@ returns raw samples: warm-up, pairing, stopping and statistics belong to ``latki
 
 from __future__ import annotations
 
+import contextlib
 import math
+import traceback
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Literal
@@ -79,10 +82,8 @@ class Runner(ABC):
                 finite number.
         """
         self._check_open()
-        try:
+        with runtime_errors("a network failed to run"):
             samples = self._run(n)
-        except (RuntimeError, MemoryError) as error:
-            raise _failed("a network failed to run", error) from error
         if len(samples.clock_ms) != n or len(samples.wall_ms) != n:
             raise BackendError(
                 f"{type(self).__name__} returned {len(samples.clock_ms)} samples for {n} runs",
@@ -106,10 +107,8 @@ class Runner(ABC):
             BackendError: the runner is closed, or the runtime failed.
         """
         self._check_open()
-        try:
+        with runtime_errors("a network failed to run"):
             return self._logits()
-        except (RuntimeError, MemoryError) as error:
-            raise _failed("a network failed to run", error) from error
 
     def peak_memory_mb(self) -> float | None:
         """Device memory that building and running this network took at most, in MiB.
@@ -229,10 +228,8 @@ class Backend(ABC):
         if not self._entered:
             raise BackendError(f"{self.name} is not open", "use the backend in a with statement")
         self.check_setting(setting)
-        try:
+        with runtime_errors(f"{self.name} cannot build a network"):
             return self._compile(genotype, setting, seed)
-        except (RuntimeError, MemoryError) as error:
-            raise _failed(f"{self.name} cannot build a network", error) from error
 
     _entered = False
 
@@ -258,6 +255,7 @@ class Backend(ABC):
         trace: TracebackType | None,
     ) -> None:
         self._entered = False
+        _release_frames(error)
         self._exit()
 
     @abstractmethod
@@ -276,9 +274,24 @@ class Backend(ABC):
         """Restore what :meth:`_enter` changed."""
 
 
-def _failed(what: str, error: Exception) -> BackendError:
-    """A runtime's own exception as the one line it is worth."""
-    reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-    return BackendError(
-        f"{what} ({reason})", "if memory ran out, use a smaller setting, e.g. batch=1"
-    )
+def _release_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of an error hold: networks must not outlive their runtime."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+@contextlib.contextmanager
+def runtime_errors(what: str) -> Iterator[None]:
+    """Turn a runtime's own exception into the one line it is worth.
+
+    Raises:
+        BackendError: what failed, and the runtime's reason.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise BackendError(
+            f"{what} ({reason})", "if memory ran out, use a smaller setting, e.g. batch=1"
+        ) from error

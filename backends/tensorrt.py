@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import math
 import time
@@ -18,13 +19,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.backends.base import (
+    Backend,
+    Clock,
+    Facts,
+    Probe,
+    Runner,
+    Samples,
+    runtime_errors,
+)
 from latkit.backends.tensorrt_api import (
+    NO_GPU,
     OPTIMIZATION_LEVEL,
     WORKSPACE_MB,
     check_tensors,
     decide_tensorrt,
     explain,
+    explain_import,
     install_hint,
     missing_names,
     strongly_typed,
@@ -45,8 +56,6 @@ from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
 from latkit.nvml import find_gpu, gpu_facts, load_nvml
 from latkit.spaces.genotype import Genotype
-
-_NO_GPU = "check nvidia-smi, or use another backend (latkit backends list)"
 
 
 class TensorrtRunner(Runner):
@@ -79,10 +88,16 @@ class TensorrtRunner(Runner):
             {name: _last(engine.get_tensor_mode(name)) for name in names},
             {name: _last(engine.get_tensor_dtype(name)) for name in names},
         )
+        taken = tuple(int(size) for size in engine.get_tensor_shape(INPUT))
+        if taken != images.shape:
+            raise BackendError(
+                f"the engine takes images of shape {taken}, not {images.shape}",
+                "build it for this setting",
+            )
         self._output_shape = tuple(int(size) for size in engine.get_tensor_shape(OUTPUT))
         self._context = engine.create_execution_context()
         if self._context is None:
-            raise explain("TensorRT cannot run the network", log.take())
+            raise self._explain()
         with _cuda_errors():
             self._stream = self._cuda.Stream()
             for name, nbytes in (
@@ -96,8 +111,14 @@ class TensorrtRunner(Runner):
 
     def _enqueue(self) -> None:
         """Start one run on the stream."""
-        if not self._context.execute_async_v3(self._stream.handle):
-            raise explain("TensorRT cannot run the network", get_log(self._tensorrt).take())
+        if not self._launch():
+            raise self._explain()
+
+    def _launch(self) -> bool:
+        return bool(self._context.execute_async_v3(self._stream.handle))
+
+    def _explain(self) -> BackendError:
+        return explain("TensorRT cannot run the network", get_log(self._tensorrt).take())
 
     def _run(self, n: int) -> Samples:
         event_ms, wall_ms = [], []
@@ -130,6 +151,10 @@ class TensorrtRunner(Runner):
         self._stream = None
 
 
+# What no network computes; NaN is what one may compute in fp16.
+_NEVER = -1.2345e30
+
+
 class TensorrtGraphRunner(TensorrtRunner):
     """Replays a CUDA graph of the run, captured through PyTorch on the same stream."""
 
@@ -139,14 +164,24 @@ class TensorrtGraphRunner(TensorrtRunner):
         wanted = super()._logits()  # the first run may allocate, which a capture may not
         self._torch_stream: Any = torch.cuda.ExternalStream(self._stream.handle)
         graph: Any = torch.cuda.CUDAGraph()
+        launched = True
+        # The outer context restores PyTorch's stream even if the capture cannot be ended.
+        with _cuda_errors(), torch.cuda.stream(self._torch_stream):
+            try:
+                with torch.cuda.graph(graph, stream=self._torch_stream):
+                    launched = self._launch()
+            except RuntimeError:
+                if launched:
+                    raise
+        if not launched:  # the reason of the failure, not that of its consequence
+            raise self._explain()
+        self._graph = graph
+        # A capture that went wrong can leave an empty graph, whose replays take no time.
         with _cuda_errors():
-            with torch.cuda.graph(graph, stream=self._torch_stream):
-                super()._enqueue()
-            self._graph = graph
-            # A capture that went wrong can leave an empty graph, whose replays take no time.
-            nothing = np.full(self._output_shape, np.nan, np.float32)
+            nothing = np.full(self._output_shape, _NEVER, np.float32)
             self._cuda.memcpy_htod(self._buffers[OUTPUT], nothing)
-        if not np.allclose(self._logits(), wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max()):
+        near = 1e-3 * np.abs(wanted).max(initial=0, where=np.isfinite(wanted))
+        if not np.allclose(self._logits(), wanted, rtol=1e-3, atol=near, equal_nan=True):
             raise BackendError(
                 "a replay of the captured CUDA graph computes something else",
                 "use --backend tensorrt, which does not capture",
@@ -155,13 +190,16 @@ class TensorrtGraphRunner(TensorrtRunner):
     def _enqueue(self) -> None:
         if self._graph is None:
             super()._enqueue()
-            return
-        with torch.cuda.stream(self._torch_stream):
+        else:
             self._graph.replay()
 
     def _run(self, n: int) -> Samples:
-        with torch.cuda.stream(self._torch_stream):  # so that replays need not switch
+        with torch.cuda.stream(self._torch_stream):  # which replays go to
             return super()._run(n)
+
+    def _logits(self) -> npt.NDArray[np.float32]:
+        with torch.cuda.stream(self._torch_stream):
+            return super()._logits()
 
     def _close(self) -> None:
         self._graph = self._torch_stream = None
@@ -181,7 +219,7 @@ class TensorrtBackend(Backend):
 
     @classmethod
     def probe(cls) -> Probe:
-        seen = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+        seen = seen_capability()
         for package in ("tensorrt", "pycuda"):
             if importlib.util.find_spec(package) is None:
                 return Probe("missing", f"{package} is not installed", install_hint(seen))
@@ -189,17 +227,18 @@ class TensorrtBackend(Backend):
             tensorrt, cuda = import_tensorrt(), _import_cuda()
         except Exception as error:  # a broken binary can raise anything
             reason = " ".join(str(error).split())[:200]
-            fix = _NO_GPU if "libcuda" in reason else "install it again for your CUDA"
-            return Probe("unusable", f"its packages do not import: {reason}", fix)
+            return Probe(
+                "unusable", f"its packages do not import: {reason}", explain_import(reason)
+            )
         try:
             cuda.init()
             if cuda.Device.count() == 0:
-                return Probe("missing", "no CUDA GPU", _NO_GPU)
+                return Probe("missing", "no CUDA GPU", NO_GPU)
             gpu = cuda.Device(0)
             name, capability = gpu.name(), gpu.compute_capability()
         except cuda.Error as error:
             reason = " ".join(str(error).split())[:200]
-            return Probe("missing", f"no CUDA GPU or no working driver ({reason})", _NO_GPU)
+            return Probe("missing", f"no CUDA GPU or no working driver ({reason})", NO_GPU)
         version = str(tensorrt.__version__)
         return decide_tensorrt(version, missing_names(tensorrt), name, tuple(capability))
 
@@ -212,6 +251,8 @@ class TensorrtBackend(Backend):
             "optimization_level": OPTIMIZATION_LEVEL,
             "workspace_mb": WORKSPACE_MB,
             "timing_cache": "kept",
+            "pycuda": _version("pycuda"),
+            "cudnn": _version("nvidia-cudnn-cu12"),  # TensorRT 8.6 computes with it
             **_gpu_facts(cuda),
         }
 
@@ -236,25 +277,29 @@ class TensorrtBackend(Backend):
             BackendError: TensorRT cannot build it.
         """
         tensorrt = import_tensorrt()
+        cuda = _import_cuda()
         cache = TimingCache(
             timing_folder(),
             str(tensorrt.__version__),
-            _gpu_facts(_import_cuda()),
+            _gpu_facts(cuda),
             builder_settings(precision),
         )
-        return build_plan(tensorrt, model, precision, cache)
+        with runtime_errors("TensorRT cannot build the network"), _cuda_errors():
+            return build_plan(tensorrt, model, precision, cache)
 
     def load(self, plan: bytes, images: npt.NDArray[np.float32]) -> TensorrtRunner:
         """A runner of a serialised engine.
 
         Raises:
-            BackendError: it is not one, or one for another GPU or version.
+            BackendError: it is not one, or one for another GPU or version, or for other images.
         """
         tensorrt = import_tensorrt()
+        get_log(tensorrt).take()
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise explain("TensorRT cannot load the engine", get_log(tensorrt).take())
-        return self.runner_class(tensorrt, _import_cuda(), engine, images)
+        with runtime_errors("TensorRT cannot run the network"), _cuda_errors():
+            return self.runner_class(tensorrt, _import_cuda(), engine, images)
 
     def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
         network = random_network(genotype, setting, seed)
@@ -286,7 +331,9 @@ class TensorrtBackend(Backend):
         self._leave_context()
 
     def _leave_context(self) -> None:
-        self._cuda_context.pop()
+        # While it is current: pycuda gives a primary context back only here, not when it is popped
+        # and collected.
+        self._cuda_context.detach()
         del self._cuda_context
 
 
@@ -299,13 +346,33 @@ class TensorrtGraphBackend(TensorrtBackend):
     @classmethod
     def probe(cls) -> Probe:
         probe = super().probe()
-        if probe.usable and not torch.cuda.is_available():
+        if not probe.usable:
+            return probe
+        from latkit.backends.torch_cuda import TorchCudaBackend
+
+        capturing = TorchCudaBackend.probe()
+        if not capturing.usable:
             return Probe(
-                "missing",
-                f"PyTorch {torch.__version__}, which captures the graph, finds no CUDA GPU",
-                "install a CUDA build of PyTorch, or use --backend tensorrt",
+                capturing.status,
+                f"PyTorch, which captures the graph, cannot use the GPU: {capturing.reason}",
+                f"{capturing.fix}, or use --backend tensorrt",
             )
         return probe
+
+
+def seen_capability() -> tuple[int, int] | None:
+    """Of the GPU that PyTorch sees, if it sees one."""
+    try:
+        return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+    except RuntimeError:  # a GPU that is busy or broken
+        return None
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _last(enumerator: Any) -> str:

@@ -8,6 +8,7 @@ ONNX file. latkit uses only what all three have (:data:`REQUIRED`) and decides t
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,11 +16,11 @@ from latkit.backends.base import Facts, Probe
 from latkit.errors import BackendError
 from latkit.networks.onnx_model import INPUT, OUTPUT
 
-# Every name of TensorRT's Python API that latkit uses, by class; "" is the module itself.
+# Every name of TensorRT's Python API that latkit uses, by class.
 REQUIRED: dict[str, tuple[str, ...]] = {
-    "": ("float32",),
     "Builder": ("create_network", "create_builder_config", "build_serialized_network"),
     "BuilderFlag": ("TF32",),
+    "DataType": ("FLOAT",),
     "IBuilderConfig": (
         "builder_optimization_level",
         "clear_flag",
@@ -54,7 +55,12 @@ WORKSPACE_MB = 2048
 # How long the builder looks for fast kernels, 0 to 5; TensorRT's own default, written down.
 OPTIMIZATION_LEVEL = 3
 
-_PASCAL = "use an environment of its own with TensorRT 8.6.1: pip install 'tensorrt==8.6.1' pycuda"
+NO_GPU = "check nvidia-smi, or use another backend (latkit backends list)"
+
+_PASCAL = (
+    "use an environment of its own, with a CPU build of PyTorch: "
+    "pip install 'tensorrt==8.6.1' 'nvidia-cudnn-cu12==8.9.*' pycuda"
+)
 
 
 def install_hint(capability: tuple[int, int] | None) -> str:
@@ -68,12 +74,11 @@ def missing_names(tensorrt: Any) -> list[str]:
     """What of :data:`REQUIRED` an imported TensorRT lacks, as ``Class.name``."""
     missing = []
     for cls, names in REQUIRED.items():
-        owner = getattr(tensorrt, cls, None) if cls else tensorrt
+        owner = getattr(tensorrt, cls, None)
         if owner is None:
             missing.append(cls)
         else:
-            lacks = [name for name in names if not hasattr(owner, name)]
-            missing += [f"{cls}.{name}" if cls else name for name in lacks]
+            missing += [f"{cls}.{name}" for name in names if not hasattr(owner, name)]
     return missing
 
 
@@ -82,8 +87,8 @@ def decide_tensorrt(
 ) -> Probe:
     """Whether an installed TensorRT can be used on a GPU.
 
-    Least compute capabilities: 8.6 5.0 (Maxwell), 9 and 10.0 to 10.4 7.0 (Volta), later 7.5
-    (Turing), by NVIDIA's release notes.
+    Least compute capabilities: 8.6 5.0 (Maxwell), 10.0 to 10.4 7.0 (Volta), later 7.5 (Turing), by
+    NVIDIA's release notes.
 
     Args:
         version: of TensorRT.
@@ -98,7 +103,10 @@ def decide_tensorrt(
     if missing:
         reason = f"TensorRT {version} lacks {', '.join(missing)}, which latkit uses"
         return Probe("unusable", reason, "install a release that latkit's docs/hardware.md lists")
-    least = (5, 0) if release < (9, 0) else (7, 0) if release < (10, 5) else (7, 5)
+    if release[0] == 9:
+        reason = f"TensorRT {version} was never tried with latkit"
+        return Probe("unusable", reason, "pip install 'tensorrt>=10', or 'tensorrt==8.6.1'")
+    least = (5, 0) if release[0] == 8 else (7, 0) if release < (10, 5) else (7, 5)
     if capability < least:
         reason = (
             f"TensorRT {version} has no code for {gpu} (sm_{capability[0]}{capability[1]}, it "
@@ -111,8 +119,8 @@ def decide_tensorrt(
 
 def release_of(version: str) -> tuple[int, int]:
     """(major, minor) of a version such as ``10.16.1.11``."""
-    major, minor, *_ = (*version.split("."), "0")
-    return int(major), int(minor)
+    numbers = re.findall(r"\d+", version)
+    return int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 0
 
 
 def strongly_typed(tensorrt: Any) -> bool:
@@ -141,6 +149,9 @@ def precision_flags(tensorrt: Any, precision: str) -> list[Any]:
     return []
 
 
+_TIMING_FACTS = ("gpu", "gpu_capability", "gpu_memory_mb", "gpu_multiprocessors", "cuda_driver")
+
+
 def timing_cache_name(version: str, device: Facts, settings: Mapping[str, Any]) -> str:
     """The file name of the timing cache that holds for a device, version and builder settings.
 
@@ -148,12 +159,22 @@ def timing_cache_name(version: str, device: Facts, settings: Mapping[str, Any]) 
 
     Args:
         version: of TensorRT.
-        device: facts of the GPU and its driver.
+        device: facts of the GPU and its driver; what a user can switch does not count.
         settings: what the builder is told.
     """
-    parts = [f"{k}={v}" for facts in (device, settings) for k, v in sorted(facts.items())]
+    fixed = {name: device.get(name) for name in _TIMING_FACTS}
+    parts = [f"{k}={v}" for facts in (fixed, settings) for k, v in sorted(facts.items())]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return f"tensorrt-{version}-{digest}.cache"
+
+
+def explain_import(reason: str) -> str:
+    """What to do about packages that do not import."""
+    if "libcuda.so" in reason:
+        return NO_GPU
+    if "libcudnn" in reason:
+        return "pip install 'nvidia-cudnn-cu12==8.9.*', the cuDNN that TensorRT 8.6 loads"
+    return "install it again for your CUDA"
 
 
 def check_tensors(modes: Mapping[str, str], types: Mapping[str, str]) -> None:

@@ -171,19 +171,21 @@ def build_plan(tensorrt: Any, model: bytes, precision: str, cache: TimingCache) 
     for flag in precision_flags(tensorrt, precision):
         config.set_flag(flag)
     known = cache.read()
-    _use_timings(config, known)
+    _use_timings(config, known, log)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise explain("TensorRT cannot build the network", log.take())
     learnt = bytes(config.get_timing_cache().serialize())
     if learnt != known:
         cache.write(learnt)
+    log.take()  # a good build logs errors too, of kernels it tried; they explain nothing later
     return bytes(plan)
 
 
-def _use_timings(config: Any, known: bytes) -> None:
+def _use_timings(config: Any, known: bytes, log: Any) -> None:
     """Give the builder a timing cache, an empty one where the known one is damaged."""
     for content in (known, b""):
         timings = config.create_timing_cache(content)
         if timings is not None and config.set_timing_cache(timings, False):
             return
+    raise explain("TensorRT takes no timing cache", log.take())

@@ -6,10 +6,11 @@ Eager, compiled by inductor, and eager but launched as one CUDA graph.
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import re
 import time
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
@@ -57,10 +58,10 @@ def decide_support(
         if runs:
             return Probe("ok", f"{name}, capability {capability[0]}.{capability[1]}")
     fix = "install a PyTorch build that lists this architecture in torch.cuda.get_arch_list()"
-    if capability[0] < 7:
+    if capability < (7, 5):
         fix = (
-            "install a PyTorch build for CUDA 12.6 (tag cu126), the last with code for "
-            "Maxwell and Pascal GPUs such as the Tesla P100"
+            "install a PyTorch build for CUDA 12.6 (tag cu126), the last with code for GPUs before "
+            "Turing, such as the Tesla P100"
         )
     return Probe(
         "unusable",
@@ -174,6 +175,10 @@ class TorchCudaCompileRunner(TorchCudaRunner):
         with torch.cuda.stream(self._stream):
             self._network = compile_whole(self._network, self._input)
 
+    def _close(self) -> None:
+        super()._close()
+        gc.collect()  # a compiled network is in cycles, and would count as its successor's memory
+
 
 class TorchCudaGraphRunner(TorchCudaRunner):
     """Replays a CUDA graph of an eager run: the same kernels, without the host's work."""
@@ -234,6 +239,7 @@ class TorchCudaBackend(Backend):
             "cudnn": torch.backends.cudnn.version(),
             "tf32": False,
             "cudnn_benchmark": False,
+            "reduced_precision_reduction": True,
             **gpu_fingerprint(),
         }
 
@@ -260,14 +266,21 @@ class TorchCudaBackend(Backend):
             torch.backends.cudnn.allow_tf32,
             torch.backends.cuda.matmul.allow_tf32,
             torch.backends.cudnn.benchmark,
+            torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
+            torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
         )
-        self._set_modes(False, False, False)
+        # Products in half precision may be summed in it: PyTorch's own default, written down.
+        self._set_modes(False, False, False, True, True)
 
     def _exit(self) -> None:
         self._set_modes(*self._modes_before)
 
     @staticmethod
-    def _set_modes(cudnn_tf32: bool, matmul_tf32: bool, benchmark: bool) -> None:
+    def _set_modes(
+        cudnn_tf32: bool, matmul_tf32: bool, benchmark: bool, fp16_sums: bool, bf16_sums: bool
+    ) -> None:
+        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = fp16_sums
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = bf16_sums
         torch.backends.cudnn.allow_tf32 = cudnn_tf32
         torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
         torch.backends.cudnn.benchmark = benchmark
@@ -276,7 +289,8 @@ class TorchCudaBackend(Backend):
 class TorchCudaGraphBackend(TorchCudaBackend):
     """``torch-cuda-graph``: the kernels of ``torch-cuda``, launched as one CUDA graph.
 
-    At batch 1 an eager network often takes what its launches take; this is what its kernels take.
+    At batch 1 an eager network often takes what its launches take; this is what its kernels and one
+    launch take.
     """
 
     name = "torch-cuda-graph"
@@ -298,4 +312,5 @@ class TorchCudaCompileBackend(TorchCudaBackend):
         return decide_triton(torch.cuda.get_device_capability(), has_triton()) or probe
 
     def fingerprint(self) -> Facts:
-        return {**super().fingerprint(), "compiler": "inductor", "triton": version("triton")}
+        triton = importlib.import_module("triton")
+        return {**super().fingerprint(), "compiler": "inductor", "triton": triton.__version__}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import shlex
 import shutil
+import sys
 from typing import Any
 
 import torch
@@ -32,11 +34,9 @@ def autocast(device: str, precision: str) -> Any:
 
 def find_compiler() -> str | None:
     """The C++ compiler that inductor takes on the CPU, or None."""
-    asked = os.environ.get("CXX")
-    for name in (asked,) if asked else ("g++", "clang++"):
-        if shutil.which(name):
-            return name
-    return None
+    asked = shlex.split(os.environ.get("CXX", ""))
+    command = asked or (["clang++"] if sys.platform == "darwin" else ["g++"])
+    return " ".join(command) if shutil.which(command[0]) else None
 
 
 def decide_compiler(compiler: str | None, torch_version: str) -> Probe:

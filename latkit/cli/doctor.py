@@ -92,7 +92,7 @@ def advise_for_gpu(capability: tuple[int, int]) -> str:
     if capability >= (7, 5):
         return ""
     if capability >= (7, 0):
-        return "for TensorRT use a release before 10.5 (docs/hardware.md)"
+        return "use a PyTorch build for CUDA 12.6 (cu126), and TensorRT before 10.5"
     return (
         "use a PyTorch build for CUDA 12.6 (cu126) and onnxruntime-gpu<=1.26; for TensorRT an "
         "environment of its own with TensorRT 8.6.1 and onnxruntime-gpu 1.15 to 1.17 "

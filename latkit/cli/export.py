@@ -108,11 +108,12 @@ def command(
         .SerializeToString()
     )
     error: float | None = None
+    size = VERIFIED_IMAGES if dynamic_batch else setting.batch
     if to == "tensorrt":
         content, error = _build_engine(network, content, setting)
     elif importlib.util.find_spec("onnxruntime") is not None:
         run = _onnxruntime_run(content)
-        error = _verify(network, run, setting, VERIFIED_IMAGES if dynamic_batch else setting.batch)
+        error = _verify(network, run, setting, size)
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
@@ -133,7 +134,7 @@ def command(
         "weights": "random" if weights is None else str(weights),
         "macs": cost.macs,
         "params": cost.params,
-        "verified_images": None if error is None else VERIFIED_IMAGES,
+        "verified_images": None if error is None else _whole_runs(size),
         "largest_relative_error": error,
     }
     if as_json:
@@ -231,6 +232,11 @@ def _build_engine(network: Network, content: bytes, setting: Setting) -> tuple[b
         return plan, _verify(network, run, setting, setting.batch)
 
 
+def _whole_runs(size: int) -> int:
+    """How many images are compared: as many runs of ``size`` as make ``VERIFIED_IMAGES``."""
+    return -(-VERIFIED_IMAGES // size) * size
+
+
 def _verify(network: Network, run: Run, setting: Setting, size: int) -> float:
     """The largest error of a file's logits against PyTorch's, relative to the largest logit.
 
@@ -244,9 +250,8 @@ def _verify(network: Network, run: Run, setting: Setting, size: int) -> float:
     import numpy as np
     import torch
 
-    count = -(-VERIFIED_IMAGES // size) * size  # whole runs
     images = torch.randn(
-        count, 3, setting.resolution, setting.resolution,
+        _whole_runs(size), 3, setting.resolution, setting.resolution,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     wanted, got = [], []
@@ -260,6 +265,7 @@ def _verify(network: Network, run: Run, setting: Setting, size: int) -> float:
     if not error <= limit:
         raise LatkitError(
             f"the exported network differs from PyTorch by {error:.1e} (limit {limit:.0e})",
-            "check the weights for values that are not finite; otherwise report this defect",
+            "check the weights for values that are not finite or, in fp16, beyond its range "
+            "(precision=fp32); otherwise report this defect",
         )
     return error

@@ -20,7 +20,7 @@ _COMMANDS = {
     "dataset": ("dataset", "Check, compare, merge, import and export datasets."),
     "train-lpm": ("train_lpm", "Train a latency prediction module on a dataset and publish it."),
     "search": ("search", "Search an architecture for a device whose LPM is published."),
-    "export": ("export", "Write a network as an ONNX file."),
+    "export": ("export", "Write a network as an ONNX file or a TensorRT engine."),
     "backends": ("backends", "List the backends and whether they work here."),
     "lpms": ("lpms", "List and show the LPMs in the registry."),
 }

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+import latkit.backends.torch_cpu as backend_module
 from latkit.backends import get_backend_class
 from latkit.backends.torch_cuda import check_precision
 from latkit.backends.torch_modes import (
@@ -67,6 +68,8 @@ class TestCompiler:
         assert "C++" in probe.reason
 
     def test_is_the_one_the_environment_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CXX", "env g++")
+        assert find_compiler() == "env g++"
         monkeypatch.setenv("CXX", "no-such-compiler")
         assert find_compiler() is None
         assert not get_backend_class("torch-cpu-compile").probe().usable
@@ -105,19 +108,25 @@ class TestCompileWhole:
                 assert torch.equal(run(x), network(x))
         assert len(compiled) == 12
 
-    def test_a_network_in_pieces_is_refused(self) -> None:
-        class Broken(torch.nn.Module):
+    def test_what_runs_eagerly_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As where PyTorch gives up compiling and says no more than a warning."""
+        monkeypatch.setattr(torch, "compile", lambda network, **options: network)
+        with pytest.raises(BackendError, match="compiled the network 0 times"):
+            compile_whole(torch.nn.ReLU(), torch.randn(3))
+
+    def test_a_network_that_cannot_be_one_graph_is_one_line(
+        self, micro: Setting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Branches(torch.nn.Module):
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 return x + 1 if x.sum() > 0 else x
 
-        with pytest.raises(Exception, match=r"control flow|Proxy"):
-            compile_whole(Broken(), torch.randn(3))
-
-    def test_the_fingerprint_names_the_compiler(self, micro: Setting) -> None:
-        with get_backend_class("torch-cpu-compile")() as backend:
-            facts = backend.fingerprint()
-        assert facts["compiler"] == "inductor"
-        assert facts["cxx"] == find_compiler()
+        monkeypatch.setattr(backend_module, "random_network", lambda *arguments: Branches())
+        with (
+            get_backend_class("torch-cpu-compile")() as backend,
+            pytest.raises(BackendError, match=r"cannot build a network .*control flow"),
+        ):
+            backend.compile(ZOO["darts_v2"], micro)
 
 
 def test_bf16_on_the_cpu_is_another_target(micro: Setting) -> None:

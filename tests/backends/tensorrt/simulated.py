@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,8 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx
 import onnxruntime
+
+from latkit.backends.tensorrt_engine import get_log
 
 VERSIONS = ("8.6.1", "10.0.1", "10.16.1.11", "11.4.0.106")
 
@@ -42,6 +45,14 @@ class CudaMemoryError(CudaError):
     __module__ = "pycuda._driver"
 
 
+class _Alive(list[str]):
+    """Classes of the objects that are there, each until it is collected."""
+
+    def watch(self, owner: Any, cls: str) -> None:
+        self.append(cls)
+        weakref.finalize(owner, self.remove, cls)
+
+
 class Cuda:
     """What of ``pycuda.driver`` 2022.2 to 2026.1 the backend uses, by the names in its sources."""
 
@@ -59,14 +70,18 @@ class Cuda:
         self.contexts: list[Any] = []
         self.now_ms = 0.0
         self.failing_init = ""
+        self.alive = _Alive()  # objects of TensorRT that use the context
+        self.executing: weakref.WeakSet[Any] = weakref.WeakSet()
         cuda = self
 
         class Context:
             def push(self) -> None:
                 cuda.contexts.append(self)
 
-            @staticmethod
-            def pop() -> None:
+            def detach(self) -> None:
+                """What gives a primary context back; popping it does not."""
+                assert cuda.contexts[-1:] == [self], "detached while not current"
+                assert not cuda.alive, f"objects outlive the context: {cuda.alive}"
                 cuda.contexts.pop()
 
         class Device:
@@ -141,6 +156,8 @@ class Cuda:
                 return self._address
 
             def free(self) -> None:
+                users = [c for c in cuda.executing if self._address in c._addresses.values()]
+                assert not users, "freed under an execution context"
                 del cuda.buffers[self._address]
 
         self.Device, self.Stream, self.Event = Device, Stream, Event
@@ -217,9 +234,6 @@ def simulate_tensorrt(version: str, cuda: Cuda) -> Any:
     for cls, names in api.items():
         if cls:
             setattr(module, cls, _make_class(cls, names, simulation))
-    for name in api[""]:  # e.g. tensorrt.float32, an enumerator; the rest only has to be there
-        if not hasattr(module, name):
-            setattr(module, name, getattr(module.DataType, name.upper(), object()))
     return module
 
 
@@ -231,7 +245,9 @@ def _make_class(cls: str, names: dict[str, list[str] | None], simulation: _Behav
             made[name] = Enumerator(cls, name, index)
         elif arguments is None:
             if behaviour is not None:
-                made[name] = property(behaviour, lambda self, value: None)
+                made[name] = property(
+                    behaviour, lambda self, value, n=name: self._set_properties.update({n: value})
+                )
         else:
             made[name] = _make_method(f"{cls}.{name}", arguments, behaviour)
     if cls == "IHostMemory":  # stands for the buffer protocol, which pure Python cannot offer
@@ -260,6 +276,8 @@ class _Behaviour:
         self.strong = not version.startswith("8.")
         self.built: list[Any] = []  # the configurations that engines were built with
         self.failing_build = ""
+        self.failing_capture = False
+        self.noise = ""
         self.has_driver = True
         self._sessions: dict[bytes, Any] = {}
 
@@ -290,7 +308,9 @@ class _Behaviour:
         return self.make("INetworkDefinition", flags=flags, log=builder._log, model=None)
 
     def Builder_create_builder_config(self, builder: Any) -> Any:
-        return self.make("IBuilderConfig", set=set(), cleared=set(), pools={}, timings=None)
+        return self.make(
+            "IBuilderConfig", set=set(), cleared=set(), pools={}, timings=None, set_properties={}
+        )
 
     def Builder_build_serialized_network(self, builder: Any, network: Any, config: Any) -> Any:
         self.built.append(config)
@@ -304,6 +324,8 @@ class _Behaviour:
         if self.failing_build:
             self.say(builder._log, self.failing_build)
             return None
+        if self.noise:
+            self.say(builder._log, self.noise)
         config._timings._content += b"layer;"
         plan = f"plan {self.version}\n".encode() + network._model.SerializeToString()
         return self.make("IHostMemory", content=plan)
@@ -361,6 +383,7 @@ class _Behaviour:
 
     def Runtime_init(self, runtime: Any, log: Any) -> None:
         self.need_driver(log)
+        self.cuda.alive.watch(runtime, "Runtime")
         runtime._log = log
 
     def Runtime_deserialize_cuda_engine(self, runtime: Any, plan: bytes) -> Any:
@@ -368,7 +391,9 @@ class _Behaviour:
         if start != f"plan {self.version}".encode():
             self.say(runtime._log, "Serialization assertion magicTagRead == kMAGIC_TAG failed")
             return None
-        return self.make("ICudaEngine", model=onnx.load_model_from_string(model), bytes=model)
+        engine = self.make("ICudaEngine", model=onnx.load_model_from_string(model), bytes=model)
+        self.cuda.alive.watch(engine, "ICudaEngine")
+        return engine
 
     def _tensors(self, engine: Any) -> list[Any]:
         return [*engine._model.graph.input, *engine._model.graph.output]
@@ -400,7 +425,12 @@ class _Behaviour:
         session = onnxruntime.InferenceSession(
             engine._bytes, options, providers=["CPUExecutionProvider"]
         )
-        return self.make("IExecutionContext", engine=engine, session=session, addresses={})
+        context = self.make(
+            "IExecutionContext", engine=engine, session=session, addresses={}, has_run=False
+        )
+        self.cuda.alive.watch(context, "IExecutionContext")
+        self.cuda.executing.add(context)
+        return context
 
     def IExecutionContext_set_tensor_address(self, context: Any, name: str, memory: int) -> bool:
         context._addresses[name] = memory
@@ -418,7 +448,12 @@ class _Behaviour:
             self.cuda._buffer(addresses[y.name])[:] = logits.tobytes()
             self.cuda.now_ms += (time.perf_counter() - started) * 1e3
 
-        self.cuda.streams[handle].add(compute)
+        stream = self.cuda.streams[handle]
+        if stream.captured is not None and (self.failing_capture or not context._has_run):
+            self.say(get_log(self.module), "operation not permitted when stream is capturing")
+            return False
+        context._has_run = True
+        stream.add(compute)
         return True
 
 
@@ -448,13 +483,22 @@ class TorchGraphs:
 
     @contextlib.contextmanager
     def graph(self, graph: Any, stream: Any) -> Iterator[None]:
+        """Like PyTorch's: a capture in which something failed cannot be ended."""
+        before, self.current = self.current, stream
         stream.stream.captured = []
         yield
         graph.works = [] if self.captures_nothing else stream.stream.captured
         stream.stream.captured = None
+        if not graph.works and not self.captures_nothing:
+            raise RuntimeError(
+                "CUDA error: operation failed due to a previous error during capture"
+            )
+        self.current = before  # not reached above: PyTorch leaves its stream there
 
     @contextlib.contextmanager
     def stream(self, stream: Any) -> Iterator[None]:
         before, self.current = self.current, stream
-        yield
-        self.current = before
+        try:
+            yield
+        finally:
+            self.current = before

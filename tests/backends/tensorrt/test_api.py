@@ -12,6 +12,7 @@ from latkit.backends.tensorrt_api import (
     check_tensors,
     decide_tensorrt,
     explain,
+    explain_import,
     missing_names,
     network_flags,
     precision_flags,
@@ -55,14 +56,13 @@ class TestEveryRelease:
 def test_a_release_to_come_that_lacks_a_name_is_refused(cls: str) -> None:
     for name in REQUIRED[cls]:
         tensorrt = make("11.4.0.106")
-        owner = getattr(tensorrt, cls) if cls else tensorrt
-        delattr(owner, name)
-        whole = f"{cls}.{name}" if cls else name
+        delattr(getattr(tensorrt, cls), name)
+        whole = f"{cls}.{name}"
         assert missing_names(tensorrt) == [whole]
     probe = decide_tensorrt("12.0.0.1", [whole], *T4)
     assert probe.status == "unusable"
     assert whole in probe.reason
-    assert missing_names(SimpleNamespace(float32=1))[0] == "Builder"
+    assert missing_names(SimpleNamespace())[0] == "Builder"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,8 @@ def test_a_release_to_come_that_lacks_a_name_is_refused(cls: str) -> None:
         ("11.4.0.106", (7, 0), False, "tensorrt<10.5"),
         ("11.4.0.106", (12, 0), True, ""),
         ("8.5.3", (7, 5), False, "tensorrt>=8.6"),
+        ("9.3.0", (8, 0), False, "tensorrt>=10"),
+        ("10.16.0b1", (8, 0), True, ""),
     ],
 )
 def test_versions_and_gpus(
@@ -98,7 +100,7 @@ def test_a_timing_cache_is_for_one_device_version_and_precision() -> None:
         timing_cache_name("10.0.1", {**gpu, "cuda_driver": 12050}, {"precision": "fp32"}),
     }
     assert len(names) == 5
-    turned = {"cuda_driver": 12040, "gpu": "Tesla T4"}
+    turned = {"cuda_driver": 12040, "gpu": "Tesla T4", "gpu_power_limit_w": 50}
     assert timing_cache_name("10.0.1", turned, {"precision": "fp32"}) in names
 
 
@@ -139,6 +141,18 @@ def test_explanations(message: str, fix: str) -> None:
     assert message in error.cause
     assert "\n" not in str(error)
     assert fix in error.fix
+
+
+@pytest.mark.parametrize(
+    ("reason", "fix"),
+    [
+        ("libcuda.so.1: cannot open shared object file", "nvidia-smi"),
+        ("libcudart.so.12: cannot open shared object file", "for your CUDA"),
+        ("libcudnn.so.8: cannot open shared object file", "nvidia-cudnn-cu12==8.9"),
+    ],
+)
+def test_packages_that_do_not_import(reason: str, fix: str) -> None:
+    assert fix in explain_import(reason)
 
 
 def test_nothing_logged_is_said() -> None:

@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from latkit.backends import Backend
 from latkit.backends.tensorrt import TensorrtBackend, TensorrtGraphBackend
-from latkit.backends.tensorrt_api import WORKSPACE_MB
+from latkit.backends.tensorrt_api import OPTIMIZATION_LEVEL, WORKSPACE_MB
 from latkit.backends.testing import BackendConformance
 from latkit.dataset import LatencyDataset
 from latkit.errors import BackendError, LatkitError
 from latkit.networks import ZOO, Setting
+from latkit.networks.onnx_model import build_onnx
+from latkit.networks.weights import random_network
 from tests.backends.tensorrt.conftest import Simulated, install
 from tests.backends.tensorrt.simulated import VERSIONS
 from tests.conftest import MICRO_TEXT, RunLatkit
@@ -88,6 +91,7 @@ def test_what_the_builder_is_told(simulated: Simulated, backend: Backend, micro:
     (config,) = simulated.behaviour.built
     assert config._cleared == {simulated.tensorrt.BuilderFlag.TF32}
     assert config._set == set()
+    assert config._set_properties == {"builder_optimization_level": OPTIMIZATION_LEVEL}
     assert config._pools == {"MemoryPoolType.WORKSPACE": WORKSPACE_MB * 2**20}
 
 
@@ -156,6 +160,23 @@ class TestFailures:
         with pytest.raises(BackendError, match=r"cannot read the network \(Failed to parse"):
             backend.plan(b"no ONNX", "fp32")
 
+    def test_errors_of_a_good_build_explain_nothing(
+        self, simulated: Simulated, backend: Any, micro: Setting
+    ) -> None:
+        simulated.behaviour.noise = "Skipping tactic 0: out of memory"
+        _compile(backend, micro).close()
+        with pytest.raises(BackendError, match="magicTag") as caught:
+            backend.load(b"plan 7.0\n", np.zeros((1, 3, 8, 8), np.float32))
+        assert "build the engine again" in caught.value.fix
+
+    def test_images_of_another_shape(
+        self, simulated: Simulated, backend: Any, micro: Setting
+    ) -> None:
+        onnx = build_onnx(random_network(ZOO["darts_v2"], micro, 0), 1, 8).embedded()
+        plan = backend.plan(onnx.SerializeToString(), "fp32")
+        with pytest.raises(BackendError, match=r"takes images of shape \(1, 3, 8, 8\), not"):
+            backend.load(plan, np.zeros((1, 3, 4, 4), np.float32))
+
     def test_a_plan_of_another_version(self, simulated: Simulated, backend: Any) -> None:
         with pytest.raises(BackendError, match="magicTag") as caught:
             backend.load(b"plan 7.0\n", np.zeros((1, 3, 8, 8), np.float32))
@@ -175,6 +196,19 @@ class TestFailures:
         assert "driver must be as new" in caught.value.fix
         assert not simulated.cuda.contexts
 
+    def test_a_capture_that_fails_says_why(
+        self, simulated: Simulated, micro: Setting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(TensorrtGraphBackend, "probe", TensorrtBackend.probe)
+        simulated.behaviour.failing_capture = True
+        with (
+            pytest.raises(BackendError, match="not permitted when stream is capturing"),
+            TensorrtGraphBackend() as backend,
+        ):
+            _compile(backend, micro)
+        assert simulated.graphs.current is None, "PyTorch's stream was left behind"
+        assert not simulated.cuda.buffers
+
     def test_a_graph_that_captured_nothing(
         self, simulated: Simulated, micro: Setting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -182,8 +216,8 @@ class TestFailures:
         monkeypatch.setattr(TensorrtGraphBackend, "probe", TensorrtBackend.probe)
         simulated.graphs.captures_nothing = True
         with (
-            TensorrtGraphBackend() as backend,
             pytest.raises(BackendError, match="computes something else"),
+            TensorrtGraphBackend() as backend,
         ):
             _compile(backend, micro)
         assert not simulated.cuda.buffers
@@ -199,7 +233,15 @@ class TestProbe:
     def test_the_graph_target_needs_a_cuda_build_of_pytorch(self, simulated: Simulated) -> None:
         probe = TensorrtGraphBackend.probe()
         assert probe.status == "missing"
-        assert "finds no CUDA GPU" in probe.reason
+        assert "PyTorch, which captures the graph, cannot use the GPU" in probe.reason
+
+    def test_a_busy_gpu_breaks_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def busy() -> tuple[int, int]:
+            raise RuntimeError("CUDA-capable device(s) is/are busy or unavailable")
+
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", busy)
+        assert not TensorrtBackend.probe().usable
 
     def test_no_driver(self, simulated: Simulated) -> None:
         simulated.cuda.failing_init = "cuInit failed: no CUDA-capable device is detected"
@@ -230,6 +272,17 @@ def test_profile(simulated: Simulated, latkit: RunLatkit, monkeypatch: pytest.Mo
     facts = dataset.manifest.fingerprint
     assert facts["tensorrt"] == simulated.tensorrt.__version__
     assert facts["strongly_typed"] == (not facts["tensorrt"].startswith("8."))
+
+
+def test_export_without_device_memory_is_one_line(simulated: Simulated, latkit: RunLatkit) -> None:
+    simulated.cuda.memory_mb = 0
+    done = latkit(
+        "export", "darts_v2", "--setting", MICRO_TEXT, "--to", "tensorrt", "--out", "net.plan"
+    )
+    assert done.returncode == 1
+    assert "out of memory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path("net.plan").exists()
 
 
 def test_export(simulated: Simulated, latkit: RunLatkit) -> None:
