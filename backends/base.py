@@ -228,8 +228,12 @@ class Backend(ABC):
         if not self._entered:
             raise BackendError(f"{self.name} is not open", "use the backend in a with statement")
         self.check_setting(setting)
-        with runtime_errors(f"{self.name} cannot build a network"):
-            return self._compile(genotype, setting, seed)
+        try:
+            with runtime_errors(f"{self.name} cannot build a network"):
+                return self._compile(genotype, setting, seed)
+        except BaseException as error:
+            _release_frames(error)
+            raise
 
     _entered = False
 
