@@ -1,8 +1,8 @@
 """What each operation on each edge costs on paper: the columns of a roofline model.
 
-An architecture's MACs, parameters, bytes and kernel launches are those of the frame (stem, joints,
-classifier) and the sum of its operations'. The table of a space in a setting is all that is needed
-to cost any number of its architectures.
+An architecture's kernels, convolutions, MACs, bytes and parameters are those of the frame (stem,
+joints, classifier) and the sum of its operations'. The table of a space in a setting is all that is
+needed to cost any number of its architectures.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from latkit.networks.setting import Setting
 from latkit.networks.zoo import get_genotype
 from latkit.spaces import ABSENT, SearchSpace, get_space
 
-# MACs and bytes are for one image; bytes are what fp32 inputs, weights and outputs take.
-QUANTITIES = ("launches", "macs", "bytes", "params")
+# Kernels are those of an eager run, convolutions among them; MACs and bytes are for one image; bytes
+# are what fp32 inputs, weights and outputs take.
+QUANTITIES = ("kernels", "convolutions", "macs", "bytes", "params")
+_MACS, _PARAMS = QUANTITIES.index("macs"), QUANTITIES.index("params")
 Table = npt.NDArray[np.float64]
 
 
@@ -28,15 +30,15 @@ class Roofline:
     """Costs on paper of a space's architectures in a setting.
 
     Attributes:
-        frame: the four quantities of what all architectures share; only MACs and parameters count.
-        operations: an ``E x O x 4`` array, of each operation on each edge, in all cells together.
+        frame: the quantities of what all architectures share; only MACs and parameters count.
+        operations: an ``E x O x 5`` array, of each operation on each edge, in all cells together.
     """
 
     frame: Table
     operations: Table
 
     def cost(self, matrix: npt.ArrayLike) -> Table:
-        """The quantities of architectures: ``n x 4`` from an ``n x E`` choice matrix."""
+        """The quantities of architectures: ``n x 5`` from an ``n x E`` choice matrix."""
         array = np.atleast_2d(np.asarray(matrix, dtype=np.int64))
         edges = np.arange(array.shape[1])
         chosen = self.operations[edges, np.maximum(array, 0)]
@@ -55,17 +57,21 @@ def roofline(space_name: str, setting: Setting) -> Roofline:
 def architecture_costs(space: SearchSpace, matrix: npt.ArrayLike, setting: Setting) -> list[Cost]:
     """MACs and parameters of whole networks, of each row of a choice matrix."""
     costs = roofline(space.name, setting).cost(matrix)
-    return [Cost(round(macs), round(params)) for _, macs, _, params in costs]
+    return [Cost(round(row[_MACS]), round(row[_PARAMS])) for row in costs]
 
 
-def _row(launches: int, cost: Cost, activations: int) -> Table:
+def _row(kernels: int, convolutions: int, cost: Cost, activations: int) -> Table:
     """One operation's quantities; ``activations`` are the numbers it reads and writes."""
     nbytes = 4 * (activations + cost.params)
-    return np.array([launches, cost.macs, nbytes, cost.params], dtype=np.float64)
+    return np.array([kernels, convolutions, cost.macs, nbytes, cost.params], dtype=np.float64)
 
 
-# Kernels of an eager run: activation, convolutions and batch norms each count as one.
-_DARTS_LAUNCHES = {"sep_conv": 8, "dil_conv": 4, "max_pool": 1, "avg_pool": 1}
+def _frame(cost: Cost) -> Table:
+    return np.array([0, 0, cost.macs, 0, cost.params], dtype=np.float64)
+
+
+# Activations, convolutions and batch norms each are a kernel; half of these are convolutions.
+_DARTS_KERNELS = {"sep_conv": 8, "dil_conv": 4, "max_pool": 1, "avg_pool": 1}
 
 
 def _darts(space: SearchSpace, setting: Setting) -> Roofline:
@@ -76,16 +82,16 @@ def _darts(space: SearchSpace, setting: Setting) -> Roofline:
             c, side = 2 * c, side // 2
             continue
         for o, name in enumerate(space.operations):
-            launches = _DARTS_LAUNCHES.get(name.rpartition("_")[0], 0)
-            touched = 2 * max(1, launches // 2) * c * side * side if launches else 0
-            table[:, o] += _row(launches, operation_cost(name, c, side, 1), touched)
+            kernels = _DARTS_KERNELS.get(name.rpartition("_")[0], 0)
+            touched = 2 * kernels * c * side * side
+            cost = operation_cost(name, c, side, 1)
+            table[:, o] += _row(kernels, kernels // 2, cost, touched)
     genotype = get_genotype(setting.reduction)
     some = space.unrank(0)
-    frame = np.zeros(len(QUANTITIES))
     whole = network_cost(space.genotype(some[0], genotype), setting)  # type: ignore[attr-defined]
-    rest = Roofline(frame, table).cost(some)[0]
-    frame[1], frame[3] = whole.macs - rest[1], whole.params - rest[3]
-    return Roofline(frame, table)
+    part = Roofline(_frame(Cost()), table).cost(some)[0]
+    rest = Cost(whole.macs - round(part[_MACS]), whole.params - round(part[_PARAMS]))
+    return Roofline(_frame(rest), table)
 
 
 def _conv(c_in: int, c_out: int, kernel: int, side: int, groups: int = 1) -> Cost:
@@ -101,11 +107,11 @@ def _nasbench201(space: SearchSpace, setting: Setting) -> Roofline:
     for stage in range(3):
         pixels = c * side * side
         rows = {
-            "none": _row(1, Cost(), 2 * pixels),
-            "skip_connect": _row(0, Cost(), 0),
-            "nor_conv_1x1": _row(3, _conv(c, c, 1, side), 6 * pixels),
-            "nor_conv_3x3": _row(3, _conv(c, c, 3, side), 6 * pixels),
-            "avg_pool_3x3": _row(1, Cost(), 2 * pixels),
+            "none": _row(1, 0, Cost(), 2 * pixels),
+            "skip_connect": _row(0, 0, Cost(), 0),
+            "nor_conv_1x1": _row(3, 1, _conv(c, c, 1, side), 6 * pixels),
+            "nor_conv_3x3": _row(3, 1, _conv(c, c, 3, side), 6 * pixels),
+            "avg_pool_3x3": _row(1, 0, Cost(), 2 * pixels),
         }
         table += setting.cells // 3 * np.array([rows[name] for name in space.operations])
         if stage < 2:
@@ -114,7 +120,7 @@ def _nasbench201(space: SearchSpace, setting: Setting) -> Roofline:
             frame += _conv(c // 2, c, 3, side) + _conv(c, c, 3, side)
             frame += Cost(c // 2 * c * side * side, c // 2 * c)
     frame += Cost(c * setting.classes, 2 * c + (c + 1) * setting.classes)
-    return Roofline(np.array([0, frame.macs, 0, frame.params], dtype=np.float64), table)
+    return Roofline(_frame(frame), table)
 
 
 # Output channels, layers and stride of the first of them (FBNet, table 1).
@@ -138,7 +144,7 @@ def _fbnet(space: SearchSpace, setting: Setting) -> Roofline:
             c_in, layer = c_out, layer + 1
     frame += _conv(c_in, _FBNET_HEAD, 1, side)
     frame += Cost(_FBNET_HEAD * setting.classes, (_FBNET_HEAD + 1) * setting.classes)
-    return Roofline(np.array([0, frame.macs, 0, frame.params], dtype=np.float64), table)
+    return Roofline(_frame(frame), table)
 
 
 def _mbconv(name: str, c_in: int, c_out: int, side: int, stride: int) -> Table:
@@ -148,7 +154,7 @@ def _mbconv(name: str, c_in: int, c_out: int, side: int, stride: int) -> Table:
         if stride == 1 and c_in == c_out:
             return np.zeros(len(QUANTITIES))
         touched = c_in * side**2 + c_out * after**2
-        return _row(2, _conv(c_in, c_out, 1, after), touched)
+        return _row(2, 1, _conv(c_in, c_out, 1, after), touched)
     kernel, expansion = int(name[1]), int(name[4])
     groups = 2 if name.endswith("g2") else 1
     middle = expansion * c_in
@@ -158,4 +164,4 @@ def _mbconv(name: str, c_in: int, c_out: int, side: int, stride: int) -> Table:
         + _conv(middle, c_out, 1, after, groups)
     )
     touched = c_in * side**2 + 2 * middle * side**2 + 2 * middle * after**2 + c_out * after**2
-    return _row(8, cost, touched)
+    return _row(8, 3, cost, touched)
