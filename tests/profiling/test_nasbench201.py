@@ -21,6 +21,7 @@ from latkit.profiling.protocol import PRESETS as PROTOCOLS
 from latkit.profiling.protocol import Protocol, anchor_architecture, anchor_name, anchor_setting
 from latkit.profiling.session import measure
 from latkit.spaces import get_space
+from tests.conftest import RunLatkit
 
 SPACE = get_space("nasbench201")
 MICRO = Setting("nasbench201", cells=3, channels=4, resolution=8, classes=10, reduction="none")
@@ -82,3 +83,19 @@ def test_fbnet_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     ):
         profile(backend, target, Protocol(), 3, 0, tmp_path / "d")
     assert not (tmp_path / "d").exists()
+
+
+def test_the_command_takes_the_spaces_own_setting(latkit: RunLatkit) -> None:
+    done = latkit(
+        "profile", "--space", "nasbench201", "--backend", "torch-cpu", "--device", "this-cpu",
+        "--protocol", "paper", "--n", 1, "--out", "d", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert LatencyDataset.open(Path("d")).manifest.target.setting == PRESETS["nasbench201"]
+    done = latkit("profile", "--space", "nasbench201", "--setting", "tiny", "--out", "e")
+    assert done.returncode != 0
+    assert "--setting nasbench201" in done.stderr.splitlines()[-1]
+    done = latkit("profile", "--space", "fbnet", "--backend", "torch-cpu", "--out", "e")
+    assert done.returncode == 2
+    assert "builds no networks of the space fbnet" in done.stderr.splitlines()[-1]
+    assert not Path("e").exists()
