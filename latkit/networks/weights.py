@@ -33,7 +33,7 @@ def random_network(architecture: Architecture, setting: Setting, seed: int) -> A
     Convolution and classifier weights are uniform with standard deviation 1/sqrt(fan-in), which
     keeps activations within a few orders of magnitude of the input; batch norms are neutral. Only
     where skips of a NAS-Bench-201 cell add up they grow, by a factor of up to 4 a cell: far from
-    the limits of fp32, but one network in ten leaves the range of fp16.
+    the limits of fp32, but one network in ten leaves the range of fp16 at full depth.
 
     The network is for running only: its parts share their tables of hooks with other networks.
 

@@ -22,8 +22,8 @@ from latkit.networks.setting import MIN_CELLS, Setting
 from latkit.profiling.statistics import faster_half_mean, faster_half_spread
 from latkit.spaces import Architecture
 
-# Of each space whose networks are measured, the architecture of the anchor network: a cell known for
-# its accuracy, hence of convolutions for the most part.
+# Of each space whose networks are measured, the architecture of the anchor network: a cell known
+# for its accuracy, hence of convolutions for the most part.
 ANCHORS = {
     "darts": "darts_v2",
     "nasbench201": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
