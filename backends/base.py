@@ -22,7 +22,7 @@ from typing_extensions import Self
 from latkit.energy import EnergyMeter, open_meter
 from latkit.errors import BackendError
 from latkit.networks.setting import MEMORY_FORMATS, Setting
-from latkit.spaces.genotype import Genotype
+from latkit.spaces import Architecture
 
 Clock = Literal["event", "cpu", "wall"]
 Facts = dict[str, str | int | float | bool | None]
@@ -100,7 +100,7 @@ class Runner(ABC):
     def logits(self) -> npt.NDArray[np.float32]:
         """What the network computes from its own input: ``batch x classes``.
 
-        Weights and input follow from (genotype, setting, seed) alone, so every backend must
+        Weights and input follow from (architecture, setting, seed) alone, so every backend must
         compute the same as :func:`latkit.networks.weights.random_network` does in PyTorch.
 
         Raises:
@@ -219,18 +219,19 @@ class Backend(ABC):
                 f"use a setting with precision={' or '.join(self.precisions)}",
             )
 
-    def compile(self, genotype: Genotype, setting: Setting, seed: int = 0) -> Runner:
+    def compile(self, architecture: Architecture, setting: Setting, seed: int = 0) -> Runner:
         """Build the network with random weights and make it ready to run.
 
         Raises:
             BackendError: the backend is unusable here, or cannot run this network.
+            InputError: the architecture does not fit the setting's macro.
         """
         if not self._entered:
             raise BackendError(f"{self.name} is not open", "use the backend in a with statement")
         self.check_setting(setting)
         try:
             with runtime_errors(f"{self.name} cannot build a network"):
-                return self._compile(genotype, setting, seed)
+                return self._compile(architecture, setting, seed)
         except BaseException as error:
             _release_frames(error)
             raise
@@ -263,7 +264,7 @@ class Backend(ABC):
         self._exit()
 
     @abstractmethod
-    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
+    def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         """Called by :meth:`compile` while the backend is open."""
 
     @abstractmethod

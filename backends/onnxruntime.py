@@ -29,7 +29,7 @@ from latkit.errors import BackendError, from_os_error
 from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
-from latkit.spaces.genotype import Genotype
+from latkit.spaces import Architecture
 
 Provider = tuple[str, dict[str, Any]]
 
@@ -236,9 +236,9 @@ class OnnxRuntimeBackend(Backend):
         check_active(self.provider, session.get_providers())
         return session
 
-    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
+    def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         network = build_onnx(
-            random_network(genotype, setting, seed),
+            random_network(architecture, setting, seed),
             setting.batch,
             setting.resolution,
             precision=setting.precision,

@@ -17,7 +17,7 @@ from latkit.errors import BackendError
 from latkit.networks.onnx_model import build_onnx
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
-from latkit.spaces.genotype import Genotype
+from latkit.spaces import Architecture
 
 
 class OpenvinoCpuRunner(Runner):
@@ -79,9 +79,9 @@ class OpenvinoCpuBackend(Backend):
     def hardware_name(self) -> str:
         return cpu_name()
 
-    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
+    def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         network = build_onnx(
-            random_network(genotype, setting, seed), setting.batch, setting.resolution
+            random_network(architecture, setting, seed), setting.batch, setting.resolution
         )
         model = self._core.read_model(network.embedded().SerializeToString(), b"")
         compiled = self._core.compile_model(

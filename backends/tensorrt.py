@@ -55,7 +55,7 @@ from latkit.networks.onnx_model import INPUT, OUTPUT, build_onnx
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
 from latkit.nvml import find_gpu, gpu_facts, load_nvml
-from latkit.spaces.genotype import Genotype
+from latkit.spaces import Architecture
 
 
 class TensorrtRunner(Runner):
@@ -301,8 +301,8 @@ class TensorrtBackend(Backend):
         with runtime_errors("TensorRT cannot run the network"), _cuda_errors():
             return self.runner_class(tensorrt, _import_cuda(), engine, images)
 
-    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
-        network = random_network(genotype, setting, seed)
+    def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
+        network = random_network(architecture, setting, seed)
         onnx = build_onnx(
             network, setting.batch, setting.resolution, precision=setting.precision
         ).embedded()

@@ -16,7 +16,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,12 +29,17 @@ from latkit.errors import BackendError
 from latkit.networks.setting import MEMORY_FORMATS, PRECISIONS, Setting
 from latkit.networks.weights import random_input, random_network
 from latkit.networks.zoo import ZOO
-from latkit.spaces import get_space
-from latkit.spaces.genotype import Genotype
+from latkit.spaces import Architecture, Genotype, NasBench201Cell, get_space
 
-# What one architecture is: both macros, and every operation of the space.
+# Random cells of DARTS, beside one for each operation.
 ARCHITECTURES = 6
 SEED = 3
+# Of NAS-Bench-201: the first has every operation, the last hands one tensor to all nodes.
+CELLS = (
+    "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|",
+    "|avg_pool_3x3~0|+|skip_connect~0|none~1|+|none~0|nor_conv_1x1~1|avg_pool_3x3~2|",
+    "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|none~2|",
+)
 # Of logits, relative to the largest, after some forty layers.
 FP16_TOLERANCE = 1e-2
 BF16_TOLERANCE = 1e-1
@@ -83,9 +88,17 @@ class BackendConformance:
                 rows.append(space.parse(text)[0])
         return [space.genotype(row, ZOO["darts_v2"]) for row in rows]
 
-    def expected(self, genotype: Genotype, setting: Setting, seed: int) -> Any:
+    def cells(self) -> list[NasBench201Cell]:
+        """A few cells of NAS-Bench-201; a backend that takes long to compile may answer with one.
+
+        One that cannot run its networks refuses the macro in ``check_setting``.
+        """
+        space = get_space("nasbench201")
+        return [space.cell(space.parse(text)[0]) for text in CELLS]
+
+    def expected(self, architecture: Architecture, setting: Setting, seed: int) -> Any:
         with torch.inference_mode():
-            return random_network(genotype, setting, seed)(random_input(setting, seed)).numpy()
+            return random_network(architecture, setting, seed)(random_input(setting, seed)).numpy()
 
     # --- without the backend being usable ----------------------------------------------------
 
@@ -111,29 +124,37 @@ class BackendConformance:
     # --- computing ---------------------------------------------------------------------------
 
     @pytest.mark.parametrize("precision", PRECISIONS)
-    @pytest.mark.parametrize("macro", ["cifar", "imagenet"])
+    @pytest.mark.parametrize("macro", ["cifar", "imagenet", "nasbench201"])
     def test_computes_what_pytorch_computes(
         self, backend: Backend, macro: str, precision: str
     ) -> None:
         resolution = 64 if macro == "imagenet" else self.setting.resolution
+        reduction = "none" if macro == "nasbench201" else self.setting.reduction
         setting = dataclasses.replace(
-            self.small, macro=macro, resolution=resolution, precision=precision
+            self.small,
+            macro=macro,
+            resolution=resolution,
+            reduction=reduction,
+            precision=precision,
         )
         try:
             backend.check_setting(setting)
         except BackendError as refusal:
             pytest.skip(str(refusal))
         tolerance = {"fp32": self.tolerance, "fp16": FP16_TOLERANCE, "bf16": BF16_TOLERANCE}
-        for genotype in self.genotypes():
-            wanted = self.expected(genotype, setting, SEED)
-            with backend.compile(genotype, setting, SEED) as runner:
+        architectures: Sequence[Architecture] = (
+            self.cells() if macro == "nasbench201" else self.genotypes()
+        )
+        for architecture in architectures:
+            wanted = self.expected(architecture, setting, SEED)
+            with backend.compile(architecture, setting, SEED) as runner:
                 logits = runner.logits()
             assert logits.shape == (setting.batch, setting.classes)
             assert logits.dtype == np.float32
             error = np.abs(logits - wanted).max() / np.abs(wanted).max()
-            assert error <= tolerance[precision], (genotype, error)
+            assert error <= tolerance[precision], (str(architecture), error)
             if precision != "fp32":  # fp32 under another name would be closer
-                assert error > self.tolerance, (genotype, error)
+                assert error > self.tolerance, (str(architecture), error)
 
     def test_weights_and_input_follow_from_the_seed(self, backend: Backend) -> None:
         genotype = ZOO["darts_v2"]

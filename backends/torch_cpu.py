@@ -15,7 +15,7 @@ from latkit.backends.torch_modes import autocast, compile_whole, decide_compiler
 from latkit.device import cpu_name
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
-from latkit.spaces.genotype import Genotype
+from latkit.spaces import Architecture
 
 
 class TorchCpuRunner(Runner):
@@ -88,9 +88,9 @@ class TorchCpuBackend(Backend):
     def hardware_name(self) -> str:
         return cpu_name()
 
-    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
+    def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         images = random_input(setting, seed)
-        network = self._prepare(random_network(genotype, setting, seed), images)
+        network = self._prepare(random_network(architecture, setting, seed), images)
         return TorchCpuRunner(network, images, setting.precision, self.clock)
 
     def _prepare(self, network: torch.nn.Module, images: torch.Tensor) -> Any:

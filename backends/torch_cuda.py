@@ -24,7 +24,7 @@ from latkit.errors import BackendError
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
 from latkit.nvml import find_gpu, gpu_facts, load_nvml
-from latkit.spaces.genotype import Genotype
+from latkit.spaces import Architecture
 
 
 def decide_support(
@@ -114,13 +114,13 @@ class TorchCudaRunner(Runner):
 
     clock: Clock = "event"
 
-    def __init__(self, genotype: Genotype, setting: Setting, seed: int) -> None:
+    def __init__(self, architecture: Architecture, setting: Setting, seed: int) -> None:
         super().__init__()
         torch.cuda.reset_peak_memory_stats()
         self._memory_before = torch.cuda.memory_allocated()
         self._precision = setting.precision
         self._stream = torch.cuda.Stream()
-        self._network: Any = random_network(genotype, setting, seed).cuda()
+        self._network: Any = random_network(architecture, setting, seed).cuda()
         self._input: Any = random_input(setting, seed).cuda()
         torch.cuda.synchronize()
         self._prepare()
@@ -253,8 +253,8 @@ class TorchCudaBackend(Backend):
     def hardware_name(self) -> str:
         return torch.cuda.get_device_name()
 
-    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
-        return self.runner_class(genotype, setting, seed)
+    def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
+        return self.runner_class(architecture, setting, seed)
 
     def check_setting(self, setting: Setting) -> None:
         super().check_setting(setting)

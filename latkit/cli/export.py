@@ -13,8 +13,9 @@ from latkit.cli.output import json_option, note, print_json, print_table, warn
 from latkit.errors import InputError, LatkitError, from_os_error
 
 if TYPE_CHECKING:
-    from latkit.networks.network import Network
+    from latkit.networks.build import AnyNetwork
     from latkit.networks.setting import Setting
+    from latkit.spaces import Architecture
 
 Run = Callable[[Any], Any]  # images to logits, arrays both
 
@@ -24,7 +25,7 @@ TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
 
 
 @click.command(name="export")
-@click.argument("genotype")
+@click.argument("architecture")
 @click.option(
     "--to",
     type=click.Choice(["onnx", "tensorrt"]),
@@ -56,7 +57,7 @@ TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
 @click.option("--dynamic-batch", is_flag=True, help="Leave the number of images open.")
 @json_option
 def command(
-    genotype: str,
+    architecture: str,
     to: str,
     out: Path,
     setting_text: str,
@@ -66,25 +67,28 @@ def command(
 ) -> None:
     """Write a network as an ONNX file or a TensorRT engine, batch norms folded in.
 
-    GENOTYPE is a name of the zoo (darts_v2, pc_darts, ...), a Genotype(...), or the result.json of
-    a search. The file is run on 32 images and compared with PyTorch before it gets its name (an
-    ONNX file where ONNX Runtime is installed).
+    ARCHITECTURE is a name of the zoo (darts_v2, pc_darts, ...), a Genotype(...), the result.json of
+    a search, or a cell of the setting's space as datasets write it (|op~source|...). The file is
+    run on 32 images and compared with PyTorch before it gets its name (an ONNX file where ONNX
+    Runtime is installed).
 
     \b
     Examples:
       latkit export darts_v2 --out darts.onnx
       latkit export searches/p100/result.json --weights trained.safetensors --out found.onnx
       latkit export pc_darts --to tensorrt --setting imagenet,batch=8 --out pc_darts.plan
+      latkit export '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|'
+        --setting nasbench201 --out cell.onnx
     """
     from latkit.files import write_atomically
-    from latkit.networks.cost import network_cost
-    from latkit.networks.network import Network
+    from latkit.networks.build import build_network
     from latkit.networks.onnx_model import OPSET, build_onnx
+    from latkit.networks.roofline import architecture_cost
     from latkit.networks.setting import parse_setting
     from latkit.networks.weights import random_network
 
     setting = parse_setting(setting_text)
-    cells = read_genotype(genotype)
+    cells = read_architecture(architecture, setting)
     if out.exists():
         raise InputError(f"{out} exists", "choose another file, or remove it")
     if setting.precision not in TOLERANCES:
@@ -100,7 +104,7 @@ def command(
     if weights is None:
         network = random_network(cells, setting, 0)
     else:
-        network = Network(cells, setting).eval()
+        network = build_network(cells, setting).eval()
         _load(network, weights)
     content = (
         build_onnx(network, setting.batch, setting.resolution, dynamic_batch, setting.precision)
@@ -122,7 +126,7 @@ def command(
         write_atomically(out, write)
     except OSError as problem:
         raise from_os_error(problem, f"write {out}", "nothing was written") from None
-    cost = network_cost(cells, setting)
+    cost = architecture_cost(cells, setting)
     result = {
         "file": str(out),
         "genotype": str(cells),
@@ -150,20 +154,20 @@ def command(
         )
 
 
-def read_genotype(text: str) -> Any:
-    """A genotype from what a user names it by: the zoo's name, its text, or a file.
+def read_architecture(text: str, setting: Setting) -> Architecture:
+    """An architecture from what a user names it by: the zoo's name, its text, or a file.
 
     Raises:
         InputError: it is none of these.
-        LatkitError: the file cannot be read.
+        LatkitError: the file cannot be read, or the text is of another space than the setting.
     """
     import json
 
-    from latkit.networks.zoo import get_genotype
+    from latkit.networks.architecture import get_architecture
 
     path = Path(text)
-    if text.lstrip().startswith("Genotype(") or not path.suffix:
-        return get_genotype(text)
+    if text.lstrip().startswith(("Genotype(", "|")) or not path.suffix:
+        return get_architecture(text, setting)
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -177,10 +181,10 @@ def read_genotype(text: str) -> Any:
             raise InputError(
                 f"{path} has no genotype", "name the result.json of a search"
             ) from None
-    return get_genotype(content.strip())
+    return get_architecture(content.strip(), setting)
 
 
-def _load(network: Network, path: Path) -> None:
+def _load(network: AnyNetwork, path: Path) -> None:
     """Load a state dict; the auxiliary head, which is for training only, may be in it."""
     import safetensors
     import safetensors.torch
@@ -218,7 +222,7 @@ def _onnxruntime_run(content: bytes) -> Run:
     return lambda images: session.run(None, {INPUT: images})[0]
 
 
-def _build_engine(network: Network, content: bytes, setting: Setting) -> tuple[bytes, float]:
+def _build_engine(network: AnyNetwork, content: bytes, setting: Setting) -> tuple[bytes, float]:
     """A TensorRT engine of an ONNX file, and its largest error."""
     from latkit.backends.tensorrt import TensorrtBackend
 
@@ -237,7 +241,7 @@ def _whole_runs(size: int) -> int:
     return -(-VERIFIED_IMAGES // size) * size
 
 
-def _verify(network: Network, run: Run, setting: Setting, size: int) -> float:
+def _verify(network: AnyNetwork, run: Run, setting: Setting, size: int) -> float:
     """The largest error of a file's logits against PyTorch's, relative to the largest logit.
 
     Args:

@@ -41,14 +41,14 @@ from latkit.errors import Interrupted
     show_default=True,
     help="Number of architectures.",
 )
-@click.option("--space", default="darts", show_default=True, help="Search space.")
+@click.option(
+    "--space", default="darts", show_default=True, help="Search space: darts or nasbench201."
+)
 @click.option(
     "--setting",
     "setting_text",
-    default="imagenet",
-    show_default=True,
-    help="Network around the cell: imagenet, cifar, paper or tiny, with changes, "
-    "e.g. imagenet,batch=32,memory_format=nchw.",
+    help="Network around the cell: imagenet, cifar, paper or tiny of darts, or nasbench201, with "
+    "changes, e.g. imagenet,batch=32,memory_format=nchw [default: the space's first].",
 )
 @click.option(
     "--protocol",
@@ -114,7 +114,7 @@ def command(
     device: str | None,
     n: int,
     space: str,
-    setting_text: str,
+    setting_text: str | None,
     preset: str,
     runs_per_visit: int | None,
     visits: int,
@@ -139,6 +139,7 @@ def command(
       latkit profile --backend torch-cuda --device p100 --n 100000
       latkit profile --setting cifar,batch=1 --device my-laptop --n 500
       latkit profile --protocol fast --target-error 1% --n 2000
+      latkit profile --space nasbench201 --n 1000
 
     Rows that other work on the machine disturbed are flagged, measured again where that is
     possible, and never used for training. latkit dataset check tells how good the result is.
@@ -148,7 +149,7 @@ def command(
     from latkit.dataset import LatencyDataset, Target
     from latkit.dataset.check import summarize
     from latkit.device import check_device_name, suggest_device_name
-    from latkit.networks.setting import parse_setting
+    from latkit.networks.setting import default_setting, parse_setting
     from latkit.profiling.loop import Progress, profile
     from latkit.profiling.plan import PANEL_SIZE
     from latkit.profiling.protocol import PRESETS
@@ -156,6 +157,7 @@ def command(
     from latkit.spaces import get_space
 
     get_space(space)
+    setting_text = setting_text or default_setting(space)
     setting = parse_setting(setting_text)
     if device is not None:
         check_device_name(device)

@@ -1,4 +1,4 @@
-"""Networks as ONNX models: built node by node, batch norms folded into the convolutions.
+"""Networks as ONNX models: built node by node, batch norms folded into convolutions.
 
 No tracing and no exporter: tens of times cheaper, and the same for every network. The model
 has its weights as external data, each at its own place, so that a runtime can be handed the
@@ -8,6 +8,7 @@ the graph look faster than it is: it would fit the caches.)
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,16 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
+from latkit.networks.build import AnyNetwork
+from latkit.networks.nasbench201 import (
+    NasBench201CellModule,
+    NasBench201Network,
+    ResidualBlock,
+    Zero,
+)
 from latkit.networks.network import Cell, Network
 from latkit.networks.operations import FactorizedReduce
+from latkit.spaces.nasbench201 import INCOMING
 
 # Read by every runtime that latkit knows, TensorRT 8.6 and ONNX Runtime 1.15 among them.
 OPSET = 13
@@ -57,7 +66,7 @@ class OnnxNetwork:
 
 
 def build_onnx(
-    network: Network,
+    network: AnyNetwork,
     batch: int,
     resolution: int,
     dynamic_batch: bool = False,
@@ -126,16 +135,28 @@ class _Graph:
             return x
         return self.add("Cast", x, to=self._element_type)
 
-    def network(self, network: Network, x: str) -> str:
+    def network(self, network: AnyNetwork, x: str) -> str:
+        if isinstance(network, Network):
+            features = self.darts(network, x)
+        else:
+            features = self.nasbench201(network, x)
+        pooled = self.add("Flatten", self.add("GlobalAveragePool", features), axis=1)
+        assert isinstance(network.classifier, nn.Linear)
+        weight = self.weight(network.classifier.weight)
+        return self.add("Gemm", pooled, weight, self.weight(network.classifier.bias), transB=1)
+
+    def darts(self, network: Network, x: str) -> str:
         s0 = self.module(network.stem0, x)
         s1 = self.module(network.stem1, s0)
         for cell in network.cells:
             assert isinstance(cell, Cell)
             s0, s1 = s1, self.cell(cell, s0, s1)
-        pooled = self.add("Flatten", self.add("GlobalAveragePool", s1), axis=1)
-        assert isinstance(network.classifier, nn.Linear)
-        weight = self.weight(network.classifier.weight)
-        return self.add("Gemm", pooled, weight, self.weight(network.classifier.bias), transB=1)
+        return s1
+
+    def nasbench201(self, network: NasBench201Network, x: str) -> str:
+        for part in (network.stem, *network.cells, network.last):
+            x = self.module(part, x)
+        return x
 
     def cell(self, cell: Cell, s0: str, s1: str) -> str:
         states = [self.module(cell.preprocess0, s0), self.module(cell.preprocess1, s1)]
@@ -178,6 +199,23 @@ class _Graph:
                 self.convolution(module.conv_2, shifted, (scale[half:], shift[half:])),
                 axis=1,
             )
+        if isinstance(module, nn.BatchNorm2d):  # without a convolution to be folded into
+            values = (module.weight, module.bias, module.running_mean, module.running_var)
+            weights = [self.weight(value) for value in values if value is not None]
+            return self.add("BatchNormalization", x, *weights, epsilon=module.eps)
+        if isinstance(module, Zero):
+            return self.add("Mul", x, self.zero())
+        if isinstance(module, NasBench201CellModule):
+            nodes = [x]
+            for edges in INCOMING:
+                terms = [
+                    self.module(module.layers[index], nodes[source]) for index, source in edges
+                ]
+                nodes.append(functools.reduce(lambda a, b: self.add("Add", a, b), terms))
+            return nodes[-1]
+        if isinstance(module, ResidualBlock):
+            residual = self.module(module.conv_b, self.module(module.conv_a, x))
+            return self.add("Add", self.module(module.downsample, x), residual)
         raise TypeError(f"no ONNX form of {type(module).__name__}")
 
     def convolution(
@@ -221,6 +259,13 @@ class _Graph:
         self._offset += size
         self.initializers.append(initializer)
         self.weights[name] = array
+        return name
+
+    def zero(self) -> str:
+        """The initialiser 0."""
+        name = "zero"
+        if not any(i.name == name for i in self.initializers):
+            self.initializers.append(helper.make_tensor(name, self._element_type, [], [0.0]))
         return name
 
     def slice_arguments(self) -> list[str]:

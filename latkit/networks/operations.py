@@ -16,11 +16,15 @@ from latkit.errors import InputError
 
 
 class ReLUConvBN(nn.Sequential):
-    """ReLU, 1x1 convolution, batch norm: the preprocessing of a cell's inputs."""
+    """ReLU, convolution (1x1 if not said otherwise), batch norm."""
 
-    def __init__(self, c_in: int, c_out: int, affine: bool = True) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, affine: bool = True, kernel: int = 1, stride: int = 1
+    ) -> None:
         super().__init__(
-            nn.ReLU(), nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out, affine=affine)
+            nn.ReLU(),
+            nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(c_out, affine=affine),
         )
 
 

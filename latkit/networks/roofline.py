@@ -16,10 +16,10 @@ import numpy.typing as npt
 from latkit.networks.cost import Cost, network_cost, operation_cost
 from latkit.networks.setting import Setting
 from latkit.networks.zoo import get_genotype
-from latkit.spaces import ABSENT, SearchSpace, get_space
+from latkit.spaces import ABSENT, Architecture, Genotype, SearchSpace, get_space
 
-# Kernels are those of an eager run, convolutions among them; MACs and bytes are for one image; bytes
-# are what fp32 inputs, weights and outputs take.
+# Kernels are those of an eager run, convolutions among them. MACs and bytes are for one image, the
+# bytes what fp32 inputs, weights and outputs take.
 QUANTITIES = ("kernels", "convolutions", "macs", "bytes", "params")
 _MACS, _PARAMS = QUANTITIES.index("macs"), QUANTITIES.index("params")
 Table = npt.NDArray[np.float64]
@@ -58,6 +58,14 @@ def architecture_costs(space: SearchSpace, matrix: npt.ArrayLike, setting: Setti
     """MACs and parameters of whole networks, of each row of a choice matrix."""
     costs = roofline(space.name, setting).cost(matrix)
     return [Cost(round(row[_MACS]), round(row[_PARAMS])) for row in costs]
+
+
+def architecture_cost(architecture: Architecture, setting: Setting) -> Cost:
+    """MACs and parameters of one whole network, which need not be a point of a space."""
+    if isinstance(architecture, Genotype):
+        return network_cost(architecture, setting)
+    space = get_space(architecture.space)
+    return architecture_costs(space, space.parse(str(architecture)), setting)[0]
 
 
 def _row(kernels: int, convolutions: int, cost: Cost, activations: int) -> Table:

@@ -16,12 +16,12 @@ from latkit.dataset.format import PANEL_END, PANEL_START, is_panel
 from latkit.dataset.writer import DatasetWriter
 from latkit.device import fingerprint, pinned_to
 from latkit.errors import BackendError, InputError
-from latkit.networks.cost import network_cost
-from latkit.networks.zoo import get_genotype
+from latkit.networks.architecture import architecture_maker
+from latkit.networks.roofline import architecture_costs
 from latkit.profiling.plan import Work, panel
 from latkit.profiling.protocol import DISTURBED, Protocol, Visit, anchor_name, choose_clock
 from latkit.profiling.session import Session
-from latkit.spaces import DartsSpace, get_space
+from latkit.spaces import get_space
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,15 @@ def profile(
         on_progress: called after each visit of the list.
 
     Raises:
-        InputError: ``n`` does not fit the space, or the machine cannot do what ``protocol`` asks.
+        InputError: latkit builds no networks of the space, ``n`` does not fit it, or the machine
+            cannot do what ``protocol`` asks.
         BackendError: the backend cannot run the setting, a network failed to run, or there is no
             energy meter.
         DatasetError: ``out`` holds something else, or a file in it is corrupt.
         LatkitError: ``out`` cannot be written.
     """
-    space = _profiled_space(target)
+    space = get_space(target.space)
+    architecture_maker(space, target.setting)  # refuses a space without networks
     if not 1 <= n <= space.size:
         raise InputError(f"cannot measure {n} architectures", f"use --n from 1 to {space.size}")
     backend.check_setting(target.setting)
@@ -140,16 +142,6 @@ def _made(writer: DatasetWriter, ids: list[int]) -> Iterator[tuple[int, float, b
             yield index[arch_id], done.value, DISTURBED in done.flags
 
 
-def _profiled_space(target: Target) -> DartsSpace:
-    space = get_space(target.space)
-    if not isinstance(space, DartsSpace):
-        raise InputError(
-            f"latkit builds no networks of the space {space.name}",
-            "use --space darts; tables of other spaces come in by latkit dataset import",
-        )
-    return space
-
-
 class _Measurer:
     """Measures architectures by their identifiers and writes the rows."""
 
@@ -157,8 +149,8 @@ class _Measurer:
         self._session = session
         self._writer = writer
         self._setting = target.setting
-        self._space = _profiled_space(target)
-        self._reduction = get_genotype(target.setting.reduction)
+        self._space = get_space(target.space)
+        self._architecture = architecture_maker(self._space, target.setting)
         # Of each architecture, the number that its next visit gets.
         self._visits = Counter[int]()
         for arch_id, visit in writer.done:
@@ -171,9 +163,8 @@ class _Measurer:
 
     def measure(self, arch_id: int, flags: Iterable[str] = ()) -> tuple[Visit, float]:
         """Measure an architecture once more; the visit, and its latency at the present speed."""
-        architecture = self._space.unrank(arch_id)[0]
-        genotype = self._space.genotype(architecture, self._reduction)
-        visit = self._session.visit(genotype)
+        row = self._space.unrank(arch_id)[0]
+        visit = self._session.visit(self._architecture(row))
         wanted = self._writer.manifest.metrics
         if set(visit.metrics) != set(wanted):
             raise BackendError(
@@ -182,11 +173,11 @@ class _Measurer:
                 "report this defect of the backend",
             )
         latency_ms = statistics.fmean(visit.samples_ms)
-        cost = network_cost(genotype, self._setting)
+        (cost,) = architecture_costs(self._space, row, self._setting)
         self._writer.append(
             {
                 "arch_id": arch_id,
-                "arch": self._space.format(architecture),
+                "arch": self._space.format(row),
                 # Provisional: the writer recomputes both from what was measured.
                 "latency_ms": latency_ms,
                 "latency_std_ms": statistics.pstdev(visit.samples_ms),

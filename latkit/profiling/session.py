@@ -13,16 +13,15 @@ from typing_extensions import Self
 from latkit.backends.base import Backend, Runner
 from latkit.energy import EnergyMeter, energy_per_run_mj
 from latkit.networks.setting import Setting
-from latkit.networks.zoo import get_genotype
 from latkit.profiling.protocol import (
-    ANCHOR_GENOTYPE,
     Protocol,
     Visit,
+    anchor_architecture,
     anchor_setting,
     measure_visit,
 )
 from latkit.profiling.statistics import faster_half_mean
-from latkit.spaces.genotype import Genotype
+from latkit.spaces import Architecture
 
 ANCHOR_WARMUP_RUNS = 5
 # The anchor's usual time is the median over the last so many visits: enough to be steady, few
@@ -78,7 +77,7 @@ class Session:
         self._levels: deque[float] = deque(maxlen=LEVEL_VISITS)
 
     def __enter__(self) -> Self:
-        anchor = get_genotype(ANCHOR_GENOTYPE)
+        anchor = anchor_architecture(self.setting)
         self._anchor: Runner = self.backend.compile(anchor, anchor_setting(self.setting))
         try:
             self._anchor.run(ANCHOR_WARMUP_RUNS)
@@ -102,14 +101,14 @@ class Session:
             return None
         return statistics.median(self._levels)
 
-    def visit(self, genotype: Genotype) -> Visit:
+    def visit(self, architecture: Architecture) -> Visit:
         """Build, measure and release one network.
 
         Raises:
             BackendError: it cannot be built or run, or the energy meter does not answer.
-            InputError: the backend lacks the protocol's clock.
+            InputError: the backend lacks the protocol's clock, or the setting is for others.
         """
-        with self.backend.compile(genotype, self.setting) as candidate:
+        with self.backend.compile(architecture, self.setting) as candidate:
             visit = measure_visit(candidate, self._anchor, self.protocol, self.anchor_level_ms)
             if self._meter is not None:
                 wall_ms = statistics.fmean(visit.wall_samples_ms)
@@ -120,7 +119,7 @@ class Session:
 
 def measure(
     backend: Backend,
-    genotypes: Sequence[Genotype],
+    architectures: Sequence[Architecture],
     setting: Setting,
     protocol: Protocol,
     visits: int = 5,
@@ -132,11 +131,11 @@ def measure(
     Raises:
         BackendError: a network failed to run.
     """
-    done: list[list[Visit]] = [[] for _ in genotypes]
+    done: list[list[Visit]] = [[] for _ in architectures]
     with Session(backend, setting, protocol) as session:
         for _ in range(visits):
-            for genotype, its_visits in zip(genotypes, done, strict=True):
-                its_visits.append(session.visit(genotype))
+            for architecture, its_visits in zip(architectures, done, strict=True):
+                its_visits.append(session.visit(architecture))
     quiet = _quiet([visit for its_visits in done for visit in its_visits])
     anchor_ms = statistics.median(t for visit in quiet for t in visit.anchor_samples_ms)
     measurements = []

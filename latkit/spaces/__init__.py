@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal, overload
+from typing import Literal, TypeAlias, overload
 
 from latkit.errors import InputError
 from latkit.spaces.base import ABSENT, ChoiceMatrix, Edge, Group, SearchSpace
 from latkit.spaces.darts import DartsSpace
 from latkit.spaces.fbnet import FbnetSpace
 from latkit.spaces.genotype import Genotype, parse_genotype
-from latkit.spaces.nasbench201 import NasBench201Space
+from latkit.spaces.nasbench201 import NasBench201Cell, NasBench201Space
 
 __all__ = [
     "ABSENT",
+    "Architecture",
     "ChoiceMatrix",
     "DartsSpace",
     "Edge",
     "FbnetSpace",
     "Genotype",
     "Group",
+    "NasBench201Cell",
     "NasBench201Space",
     "SearchSpace",
     "get_space",
     "parse_genotype",
     "space_names",
 ]
+
+# What a network is built of.
+Architecture: TypeAlias = Genotype | NasBench201Cell
 
 _SPACES: dict[str, type[SearchSpace]] = {
     "darts": DartsSpace,
@@ -41,6 +46,8 @@ def space_names() -> list[str]:
 
 @overload
 def get_space(name: Literal["darts"]) -> DartsSpace: ...
+@overload
+def get_space(name: Literal["nasbench201"]) -> NasBench201Space: ...
 @overload
 def get_space(name: str) -> SearchSpace: ...
 def get_space(name: str) -> SearchSpace:

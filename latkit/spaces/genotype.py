@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from typing import ClassVar
 
 from latkit.errors import InputError
 
@@ -29,6 +30,8 @@ class Genotype:
     normal_concat: tuple[int, ...]
     reduce: Connections
     reduce_concat: tuple[int, ...]
+    # Whose networks it makes; with other operations or nodes it need not be a point of the space.
+    space: ClassVar[str] = "darts"
 
     def __post_init__(self) -> None:
         for cell, concat in ((self.normal, self.normal_concat), (self.reduce, self.reduce_concat)):

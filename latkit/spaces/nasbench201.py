@@ -3,31 +3,69 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from latkit.errors import SpaceError
 from latkit.spaces.base import ChoiceMatrix, Edge, Group, IntArray, SearchSpace
 
 # The order of the benchmark, which is also the order of the columns of α.
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NODES = 4
+EDGES = tuple(Edge(source, target) for target in range(1, NODES) for source in range(target))
+# Of each node but the first, the (index of the edge, source) pairs of its incoming edges.
+INCOMING = tuple(
+    tuple((i, edge.source) for i, edge in enumerate(EDGES) if edge.target == target)
+    for target in range(1, NODES)
+)
 
 # The benchmark numbers its cells by Python's shuffle of their lexicographic list with this seed.
 _SHUFFLE_SEED = 88
+
+
+@dataclass(frozen=True)
+class NasBench201Cell:
+    """One cell, of which a whole network is made; its text is the benchmark's own.
+
+    Attributes:
+        operations: of each of the six edges, in the order of the space's edges.
+    """
+
+    operations: tuple[str, ...]
+    space: ClassVar[str] = "nasbench201"
+
+    def __post_init__(self) -> None:
+        if len(self.operations) != len(EDGES) or not set(self.operations) <= set(OPERATIONS):
+            raise SpaceError(
+                f"{self.operations} are not the operations of a cell of nasbench201",
+                f"name {len(EDGES)} of {', '.join(OPERATIONS)}",
+            )
+
+    def __str__(self) -> str:
+        return "+".join(
+            "|" + "|".join(f"{self.operations[i]}~{source}" for i, source in edges) + "|"
+            for edges in INCOMING
+        )
 
 
 class NasBench201Space(SearchSpace):
     """All cells of the benchmark; ``arch_id`` is the benchmark's own index of a cell."""
 
     def __init__(self) -> None:
-        edges = [Edge(source, target) for target in range(1, NODES) for source in range(target)]
-        groups = [Group((i,), keep=1) for i in range(len(edges))]
+        groups = [Group((i,), keep=1) for i in range(len(EDGES))]
         choices = range(len(OPERATIONS))
         super().__init__(
-            "nasbench201", OPERATIONS, choices, edges, groups, inputs=(0,), outputs=(NODES - 1,)
+            "nasbench201", OPERATIONS, choices, EDGES, groups, inputs=(0,), outputs=(NODES - 1,)
         )
+
+    def cell(self, row: npt.ArrayLike) -> NasBench201Cell:
+        """The architecture of one row of a choice matrix."""
+        array = self.validate(row)[0]
+        return NasBench201Cell(tuple(self.operations[choice] for choice in array.tolist()))
 
     @cached_property
     def _lexicographic(self) -> IntArray:

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from latkit.networks import ZOO
+from latkit.networks.architecture import get_architecture
+from latkit.networks.build import build_network
 from latkit.networks.network import Network
 from latkit.networks.setting import parse_setting
 from tests.conftest import MICRO_TEXT, RunLatkit
@@ -94,6 +96,24 @@ def test_a_search_result_and_a_genotype_text(latkit: RunLatkit) -> None:
     assert Path("0.onnx").read_bytes() == Path("1.onnx").read_bytes()
 
 
+def test_a_cell_of_nasbench201(latkit: RunLatkit) -> None:
+    text = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+    setting = parse_setting("nasbench201,cells=3")
+    network = build_network(get_architecture(text, setting), setting)
+    safetensors.torch.save_file(network.state_dict(), "trained.safetensors")
+    for more in ((), ("--weights", "trained.safetensors", "--dynamic-batch")):
+        out = f"{len(more)}.onnx"
+        done = latkit(
+            "export", text, "--setting", "nasbench201,cells=3", "--out", out, "--json", *more
+        )
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert result["genotype"] == text
+        assert result["params"] == sum(p.numel() for p in network.parameters())
+        assert result["largest_relative_error"] < 1e-5
+        onnx.checker.check_model(onnx.load(out), full_check=True)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -105,6 +125,8 @@ def test_a_search_result_and_a_genotype_text(latkit: RunLatkit) -> None:
         (("export", "darts_v2", "--weights", "gdas.safetensors"), "are of another network"),
         (("export", "darts_v2", "--weights", "darts_v2.safetensors"), "differs from PyTorch"),
         (("export", "darts_v2", "--to", "tflite"), "'tflite' is not"),
+        (("export", "|none~0|+|none~0|none~1|"), "name a --setting of the space that it is of"),
+        (("export", "darts_v2", "--setting", "nasbench201"), "takes no architecture of darts"),
     ],
 )
 def test_wrong_use_is_one_line(latkit: RunLatkit, change: tuple[str, ...], says: str) -> None:
@@ -113,7 +135,8 @@ def test_wrong_use_is_one_line(latkit: RunLatkit, change: tuple[str, ...], says:
         network = Network(ZOO[name], SETTING)
         nn.init.constant_(network.classifier.bias, bias)  # type: ignore[arg-type]
         safetensors.torch.save_file(network.state_dict(), f"{name}.safetensors")
-    done = latkit(*change, "--setting", MICRO_TEXT, "--out", "net.onnx")
+    setting = () if "--setting" in change else ("--setting", MICRO_TEXT)
+    done = latkit(*change, *setting, "--out", "net.onnx")
     assert done.returncode != 0
     assert done.stdout == ""
     assert says in done.stderr.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 from typing import Any
@@ -20,6 +21,7 @@ from latkit.profiling.protocol import (
     PRESETS,
     SPREAD_OUT,
     Protocol,
+    anchor_architecture,
     anchor_name,
     anchor_setting,
     choose_clock,
@@ -239,3 +241,13 @@ class TestProtocol:
     def test_the_anchor_is_a_third_as_deep(self, setting: str, cells: int) -> None:
         assert anchor_setting(SETTINGS[setting]).cells == cells
         assert anchor_name(SETTINGS[setting]) == f"darts_v2,cells={cells}"
+
+    @pytest.mark.parametrize(("cells", "anchor_cells"), [(15, 3), (3, 3), (30, 9), (60, 18)])
+    def test_the_anchor_of_nasbench201_fills_its_stages(
+        self, cells: int, anchor_cells: int
+    ) -> None:
+        setting = dataclasses.replace(SETTINGS["nasbench201"], cells=cells)
+        text = str(anchor_architecture(setting))
+        assert text.startswith("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+")
+        assert anchor_setting(setting).cells == anchor_cells
+        assert anchor_name(setting) == f"{text},cells={anchor_cells}"

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from latkit.backends import Backend, Probe, Runner, Samples
 from latkit.backends.base import Clock, Facts
@@ -26,7 +27,7 @@ from latkit.errors import BackendError
 from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
-from latkit.spaces.genotype import Genotype
+from latkit.spaces import Architecture
 
 MAGIC = 7767517
 # What stands before a layer's weights in the file: they are plain fp32.
@@ -37,7 +38,7 @@ def to_ncnn(network: OnnxNetwork) -> tuple[str, bytes]:
     """An ONNX network as ncnn's text of layers and bytes of weights."""
     nodes = network.model.graph.node
     weights = network.weights
-    initializers = {i.name for i in network.model.graph.initializer}
+    initializers = {i.name: i for i in network.model.graph.initializer}
     uses = Counter(x for node in nodes for x in node.input if x not in initializers)
     lines = [f"Input {INPUT} 0 1 {INPUT}"]
     blobs = 1
@@ -59,8 +60,8 @@ def to_ncnn(network: OnnxNetwork) -> tuple[str, bytes]:
 
     split(INPUT)
     for number, node in enumerate(nodes):
-        attributes = {a.name: list(a.ints) or a.i for a in node.attribute}
-        parameters: dict[int, int] = {}
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        parameters: dict[int, int | float] = {}
         arrays = [weights[x] for x in node.input if x in weights]
         kind = node.op_type
         if kind == "Conv":
@@ -94,6 +95,13 @@ def to_ncnn(network: OnnxNetwork) -> tuple[str, bytes]:
         elif kind == "Slice":  # drop the first row and column
             rest = -233  # ncnn's word for: up to the end
             kind, parameters = "Crop", {0: 1, 1: 1, 2: 0, 3: rest, 4: rest, 5: rest}
+        elif kind == "BatchNormalization":
+            scale, shift, mean, variance = arrays
+            kind, parameters = "BatchNorm", {0: scale.size, 1: attributes["epsilon"]}
+            data += [a.tobytes() for a in (scale, mean, variance, shift)]
+        elif kind == "Mul":  # by a number
+            factor = float(onnx.numpy_helper.to_array(initializers[node.input[1]]))
+            kind, parameters = "BinaryOp", {0: 2, 1: 1, 2: factor}
         else:
             kind = {
                 "Relu": "ReLU", "Add": "BinaryOp", "Concat": "Concat", "Flatten": "Flatten",
@@ -175,8 +183,8 @@ class NcnnCpuBackend(Backend):
         if setting.batch != 1:
             raise BackendError("ncnn runs one image at a time", "use a setting with batch=1")
 
-    def _compile(self, genotype: Genotype, setting: Setting, seed: int) -> Runner:
-        network = build_onnx(random_network(genotype, setting, seed), 1, setting.resolution)
+    def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
+        network = build_onnx(random_network(architecture, setting, seed), 1, setting.resolution)
         layers, data = to_ncnn(network)
         net = _import().Net()
         net.opt.num_threads = self.threads

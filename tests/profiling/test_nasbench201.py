@@ -1,0 +1,101 @@
+"""The profile loop in the space of NAS-Bench-201, with real measurements."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latkit.backends.torch_cpu import TorchCpuBackend
+from latkit.dataset import LatencyDataset, Target
+from latkit.dataset.format import part_paths
+from latkit.errors import InputError
+from latkit.networks import PRESETS, Setting
+from latkit.networks.roofline import architecture_costs
+from latkit.profiling.loop import profile
+from latkit.profiling.plan import panel
+from latkit.profiling.protocol import PRESETS as PROTOCOLS
+from latkit.profiling.protocol import Protocol, anchor_architecture, anchor_name, anchor_setting
+from latkit.profiling.session import measure
+from latkit.spaces import get_space
+from tests.conftest import RunLatkit
+
+SPACE = get_space("nasbench201")
+MICRO = Setting("nasbench201", cells=3, channels=4, resolution=8, classes=10, reduction="none")
+
+
+def run(out: Path, n: int, protocol: Protocol) -> LatencyDataset:
+    target = Target("nasbench201", "this-cpu", "torch-cpu", MICRO)
+    with TorchCpuBackend() as backend:
+        profile(backend, target, protocol, n, 0, out)
+    return LatencyDataset.open(out)
+
+
+def listed(dataset: LatencyDataset) -> list[dict[str, Any]]:
+    """The rows of the list, without the panel's."""
+    return [r for r, p in zip(dataset.table.to_pylist(), dataset.in_panel, strict=True) if not p]
+
+
+def test_rows_and_panel(tmp_path: Path) -> None:
+    dataset = run(tmp_path / "d", 3, PROTOCOLS["fast"])
+    assert dataset.manifest.anchor == anchor_name(MICRO)
+    assert [row["arch_id"] for row in listed(dataset)][:3] == SPACE.sample(3, 0).tolist()
+    ids = panel(SPACE).tolist()
+    rows = dataset.table.to_pylist()
+    assert [row["arch_id"] for row in rows[:16]] == ids == [row["arch_id"] for row in rows[-16:]]
+    matrix = SPACE.unrank([row["arch_id"] for row in rows])
+    for row, choices, cost in zip(
+        rows, matrix, architecture_costs(SPACE, matrix, MICRO), strict=True
+    ):
+        assert row["arch"] == SPACE.format(choices)
+        assert (row["macs"], row["params"]) == (cost.macs, cost.params)
+        assert row["latency_ms"] > 0
+
+
+def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    quiet = PROTOCOLS["paper"]  # flags nothing, so that nothing is made up for
+    first = run(tmp_path / "d", 3, quiet)
+    files = {p.name: p.read_bytes() for p in part_paths(tmp_path / "d")}
+    assert run(tmp_path / "d", 3, quiet).digest() == first.digest()
+    assert {p.name: p.read_bytes() for p in part_paths(tmp_path / "d")} == files
+    more = run(tmp_path / "d", 5, quiet)
+    assert [row["arch_id"] for row in listed(more)] == SPACE.sample(5, 0).tolist()
+    kept = first.table.num_rows
+    assert more.table["samples_ms"][:kept].equals(first.table["samples_ms"])
+
+
+def test_the_anchor_measured_as_a_candidate_has_ratio_one() -> None:
+    setting = dataclasses.replace(MICRO, channels=16, resolution=32)
+    assert anchor_setting(setting) == setting
+    with TorchCpuBackend() as backend:
+        (done,) = measure(backend, [anchor_architecture(setting)], setting, Protocol(), visits=9)
+    assert np.median([v.ratio_to_anchor for v in done.visits]) == pytest.approx(1, abs=0.1)
+
+
+def test_fbnet_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    target = Target("fbnet", "this-cpu", "torch-cpu", PRESETS["fbnet"])
+    with (
+        TorchCpuBackend() as backend,
+        pytest.raises(InputError, match="builds no networks of the space fbnet"),
+    ):
+        profile(backend, target, Protocol(), 3, 0, tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_the_command_takes_the_spaces_own_setting(latkit: RunLatkit) -> None:
+    done = latkit(
+        "profile", "--space", "nasbench201", "--backend", "torch-cpu", "--device", "this-cpu",
+        "--protocol", "paper", "--n", 1, "--out", "d", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert LatencyDataset.open(Path("d")).manifest.target.setting == PRESETS["nasbench201"]
+    done = latkit("profile", "--space", "nasbench201", "--setting", "tiny", "--out", "e")
+    assert done.returncode != 0
+    assert "--setting nasbench201" in done.stderr.splitlines()[-1]
+    done = latkit("profile", "--space", "fbnet", "--backend", "torch-cpu", "--out", "e")
+    assert done.returncode == 2
+    assert "builds no networks of the space fbnet" in done.stderr.splitlines()[-1]
+    assert not Path("e").exists()
