@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 
 import latkit.backends
@@ -41,6 +44,14 @@ class _Compiled(BackendConformance):
     """Compiling a network takes from ten seconds to half a minute."""
 
     visits = 21
+
+    @pytest.fixture(autouse=True)
+    def no_trace(self) -> Iterator[None]:
+        """PyTorch's compiler logs graphs and code, which pytest would keep and look like a leak."""
+        log = logging.getLogger("torch.__trace")
+        log.disabled, before = True, log.disabled
+        yield
+        log.disabled = before
 
     def genotypes(self) -> list[Genotype]:
         return [ZOO["darts_v2"]]
