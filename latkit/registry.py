@@ -6,18 +6,26 @@ Versions are immutable and count from 1.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import fsspec
 import platformdirs
 
 from latkit.errors import InputError, LatkitError, LPMError, from_os_error
 from latkit.lpm.base import LPM
-from latkit.lpm.store import CARD, LPMCard, read_card, read_lpm, write_lpm
+from latkit.lpm.store import CARD, LPMCard, read_card, read_lpm, weights_of, write_lpm
 
 VARIABLE = "LATKIT_REGISTRY"
+# The version of an LPM that comes with latkit; published ones count from 1.
+BUILT_IN = 0
+if TYPE_CHECKING:
+    from latkit.lpm.training import TrainedLPM
+
 _REFERENCE = re.compile(
     r"(?P<device>[^/@]+)(?:/(?P<backend>[^/@]+))?(?:/(?P<setting>[^/@]+))?(?:@(?P<version>\w+))?"
 )
@@ -41,6 +49,21 @@ class Entry:
     def reference(self) -> str:
         """The full reference that names this version alone (within its space)."""
         return f"{self.device}/{self.backend}/{self.setting}@{self.version}"
+
+
+def built_in_entries(space: str) -> list[Entry]:
+    """LPMs that come with latkit, for devices of which nothing was published yet."""
+    target = _built_in().card.target if space == "darts" else None
+    if target is None:
+        return []
+    return [Entry(target.space, target.device, target.backend, target.setting.slug, BUILT_IN)]
+
+
+@functools.cache
+def _built_in() -> TrainedLPM:
+    from latkit.lpm.published import published_lpm
+
+    return published_lpm()
 
 
 class Registry:
@@ -107,7 +130,7 @@ class Registry:
         """The one version a reference names: ``device[/backend[/setting]][@version]``.
 
         Without a version (or with ``@latest``) the newest one. A reference that leaves several
-        targets open is refused.
+        targets open is refused. Where no LPM of a device was published, the built-in one is meant.
 
         Raises:
             InputError: malformed, unknown or ambiguous; the message lists what there is.
@@ -121,6 +144,9 @@ class Registry:
         entries = [entry for entry in self.entries() if entry.space == space]
         known = ", ".join(sorted({e.device for e in entries})) or "none yet"
         candidates = [entry for entry in entries if entry.device == match["device"]]
+        if not candidates:
+            candidates = [e for e in built_in_entries(space) if e.device == match["device"]]
+            entries = candidates or entries
         if not candidates:
             raise InputError(
                 f"no LPM for device {match['device']!r} and space {space} in {self.url} "
@@ -150,11 +176,15 @@ class Registry:
         Raises:
             LPMError: it is corrupt.
         """
+        if entry.version == BUILT_IN:
+            return _built_in().card
         card, _ = read_card(self._fs, f"{self._root}/{entry.folder}")
         return card
 
     def weights_digest(self, entry: Entry) -> str:
         """SHA-256 of a version's weights, which tells it from any other LPM."""
+        if entry.version == BUILT_IN:
+            return f"sha256:{hashlib.sha256(weights_of(_built_in().lpm)).hexdigest()}"
         _, digest = read_card(self._fs, f"{self._root}/{entry.folder}")
         return f"sha256:{digest}"
 
@@ -164,6 +194,9 @@ class Registry:
         Raises:
             LPMError: a file is missing or corrupt, or does not belong where it lies.
         """
+        if entry.version == BUILT_IN:
+            made = _built_in()
+            return made.lpm, made.card
         lpm, card = read_lpm(self._fs, f"{self._root}/{entry.folder}")
         if card.target.space != entry.space:
             raise LPMError(
@@ -171,6 +204,25 @@ class Registry:
                 "move it to the folder of its space",
             )
         return lpm, card
+
+    def remove(self, entry: Entry) -> None:
+        """Delete a version; its number is not given again while a later one is there.
+
+        Raises:
+            InputError: it is built in.
+            LatkitError: it cannot be deleted.
+        """
+        if entry.version == BUILT_IN:
+            raise InputError(
+                f"{entry.reference} is built in", "publish an LPM of that device to replace it"
+            )
+        folder = f"{self._root}/{entry.folder}"
+        try:
+            # Without its card it is no version any more, whatever happens next.
+            self._fs.rm_file(f"{folder}/{CARD}")
+            self._fs.rm(folder, recursive=True)
+        except OSError as error:
+            raise self._os_error(error, "write") from None
 
     def check_writable(self) -> None:
         """Write and remove a file.
@@ -188,6 +240,8 @@ class Registry:
 
     def location(self, entry: Entry) -> str:
         """Where a version lies."""
+        if entry.version == BUILT_IN:
+            return "built in"
         return str(self._fs.unstrip_protocol(f"{self._root}/{entry.folder}"))
 
     def _os_error(self, error: OSError, doing: str) -> LatkitError:

@@ -61,7 +61,7 @@ def finish(
         its = None if session is None else session[index]
         facts[name] = {
             "predicted_ms": float(lpm.predict(space.encode(cells[name]))[0]),
-            "predicted_std_ms": lpm.std_ms,
+            "predicted_std_ms": float(lpm.predict_std(space.encode(cells[name]))[0]),
             "measured_ms": None if its is None else its.latency_ms,
             "measured_at_profile_speed_ms": (
                 None

@@ -9,8 +9,7 @@ import numpy as np
 
 from latkit.dataset import LatencyDataset, Manifest, Target
 from latkit.dataset.writer import DatasetWriter
-from latkit.lpm.paper import PaperRecipe
-from latkit.lpm.training import TrainedLPM, train_lpm
+from latkit.lpm.training import Recipe, TrainedLPM, train_lpm
 from latkit.networks import ZOO, Setting, network_cost
 from latkit.profiling.protocol import Protocol
 from latkit.spaces import get_space
@@ -60,4 +59,4 @@ def made_dataset(
 
 def made_lpm(folder: Path, device: str = "formula") -> TrainedLPM:
     """An LPM of a made dataset, trained until it knows the operations apart."""
-    return train_lpm(made_dataset(folder, 300, device), PaperRecipe(epochs=3000), seed=0)
+    return train_lpm(made_dataset(folder, 300, device), Recipe("default"))

@@ -7,22 +7,29 @@ import click
 from latkit.cli.output import json_option, note, number, print_json, print_table, warn
 from latkit.cli.train_lpm import metric_rows
 
+COLUMNS = (
+    "space", "device", "backend", "setting", "version", "kind", "MAPE %", "Spearman", "trained on",
+)  # fmt: skip
+
 
 @click.group(name="lpms")
 def command() -> None:
-    """List and show the LPMs in the registry ($LATKIT_REGISTRY)."""
+    """List, show, compare and remove the LPMs in the registry ($LATKIT_REGISTRY)."""
 
 
 @command.command(name="list")
 @json_option
 def list_lpms(as_json: bool) -> None:
-    """Every published LPM with its error on held-out networks."""
+    """Every published LPM with its error on held-out networks; version 0 is built in."""
     from latkit.errors import LatkitError
-    from latkit.registry import Registry
+    from latkit.registry import Registry, built_in_entries
 
     registry = Registry()
     rows, objects = [], []
-    for entry in registry.entries():
+    published = registry.entries()
+    devices = {(entry.space, entry.device) for entry in published}
+    built_in = [e for e in built_in_entries("darts") if (e.space, e.device) not in devices]
+    for entry in [*published, *built_in]:
         try:
             card = registry.card(entry)
         except LatkitError as error:
@@ -37,6 +44,7 @@ def list_lpms(as_json: bool) -> None:
                 entry.backend,
                 entry.setting,
                 str(entry.version),
+                card.training["kind"],
                 number(metrics["mape_percent"], 2),
                 number(metrics["spearman"], 3),
                 str(metrics["n_train"]),
@@ -47,7 +55,17 @@ def list_lpms(as_json: bool) -> None:
         return
     print_table(
         f"LPMs in {registry.url}",
-        ["space", "device", "backend", "setting", "version", "MAPE %", "Spearman", "trained on"],
+        [
+            "space",
+            "device",
+            "backend",
+            "setting",
+            "version",
+            "kind",
+            "MAPE %",
+            "Spearman",
+            "trained on",
+        ],
         rows,
     )
     note(
@@ -80,3 +98,73 @@ def show_lpm(reference: str, space: str, as_json: bool) -> None:
         **{f"training {name}": value for name, value in card.training.items()},
     }
     print_table("made of", ["fact", "value"], [[name, str(v)] for name, v in facts.items()])
+    if "warning" in card.training:
+        warn(card.training["warning"])
+
+
+@command.command(name="compare")
+@click.argument("references", nargs=-1, required=True)
+@click.option("--space", default="darts", show_default=True)
+@json_option
+def compare_lpms(references: tuple[str, ...], space: str, as_json: bool) -> None:
+    """Set LPMs side by side: their errors, and how alike they rank the same networks.
+
+    The Spearman correlation is of their predictions for 1,000 random architectures with those of
+    the first: near 1 where a search for one device serves the other as well.
+    """
+    import numpy as np
+    from scipy import stats
+
+    from latkit.registry import Registry
+    from latkit.spaces import get_space
+
+    found = get_space(space)
+    registry = Registry()
+    encodings = found.encode(found.unrank(found.sample(min(1000, found.size), 0)))
+    objects, first = [], None
+    for reference in references:
+        entry = registry.resolve(reference, space)
+        lpm, card = registry.load(entry)
+        predicted = lpm.predict(encodings)
+        first = predicted if first is None else first
+        objects.append(
+            {
+                "reference": entry.reference,
+                "kind": card.training["kind"],
+                "metrics": card.metrics,
+                "median_predicted_ms": float(np.median(predicted)),
+                "spearman_with_first": float(stats.spearmanr(first, predicted).statistic),
+            }
+        )
+    if as_json:
+        print_json(objects)
+        return
+    rows = [
+        [
+            str(o["reference"]), str(o["kind"]), number(o["metrics"]["mape_percent"], 2),
+            number(o["metrics"]["spearman"], 3), number(o["median_predicted_ms"], 2),
+            number(o["spearman_with_first"], 3),
+        ]
+        for o in objects
+    ]  # fmt: skip
+    names = ["LPM", "kind", "MAPE %", "Spearman", "median ms", "Spearman with the first"]
+    print_table(f"LPMs of {space}", names, rows)
+
+
+@command.command(name="rm")
+@click.argument("reference")
+@click.option("--space", default="darts", show_default=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove_lpm(reference: str, space: str, yes: bool) -> None:
+    """Delete one version of an LPM, which REFERENCE must name: p100@3."""
+    from latkit.errors import InputError
+    from latkit.registry import Registry
+
+    if "@" not in reference:
+        raise InputError(f"{reference!r} names no version", f"write e.g. {reference}@3")
+    registry = Registry()
+    entry = registry.resolve(reference, space)
+    if not yes:
+        click.confirm(f"Delete {registry.location(entry)}?", abort=True)
+    registry.remove(entry)
+    note(f"removed {entry.reference}")

@@ -19,10 +19,11 @@ _COMMANDS = {
     "profile": ("profile", "Measure the latency of sampled architectures into a dataset."),
     "dataset": ("dataset", "Check, compare, merge, import and export datasets."),
     "train-lpm": ("train_lpm", "Train a latency prediction module on a dataset and publish it."),
+    "predict": ("predict", "Predict latencies of architectures by a published LPM."),
     "search": ("search", "Search an architecture for a device whose LPM is published."),
     "export": ("export", "Write a network as an ONNX file or a TensorRT engine."),
     "backends": ("backends", "List the backends and whether they work here."),
-    "lpms": ("lpms", "List and show the LPMs in the registry."),
+    "lpms": ("lpms", "List, show, compare and remove the LPMs in the registry."),
 }
 
 

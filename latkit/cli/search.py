@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from latkit.cli.output import SEED, ProgressLine, json_option, note, number, print_json, print_table
+from latkit.cli.output import (
+    SEED,
+    ProgressLine,
+    json_option,
+    note,
+    number,
+    print_json,
+    print_table,
+    warn,
+)
 from latkit.errors import Interrupted
 
 
@@ -110,6 +119,8 @@ def command(
         f"searching with LPM {entry.reference} (MAPE {number(card.metrics['mape_percent'], 2)} %) "
         f"on {len(data.labels)} images of {data.name}; lambda {config.lambda_per_ms} per ms"
     )
+    if "warning" in card.training:
+        warn(card.training["warning"])
     progress: ProgressLine | None = None
 
     def show(now: SearchProgress) -> None:

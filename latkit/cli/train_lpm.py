@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,12 @@ from latkit.cli.output import (
     print_table,
     warn,
 )
-from latkit.errors import DatasetError
+from latkit.errors import DatasetError, InputError
+
+if TYPE_CHECKING:
+    from latkit.dataset import LatencyDataset
+    from latkit.lpm.training import Recipe, TrainedLPM
+    from latkit.lpm.transfer import SourcePrior
 
 METRIC_ROWS = (
     ("absolute error (MAE), ms", "mae_ms", 3),
@@ -26,102 +31,224 @@ METRIC_ROWS = (
     ("within 10 %, % of networks", "within_10_percent", 1),
     ("Spearman", "spearman", 3),
     ("Kendall tau", "kendall_tau", 3),
+    ("within its 50 % interval, %", "coverage_50", 1),
+    ("within its 90 % interval, %", "coverage_90", 1),
 )
+KINDS = ("default", "paper", "macs-only", "op-count", "lookup-table", "gradient-boosting")
 
 
-@click.command(name="train-lpm")
+class _SeveralDevices(click.Command):
+    """Lets ``--from-devices`` take several values: all up to the next option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        option, spread, taking = "--from-devices", [], False
+        for arg in args:
+            if arg == option or arg.startswith("-"):
+                taking = arg == option
+                spread += [] if taking else [arg]
+            else:
+                spread += [option, arg] if taking else [arg]
+        return super().parse_args(ctx, spread)
+
+
+@click.command(name="train-lpm", cls=_SeveralDevices)
 @click.argument("dataset", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default="default",
+    show_default=True,
+    help="default: a Bayesian model of the networks' structure, good from ten architectures on; "
+    "paper: the paper's network; the others are baselines to compare with.",
+)
+@click.option(
+    "--n-train",
+    type=click.IntRange(min=2),
+    help="Architectures to train on; the rest judge [default: four fifths].",
+)
+@click.option(
+    "--choose",
+    type=click.Choice(["random", "active"]),
+    default="random",
+    show_default=True,
+    help="Which to train on: random ones, or always the one the model is least sure of.",
+)
+@click.option(
+    "--from-devices",
+    multiple=True,
+    metavar="REF...",
+    help="LPMs of other devices in the registry to lean on (their kind must be default).",
+)
+@click.option(
+    "--learning-curve", is_flag=True, help="Also tell the errors of smaller training sets (slow)."
+)
+@click.option("--publish/--no-publish", default=True, help="Add it to the registry [default: yes].")
 @click.option(
     "--standardize/--raw-targets",
     default=True,
-    show_default=True,
-    help="Train on standardised latencies, or on raw milliseconds as the paper does "
-    "(which collapses to a constant at hundreds of milliseconds).",
+    help="Of --kind paper: train on standardised latencies [default], or on raw milliseconds as "
+    "the paper does (which collapses to a constant at hundreds of milliseconds).",
 )
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
-    help="Passes over the data [default: the paper's 1000, and more on a small dataset "
-    "so that training makes at least 10,000 updates].",
+    help="Of --kind paper: passes over the data [default: the paper's 1000, and more on a small "
+    "dataset so that training makes at least 10,000 updates].",
 )
 @click.option(
     "--seed",
     type=SEED,
     default=0,
     show_default=True,
-    help="Of the 80/20 split, the initial weights and the order of batches.",
+    help="Of the choice of architectures and of all that is random in training.",
 )
 @json_option
 def command(
-    dataset: Path | None, standardize: bool, epochs: int | None, seed: int, as_json: bool
+    dataset: Path | None,
+    kind: str,
+    n_train: int | None,
+    choose: str,
+    from_devices: tuple[str, ...],
+    learning_curve: bool,
+    publish: bool,
+    standardize: bool,
+    epochs: int | None,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Train a latency prediction module (LPM) on a dataset and publish it.
 
-    DATASET is a folder made by latkit profile; without it, the only one below ./datasets is
-    taken. Four fifths of the architectures train the paper's network, the rest judge it, beside
+    DATASET is a folder made by latkit profile or latkit dataset import; without it, the only one
+    below ./datasets is taken. A part of the architectures train the LPM, the rest judge it, beside
     a straight line in MACs. The LPM is published to the registry ($LATKIT_REGISTRY) as the next
     version for its device.
 
     \b
     Examples:
       latkit train-lpm d
-      latkit train-lpm d --raw-targets --epochs 1000     (the paper's recipe to the letter)
+      latkit train-lpm d --n-train 10 --choose active --from-devices p100 jetson
+      latkit train-lpm d --kind paper --raw-targets --epochs 1000     (the paper to the letter)
+      latkit train-lpm d --kind lookup-table --no-publish
     """
     from latkit.dataset import LatencyDataset
     from latkit.dataset.check import check_dataset
+    from latkit.lpm.boosting import BoostingLPM
     from latkit.lpm.paper import PaperRecipe
-    from latkit.lpm.training import train_lpm, warnings_of
+    from latkit.lpm.training import Recipe, warnings_of
     from latkit.registry import Registry
 
+    if publish and kind == BoostingLPM.kind:
+        raise InputError(
+            "gradient boosting has no gradient to search with, and no file format without pickle",
+            "add --no-publish, to compare; publish --kind default",
+        )
     opened = LatencyDataset.open(dataset or _only_dataset())
     for finding in check_dataset(opened)["findings"]:
         if finding["level"] == "unfit":
             warn(f"{opened.path} is unfit for training: {finding['text']}")
-    registry = Registry()
-    usable = opened.usable().num_rows
+    disturbed = int((opened.flagged & ~opened.in_panel).sum())
     note(
-        f"training on {usable} of {opened.architectures} architectures of {opened.path} "
-        f"({int((opened.flagged & ~opened.in_panel).sum())} disturbed visits left out)"
+        f"{opened.path}: {opened.usable().num_rows} of {opened.architectures} architectures usable "
+        f"({disturbed} disturbed visits left out)"
     )
-    recipe = PaperRecipe(epochs=epochs, standardize=standardize)
-    progress = ProgressLine("epochs", recipe.epochs_for(4 * usable // 5))
-    try:
-        trained = train_lpm(
-            opened,
-            recipe,
-            seed,
-            lambda epoch, loss: progress.update(epoch, f"loss {loss:.4g}"),
-        )
-    finally:
-        progress.close()
-    entry = registry.publish(trained.lpm, trained.card)
+    sources = _sources(from_devices, opened) if from_devices else None
+    paper = PaperRecipe(epochs=epochs, standardize=standardize)
+    recipe = Recipe(kind, n_train, choose, seed, paper, sources)
+    trained = _train(opened, recipe)
     card = trained.card
+    curve = _curve(opened, recipe) if learning_curve else None
+    result = {**card.to_dict(), "learning_curve": curve}
+    entry = None
+    if publish:
+        registry = Registry()
+        entry = registry.publish(trained.lpm, card)
+        location = registry.location(entry)
+        result |= {"reference": entry.reference, "location": location}
     if as_json:
-        print_json(
-            {"reference": entry.reference, "location": registry.location(entry), **card.to_dict()}
-        )
+        print_json(result)
     else:
+        name = f"{entry.device}@{entry.version}" if entry else f"{card.target.device} ({kind})"
         print_table(
-            f"LPM {entry.device}@{entry.version} on {card.metrics['n_test']} held-out networks "
+            f"LPM {name} on {card.metrics['n_test']} held-out networks "
             f"(trained on {card.metrics['n_train']})",
             ["", "LPM", "straight line in MACs"],
             metric_rows(card.metrics, card.baselines["macs_only"]),
         )
+        if curve is not None:
+            print_curve(curve)
         retest = card.dataset["retest_sd_percent"]
         if retest is not None:
             note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
-        note(f"published: {registry.location(entry)}")
+        if entry:
+            note(f"published: {location}")
     for line in warnings_of(card):
         warn(line)
-    note(f"next: latkit search --device {entry.device} --data digits --preset cpu --out found")
+    if entry and entry.space == "darts":
+        note(f"next: latkit search --device {entry.device} --data digits --preset cpu --out found")
+    elif entry:
+        note(f"next: latkit predict --space {entry.space} --device {entry.device} ARCHITECTURE")
 
 
 def metric_rows(ours: dict[str, Any], baseline: dict[str, Any]) -> list[list[str]]:
     """The metrics of an LPM and its baseline as table rows."""
     return [
-        [label, number(ours[key], digits), number(baseline[key], digits)]
+        [label, number(ours.get(key), digits), number(baseline.get(key), digits)]
         for label, key, digits in METRIC_ROWS
     ]
+
+
+def print_curve(curve: list[dict[str, Any]]) -> None:
+    """The paper's Table 1, of this dataset."""
+    columns = ("n_train", "mae_ms", "mape_percent", "spearman", "coverage_90", "fit_seconds")
+    rows = [
+        [str(point["n_train"]), *(number(point[name], 3) for name in columns[1:])]
+        for point in curve
+    ]
+    names = ["trained on", "MAE ms", "MAPE %", "Spearman", "in 90 % interval", "fit, s"]
+    print_table("learning curve, same held-out networks", names, rows)
+
+
+def _train(dataset: LatencyDataset, recipe: Recipe) -> TrainedLPM:
+    from latkit.lpm.training import train_lpm
+
+    if recipe.kind != "paper":
+        return train_lpm(dataset, recipe)
+    rows = recipe.n_train or 4 * dataset.usable().num_rows // 5
+    progress = ProgressLine("epochs", recipe.paper.epochs_for(rows))
+    try:
+        return train_lpm(
+            dataset, recipe, lambda epoch, loss: progress.update(epoch, f"loss {loss:.4g}")
+        )
+    finally:
+        progress.close()
+
+
+def _curve(dataset: LatencyDataset, recipe: Recipe) -> list[dict[str, Any]]:
+    from latkit.lpm.training import learning_curve
+
+    return learning_curve(dataset, recipe, lambda n: note(f"learning curve: {n} done"))
+
+
+def _sources(references: tuple[str, ...], dataset: LatencyDataset) -> SourcePrior:
+    """The LPMs of other devices that references name."""
+    from latkit.lpm.default import DefaultLPM
+    from latkit.lpm.transfer import SourcePrior
+    from latkit.registry import Registry
+    from latkit.spaces import get_space
+
+    space = dataset.manifest.target.space
+    registry = Registry()
+    sources = []
+    for reference in references:
+        entry = registry.resolve(reference, space)
+        lpm, _ = registry.load(entry)
+        if not isinstance(lpm, DefaultLPM):
+            raise InputError(
+                f"the LPM {entry.reference} is of the kind {lpm.kind}",
+                "train it with --kind default to transfer from it",
+            )
+        sources.append((entry.reference, lpm))
+    return SourcePrior.of(get_space(space), sources)
 
 
 def _only_dataset() -> Path:

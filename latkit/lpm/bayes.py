@@ -18,12 +18,12 @@ from scipy import linalg, optimize, stats
 Array = npt.NDArray[np.float64]
 
 # Student's t: fewer degrees of freedom trust outliers less.
-TAIL = 4.0
+TAIL = 3.0
 # Scales are looked for with at most so many rows; a few numbers need no more.
 EVIDENCE_ROWS = 256
 # How far, in logarithm, scales and noise may be from what is usual (a standard deviation).
-FREEDOM = 1.0
-USUAL_NOISE = 0.02
+FREEDOM = 0.6
+USUAL_NOISE = 0.01
 ROUNDS = 4
 
 

@@ -1,4 +1,4 @@
-"""How good predictions are, in the field's measures, and the baseline any LPM must beat."""
+"""How good predictions are, in the field's measures."""
 
 from __future__ import annotations
 
@@ -38,16 +38,6 @@ def prediction_metrics(predicted_ms: FloatArray, measured_ms: FloatArray) -> Met
     }
 
 
-def macs_only_predictions(
-    train_macs: FloatArray, train_ms: FloatArray, test_macs: FloatArray
-) -> FloatArray:
-    """Predictions of the straight line latency = a + b * MACs, fitted by least squares.
-
-    The standardised slope keeps the fit well conditioned and gives the mean where all
-    training networks have equal MACs.
-    """
-    center, scale = train_macs.mean(), train_macs.std()
-    if scale == 0:
-        return np.full(len(test_macs), train_ms.mean())
-    slope = np.mean((train_macs - center) / scale * (train_ms - train_ms.mean()))
-    return np.asarray(train_ms.mean() + slope * (test_macs - center) / scale)
+def coverage(errors_ms: FloatArray, half_widths_ms: FloatArray) -> float:
+    """The share of errors, in percent, that lie within their intervals."""
+    return float(100 * (np.abs(errors_ms) <= half_widths_ms).mean())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from latkit.errors import LPMError
 from latkit.lpm.base import LPM, FloatArray
+from latkit.lpm.seen_errors import SeenErrors
 
 LAYERS = (112, 256, 64, 1)
 EPOCHS = 1000
@@ -48,14 +49,14 @@ class PaperRecipe:
         return max(EPOCHS, math.ceil(MIN_UPDATES / max(1, math.ceil(n / self.batch))))
 
 
-class PaperLPM(LPM):
+class PaperLPM(SeenErrors, LPM):
     """Layers of 112, 256, 64 and 1 neurons; sigmoid after each but the last."""
 
     kind = "paper"
 
     def __init__(self, inputs: int, mean_ms: float = 0.0, scale_ms: float = 1.0) -> None:
+        super().__init__()
         self.hyper_parameters = {"inputs": inputs}
-        self.std_ms = float("nan")
         self._mean_ms = torch.tensor(mean_ms)
         self._scale_ms = torch.tensor(scale_ms)
         modules: list[nn.Module] = []
@@ -71,7 +72,7 @@ class PaperLPM(LPM):
         return {
             "mean_ms": self._mean_ms,
             "scale_ms": self._scale_ms,
-            "std_ms": torch.tensor(self.std_ms),
+            **self.errors_state(),
             **self.network.state_dict(),
         }
 
@@ -85,7 +86,7 @@ class PaperLPM(LPM):
             float(weights.pop("mean_ms")),
             float(weights.pop("scale_ms")),
         )
-        lpm.std_ms = float(weights.pop("std_ms"))
+        lpm.set_errors_state({"half_widths_ms": weights.pop("half_widths_ms")})
         lpm.network.load_state_dict(weights)
         lpm.network.requires_grad_(False)
         return lpm

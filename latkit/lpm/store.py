@@ -16,6 +16,8 @@ from fsspec import AbstractFileSystem
 from latkit.dataset import Target
 from latkit.errors import LatkitError, LPMError, from_os_error
 from latkit.lpm.base import LPM
+from latkit.lpm.default import DefaultLPM
+from latkit.lpm.linear import LinearLPM
 from latkit.lpm.paper import PaperLPM
 
 FORMAT = "latkit-lpm"
@@ -23,7 +25,7 @@ FORMAT_VERSION = 1
 CARD = "lpm.json"
 WEIGHTS = "weights.safetensors"
 
-KINDS: dict[str, type[LPM]] = {PaperLPM.kind: PaperLPM}
+KINDS: dict[str, type[LPM]] = {cls.kind: cls for cls in (DefaultLPM, PaperLPM, LinearLPM)}
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,34 @@ def write_lpm(fs: AbstractFileSystem, folder: str, lpm: LPM, card: LPMCard) -> N
     Raises:
         OSError: the place cannot be written.
     """
-    weights = safetensors.torch.save({k: v.contiguous() for k, v in lpm.state().items()})
-    content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        **card.to_dict(),
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-    }
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    weights = weights_of(lpm)
+    text = card_text(
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            **card.to_dict(),
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        }
+    )
     fs.pipe_file(f"{folder}/{WEIGHTS}", weights)
     fs.pipe_file(f"{folder}/.{CARD}", text.encode())
     fs.mv(f"{folder}/.{CARD}", f"{folder}/{CARD}")
+
+
+def weights_of(lpm: LPM) -> bytes:
+    """The content of the file of weights."""
+    return safetensors.torch.save({k: v.contiguous() for k, v in lpm.state().items()})
+
+
+def card_text(content: Mapping[str, Any]) -> str:
+    """A card as it stands in its file, signed by the digest of all else that is in it."""
+    unsigned = {name: value for name, value in content.items() if name != "card_sha256"}
+    digest = hashlib.sha256(_render(unsigned).encode()).hexdigest()
+    return _render({**unsigned, "card_sha256": digest})
+
+
+def _render(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_card(fs: AbstractFileSystem, folder: str) -> tuple[LPMCard, str]:
@@ -100,7 +119,8 @@ def read_card(fs: AbstractFileSystem, folder: str) -> tuple[LPMCard, str]:
     path = f"{folder}/{CARD}"
     fix = "remove this version (its folder) and train it again"
     try:
-        content = json.loads(fs.cat_file(path).decode())
+        text = fs.cat_file(path).decode()
+        content = json.loads(text)
     except FileNotFoundError:
         raise LPMError(f"{folder} holds no LPM (no {CARD})", fix) from None
     except OSError as error:
@@ -115,6 +135,8 @@ def read_card(fs: AbstractFileSystem, folder: str) -> tuple[LPMCard, str]:
             f"this latkit reads {FORMAT_VERSION}",
             "use the version of latkit that wrote it",
         )
+    if text != card_text(content):
+        raise LPMError(f"{path} is corrupt (its SHA-256 is not the one in it)", fix)
     try:
         return LPMCard.from_dict(content), str(content["weights_sha256"])
     except LatkitError as error:

@@ -5,24 +5,110 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from latkit import __version__
 from latkit.dataset import LatencyDataset
-from latkit.errors import DatasetError
-from latkit.lpm.base import LPM
-from latkit.lpm.metrics import macs_only_predictions, prediction_metrics
+from latkit.errors import DatasetError, InputError
+from latkit.lpm.base import LPM, FloatArray
+from latkit.lpm.boosting import BoostingLPM, fit_boosting
+from latkit.lpm.default import DefaultLPM, fit_default
+from latkit.lpm.linear import LinearKind, fit_linear
+from latkit.lpm.metrics import coverage, prediction_metrics
 from latkit.lpm.paper import PaperRecipe, train_paper_lpm
+from latkit.lpm.seen_errors import SeenErrors
+from latkit.lpm.selection import choose_active
 from latkit.lpm.store import LPMCard
-from latkit.spaces import get_space
+from latkit.lpm.transfer import SourcePrior
+from latkit.networks.setting import Setting
+from latkit.spaces import SearchSpace, get_space
 
+IntArray = npt.NDArray[np.int64]
+
+KINDS = ("default", "paper", *get_args(LinearKind), BoostingLPM.kind)
+CHOICES = ("random", "active")
 TRAIN_SHARE = 0.8
-# Below this, a fifth is too few to tell an error from.
+# Below this, a fifth is too few to tell an error from, and the paper's network learns nothing.
 MIN_ARCHITECTURES = 20
+MIN_TRAIN = 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an LPM is trained.
+
+    Attributes:
+        kind: one of ``KINDS``.
+        n_train: architectures to train on; None: four fifths.
+        choose: ``random``, or ``active``: the next one is where the ``default`` LPM is least sure,
+            given those before.
+        seed: of the choice, and of whatever is random in training.
+        paper: of the kind ``paper``.
+        sources: other devices' LPMs that the ``default`` kind may lean on.
+    """
+
+    kind: str = "default"
+    n_train: int | None = None
+    choose: str = "random"
+    seed: int = 0
+    paper: PaperRecipe = field(default_factory=PaperRecipe)
+    sources: SourcePrior | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (("kind", self.kind, KINDS), ("choose", self.choose, CHOICES)):
+            if value not in allowed:
+                raise InputError(f"unknown {name} {value!r}", f"use one of: {', '.join(allowed)}")
+        if self.sources is not None and self.kind != "default":
+            raise InputError(
+                f"the kind {self.kind} learns nothing from other devices", "use --kind default"
+            )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What of a dataset an LPM is trained on: one row an architecture.
+
+    Attributes:
+        encodings: ``n x E*O``.
+        latency_ms: ``n``.
+    """
+
+    space: SearchSpace
+    setting: Setting
+    encodings: FloatArray
+    latency_ms: FloatArray
+
+    @classmethod
+    def of(cls, dataset: LatencyDataset) -> Rows:
+        """The usable rows: disturbed ones are left out, an architecture's visits averaged.
+
+        Raises:
+            SpaceError: a row is not of the space.
+        """
+        target = dataset.manifest.target
+        space = get_space(target.space)
+        table = dataset.usable()
+        matrix = space.from_file(table["arch_id"].to_numpy(), table["arch"].to_pylist())
+        return cls(
+            space,
+            target.setting,
+            space.encode(matrix).astype(np.float64),
+            table["latency_ms"].to_numpy(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.latency_ms)
+
+    def take(self, rows: IntArray) -> Rows:
+        """Some of the rows."""
+        return dataclasses.replace(
+            self, encodings=self.encodings[rows], latency_ms=self.latency_ms[rows]
+        )
 
 
 @dataclass(frozen=True)
@@ -35,47 +121,24 @@ class TrainedLPM:
 
 def train_lpm(
     dataset: LatencyDataset,
-    recipe: PaperRecipe,
-    seed: int,
+    recipe: Recipe,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> TrainedLPM:
-    """Train the paper's LPM on 80 % of a dataset's architectures and judge it on the rest.
-
-    Disturbed rows are left out; repeated visits of an architecture are averaged.
+    """Train an LPM on a part of a dataset's architectures and judge it on the rest.
 
     Raises:
         DatasetError: too few usable architectures, or rows that are not of the space.
-        LPMError: training diverged.
+        LPMError: training failed.
     """
-    space = get_space(dataset.manifest.target.space)
-    rows = dataset.usable()
-    if rows.num_rows < MIN_ARCHITECTURES:
-        measured = dataset.architectures
-        disturbed = int((dataset.flagged & ~dataset.in_panel).sum())
-        enough = measured + MIN_ARCHITECTURES - rows.num_rows
-        raise DatasetError(
-            f"{dataset.path} has {rows.num_rows} usable architectures of {measured} measured "
-            f"({disturbed} visits disturbed), training needs {MIN_ARCHITECTURES}",
-            f"measure more: repeat its latkit profile command with --n {enough} or more",
-        )
-    encodings = space.encode(space.unrank(rows["arch_id"].to_numpy())).astype(np.float64)
-    latency_ms = rows["latency_ms"].to_numpy()
-    macs = rows["macs"].to_numpy().astype(np.float64)
-    order = np.random.default_rng(seed).permutation(len(latency_ms))
-    split = int(TRAIN_SHARE * len(order))
-    train, test = order[:split], order[split:]
-
+    rows = Rows.of(dataset)
+    train, test = split_rows(dataset, rows, recipe)
     started = time.perf_counter()
-    lpm = train_paper_lpm(encodings[train], latency_ms[train], recipe, seed, on_epoch)
+    lpm = fit(rows.take(train), recipe, on_epoch)
     fit_seconds = time.perf_counter() - started
-    metrics = prediction_metrics(lpm.predict(encodings[test]), latency_ms[test])
-    metrics |= {"n_train": len(train), "fit_seconds": fit_seconds}
-    rmse = metrics["rmse_ms"]
-    assert rmse is not None
-    lpm.std_ms = float(rmse)
-    baseline = prediction_metrics(
-        macs_only_predictions(macs[train], latency_ms[train], macs[test]), latency_ms[test]
-    )
+    judged = rows.take(test)
+    metrics = judge(lpm, judged) | {"n_train": len(train), "fit_seconds": fit_seconds}
+    line = fit_linear("macs-only", rows.space, rows.setting, *_values(rows.take(train)))
+    baseline = prediction_metrics(line.predict(judged.encodings), judged.latency_ms)
     card = LPMCard(
         kind=lpm.kind,
         cost="latency_ms",
@@ -85,26 +148,113 @@ def train_lpm(
             "digest": dataset.digest(),
             "rows": int((~dataset.in_panel).sum()),
             "rows_left_out": int((dataset.flagged & ~dataset.in_panel).sum()),
-            "architectures": rows.num_rows,
+            "architectures": len(rows),
             "retest_sd_percent": _percent(dataset.retest().sd),
-            "latency_range_ms": [float(latency_ms.min()), float(latency_ms.max())],
+            "latency_range_ms": [float(rows.latency_ms.min()), float(rows.latency_ms.max())],
             "protocol": dataset.manifest.protocol,
             "anchor": dataset.manifest.anchor,
             "anchor_median_ms": dataset.anchor_median_ms,
         },
         metrics=metrics,
         baselines={"macs_only": baseline},
-        training={
-            **dataclasses.asdict(recipe),
-            "epochs": recipe.epochs_for(len(train)),
-            "seed": seed,
-            "train_share": TRAIN_SHARE,
-        },
+        training=_training(recipe, lpm, len(train)),
         hyper_parameters=lpm.hyper_parameters,
         latkit_version=__version__,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     return TrainedLPM(lpm, card)
+
+
+def split_rows(dataset: LatencyDataset, rows: Rows, recipe: Recipe) -> tuple[IntArray, IntArray]:
+    """Row numbers to train on and to judge by.
+
+    Raises:
+        DatasetError: there are too few.
+    """
+    asked = recipe.n_train
+    needed = MIN_ARCHITECTURES if asked is None else max(MIN_TRAIN, asked) + 1
+    if len(rows) < needed:
+        measured = dataset.architectures
+        disturbed = int((dataset.flagged & ~dataset.in_panel).sum())
+        enough = measured + needed - len(rows)
+        raise DatasetError(
+            f"{dataset.path} has {len(rows)} usable architectures of {measured} measured "
+            f"({disturbed} visits disturbed), training needs {needed}",
+            f"measure more: repeat its latkit profile command with --n {enough} or more",
+        )
+    size = int(TRAIN_SHARE * len(rows)) if asked is None else asked
+    order = np.random.default_rng(recipe.seed).permutation(len(rows))
+    if recipe.choose == "active":
+        chosen = choose_active(
+            rows.space, rows.setting, rows.encodings[order], size, recipe.sources
+        )
+        order = np.concatenate([order[chosen], np.delete(order, chosen)])
+    return order[:size], order[size:]
+
+
+def fit(
+    rows: Rows,
+    recipe: Recipe,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> LPM:
+    """An LPM of all the rows.
+
+    Raises:
+        LPMError: training failed.
+    """
+    kind, seed = recipe.kind, recipe.seed
+    if kind == "default":
+        return fit_default(rows.space, rows.setting, *_values(rows), seed, recipe.sources)
+    if kind == "paper":
+        return train_paper_lpm(*_values(rows), recipe.paper, seed, on_epoch)
+    if kind == BoostingLPM.kind:
+        return fit_boosting(*_values(rows), seed)
+    return fit_linear(kind, rows.space, rows.setting, *_values(rows))  # type: ignore[arg-type]
+
+
+def judge(lpm: LPM, rows: Rows) -> dict[str, Any]:
+    """Metrics of an LPM on rows it has not seen (see ``latkit.lpm.metrics``).
+
+    Of an LPM that does not know its error, the errors of every second row give its intervals, and
+    the others judge these.
+    """
+    predicted = lpm.predict(rows.encodings)
+    error = predicted - rows.latency_ms
+    seen = np.arange(len(rows)) % 2 == 0
+    if isinstance(lpm, SeenErrors):
+        lpm.see_errors(error[seen])
+        judged = ~seen if len(rows) > 1 else seen
+    else:
+        judged = np.ones(len(rows), dtype=bool)
+    widths = {level: lpm.predict_half_width(rows.encodings[judged], level) for level in (0.5, 0.9)}
+    return prediction_metrics(predicted, rows.latency_ms) | {
+        f"coverage_{round(100 * level)}": coverage(error[judged], width)
+        for level, width in widths.items()
+    }
+
+
+def learning_curve(
+    dataset: LatencyDataset, recipe: Recipe, on_size: Callable[[int], None] = lambda n: None
+) -> list[dict[str, Any]]:
+    """Metrics on the same held-out fifth of LPMs trained on ever more architectures.
+
+    The paper's Table 1 for this dataset: sizes 1, 2 and 5 times powers of ten, and all there are.
+
+    Raises:
+        DatasetError: too few usable architectures.
+    """
+    rows = Rows.of(dataset)
+    train, test = split_rows(dataset, rows, dataclasses.replace(recipe, n_train=None))
+    steps = sorted({m * 10**k for k in range(1, 7) for m in (1, 2, 5)})
+    sizes = [n for n in steps if n < len(train)] + [len(train)]
+    curve = []
+    for n in sizes:
+        started = time.perf_counter()
+        lpm = fit(rows.take(train[:n]), recipe)
+        seconds = time.perf_counter() - started
+        curve.append(judge(lpm, rows.take(test)) | {"n_train": n, "fit_seconds": seconds})
+        on_size(n)
+    return curve
 
 
 def warnings_of(card: LPMCard) -> list[str]:
@@ -114,14 +264,31 @@ def warnings_of(card: LPMCard) -> list[str]:
     theirs: Any = card.baselines["macs_only"]["mape_percent"]
     if card.metrics["spearman"] is None:
         lines.append("the LPM predicts the same latency for every architecture: it has collapsed")
-    elif ours >= theirs:
+    elif ours >= theirs and card.training["kind"] != "macs-only":
         lines.append(
             f"no better than a straight line in MACs (MAPE {ours:.2f} % against {theirs:.2f} %): "
             "measure more architectures"
         )
-    if not card.training["standardize"] and card.dataset["latency_range_ms"][1] > 100:
+    raw = card.kind == "paper" and not card.training["standardize"]
+    if raw and card.dataset["latency_range_ms"][1] > 100:
         lines.append("raw targets above 100 ms: the paper's recipe needs --standardize there")
     return lines
+
+
+def _values(rows: Rows) -> tuple[FloatArray, FloatArray]:
+    return rows.encodings, rows.latency_ms
+
+
+def _training(recipe: Recipe, lpm: LPM, n_train: int) -> dict[str, Any]:
+    """How it was trained, as the card has it."""
+    facts: dict[str, Any] = {"kind": recipe.kind, "seed": recipe.seed, "choose": recipe.choose}
+    if recipe.kind == "paper":
+        facts |= {**dataclasses.asdict(recipe.paper), "epochs": recipe.paper.epochs_for(n_train)}
+    if isinstance(lpm, DefaultLPM):
+        facts |= {"gate": lpm.gate}
+    if recipe.sources is not None:
+        facts |= {"from_devices": list(recipe.sources.names)}
+    return facts
 
 
 def _percent(share: float | None) -> float | None:

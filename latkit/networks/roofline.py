@@ -78,8 +78,16 @@ def _frame(cost: Cost) -> Table:
     return np.array([0, 0, cost.macs, 0, cost.params], dtype=np.float64)
 
 
-# Activations, convolutions and batch norms each are a kernel; half of these are convolutions.
-_DARTS_KERNELS = {"sep_conv": 8, "dil_conv": 4, "max_pool": 1, "avg_pool": 1}
+def kernels_of(operation: str, stride: int) -> tuple[int, int]:
+    """Kernels of an operation of a DARTS cell, and how many of them are convolutions.
+
+    Activations, convolutions and batch norms each are a kernel.
+    """
+    if operation == "skip_connect" and stride == 2:
+        return 5, 2  # a factorized reduction joins two convolutions
+    kernels = {"sep_conv": 8, "dil_conv": 4, "max_pool": 1, "avg_pool": 1}
+    count = kernels.get(operation.rpartition("_")[0], 0)
+    return count, count // 2
 
 
 def _darts(space: SearchSpace, setting: Setting) -> Roofline:
@@ -90,10 +98,10 @@ def _darts(space: SearchSpace, setting: Setting) -> Roofline:
             c, side = 2 * c, side // 2
             continue
         for o, name in enumerate(space.operations):
-            kernels = _DARTS_KERNELS.get(name.rpartition("_")[0], 0)
+            kernels, convolutions = kernels_of(name, 1)
             touched = 2 * kernels * c * side * side
             cost = operation_cost(name, c, side, 1)
-            table[:, o] += _row(kernels, kernels // 2, cost, touched)
+            table[:, o] += _row(kernels, convolutions, cost, touched)
     genotype = get_genotype(setting.reduction)
     some = space.unrank(0)
     whole = network_cost(space.genotype(some[0], genotype), setting)  # type: ignore[attr-defined]

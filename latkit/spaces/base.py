@@ -118,6 +118,16 @@ class SearchSpace:
         """
         return np.asarray(self.rank(matrix) & MAX_FILE_ID).astype(np.int64)
 
+    def from_file(self, file_ids: npt.NDArray[np.int64], texts: Sequence[str]) -> ChoiceMatrix:
+        """The architectures of a dataset's rows, by ``arch_id`` and ``arch``.
+
+        Raises:
+            SpaceError: a row is not of the space.
+        """
+        if self.size <= MAX_FILE_ID + 1:
+            return self.unrank(file_ids)
+        return np.concatenate([self.parse(text) for text in texts])
+
     @cached_property
     def _group_sizes(self) -> tuple[int, ...]:
         return tuple(

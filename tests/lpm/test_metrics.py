@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latkit.lpm.metrics import macs_only_predictions, prediction_metrics
+from latkit.lpm.metrics import coverage, prediction_metrics
 
 
 def test_by_hand() -> None:
@@ -29,12 +29,5 @@ def test_constant_predictions_have_no_rank_correlation() -> None:
     assert metrics["kendall_tau"] is None
 
 
-def test_macs_only_is_the_least_squares_line() -> None:
-    rng = np.random.default_rng(0)
-    macs = rng.uniform(3e8, 6e8, 50)
-    latency = 5 + 4e-8 * macs + rng.normal(0, 1, 50)
-    test = np.array([4e8, 5e8])
-    expected = np.polynomial.Polynomial.fit(macs, latency, 1)(test)
-    np.testing.assert_allclose(macs_only_predictions(macs, latency, test), expected)
-    equal = macs_only_predictions(np.full(3, 7.0), np.array([1.0, 2.0, 6.0]), test)
-    assert equal.tolist() == [3.0, 3.0]
+def test_coverage_is_the_share_within() -> None:
+    assert coverage(np.array([-1.0, 0.5, 2.0, -3.0]), np.array([1.0, 1.0, 1.0, 1.0])) == 50.0

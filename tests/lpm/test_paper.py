@@ -11,8 +11,12 @@ import torch
 
 from latkit.errors import DatasetError, LPMError
 from latkit.lpm.paper import PaperLPM, PaperRecipe, train_paper_lpm
-from latkit.lpm.training import train_lpm, warnings_of
+from latkit.lpm.training import Recipe, train_lpm, warnings_of
 from tests.made import SPACE, formula_ms, made_dataset
+
+
+def paper(recipe: PaperRecipe, seed: int) -> Recipe:
+    return Recipe("paper", seed=seed, paper=recipe)
 
 
 def test_shape_in_print() -> None:
@@ -57,23 +61,24 @@ def test_one_step_is_sgd_with_momentum_and_weight_decay_by_hand() -> None:
 
 
 def test_learns_an_additive_latency_and_beats_macs(tmp_path: Path) -> None:
-    trained = train_lpm(made_dataset(tmp_path / "d", 1000), PaperRecipe(epochs=1500), seed=0)
+    trained = train_lpm(made_dataset(tmp_path / "d", 1000), paper(PaperRecipe(epochs=1500), 0))
     metrics, baseline = trained.card.metrics, trained.card.baselines["macs_only"]
     assert metrics["n_train"] == 800
     assert metrics["n_test"] == 200
     assert metrics["mape_percent"] < 2
     assert metrics["spearman"] > 0.98
     assert metrics["mape_percent"] < baseline["mape_percent"]
-    assert trained.lpm.std_ms == metrics["rmse_ms"]
+    (std_ms,) = trained.lpm.predict_std(SPACE.encode(SPACE.unrank(1)))
+    assert 0 < std_ms < 2 * metrics["rmse_ms"]
     assert warnings_of(trained.card) == []
 
 
 def test_raw_targets_collapse_at_hundreds_of_ms_and_the_card_says_so(tmp_path: Path) -> None:
     dataset = made_dataset(tmp_path / "d", 300, scale=10)
-    raw = train_lpm(dataset, PaperRecipe(epochs=500, standardize=False), seed=0)
+    raw = train_lpm(dataset, paper(PaperRecipe(epochs=500, standardize=False), 0))
     assert raw.card.metrics["mape_percent"] > 5
     assert any("--standardize" in line for line in warnings_of(raw.card))
-    standardized = train_lpm(dataset, PaperRecipe(epochs=3000), seed=0)
+    standardized = train_lpm(dataset, paper(PaperRecipe(epochs=3000), 0))
     assert standardized.card.metrics["mape_percent"] < raw.card.metrics["mape_percent"] / 2
 
 
@@ -82,16 +87,16 @@ def test_training_is_deterministic_and_leaves_the_random_state(tmp_path: Path) -
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    first, second = (train_lpm(dataset, PaperRecipe(epochs=20), seed=3) for _ in range(2))
+    first, second = (train_lpm(dataset, paper(PaperRecipe(epochs=20), 3)) for _ in range(2))
     assert torch.equal(torch.rand(1), expected)
     for name, tensor in first.lpm.state().items():
         assert torch.equal(tensor, second.lpm.state()[name])
-    other = train_lpm(dataset, PaperRecipe(epochs=20), seed=4)
+    other = train_lpm(dataset, paper(PaperRecipe(epochs=20), 4))
     assert not torch.equal(other.lpm.state()["0.weight"], first.lpm.state()["0.weight"])
 
 
 def test_prediction_is_differentiable_in_the_encoding(tmp_path: Path) -> None:
-    lpm = train_lpm(made_dataset(tmp_path / "d", 200), PaperRecipe(epochs=2000), 0).lpm
+    lpm = train_lpm(made_dataset(tmp_path / "d", 200), paper(PaperRecipe(epochs=2000), 0)).lpm
     row = torch.tensor(SPACE.encode(SPACE.unrank(12345)), requires_grad=True)
     lpm.latency_ms(row).sum().backward()
     assert row.grad is not None
@@ -102,7 +107,7 @@ def test_prediction_is_differentiable_in_the_encoding(tmp_path: Path) -> None:
 
 def test_too_few_architectures(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"19 usable .* needs 20.*--n 20"):
-        train_lpm(made_dataset(tmp_path / "d", 19), PaperRecipe(epochs=1), seed=0)
+        train_lpm(made_dataset(tmp_path / "d", 19), paper(PaperRecipe(epochs=1), 0))
 
 
 def test_divergence_is_named() -> None:

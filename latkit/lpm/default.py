@@ -1,0 +1,328 @@
+"""The default LPM: a Bayesian linear model of structural features that knows its error.
+
+Closed form first (``bayes``); what it leaves over is learnt by a gated ensemble (``residual``)
+where there is enough data. Which operations an engine executes at all is a question of its own: the
+views of the features compete, and are averaged by how well each foretells rows it has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import stats
+from torch import Tensor
+
+from latkit.errors import LPMError
+from latkit.lpm.base import LEVELS, LPM, FloatArray
+from latkit.lpm.bayes import TAIL, USUAL_NOISE, Array, GroupPrior, Posterior, fit_bayes
+from latkit.lpm.features import StructuralFeatures
+from latkit.lpm.residual import ResidualEnsemble, fit_residual
+from latkit.lpm.transfer import SourcePrior
+from latkit.networks.setting import Setting
+from latkit.spaces import SearchSpace, get_space
+
+# Of latencies scaled to a median of one: mean and usual standard deviation of a column's weight.
+# The roofline's columns have mean one, so that about a third is the frame's and the rest is shared
+# by kernels, convolutions, MACs and bytes; everything else is how an engine departs from that.
+CONSTANT = (0.3, 0.05)
+PRIORS = {
+    "roofline": (0.15, 0.3),
+    "operation roofline": (0.0, 0.1),
+    "count": (0.0, 0.022),
+    "edge": (0.0, 0.003),
+    "polynomial": (0.0, 0.006),
+    "fan-out": (0.0, 0.001),
+    "same source": (0.0, 0.001),
+    "same target": (0.0, 0.001),
+    "chain": (0.0, 0.001),
+}
+PATH = (0.0, 0.02)
+# With other devices to lean on, their mixture takes the part of the constant and the roofline.
+SOURCES_SCALE = 0.3
+# How likely an engine is to execute what the view holds, before anything was measured.
+VIEW_ODDS = {"all": 0.7, "reaching": 0.15, "live": 0.15}
+# A view below this is not worth its computation.
+MIN_SHARE = 1e-3
+# The longest path needs costs to go by.
+MIN_ROWS_FOR_PATH = 30
+# Rows at which the errors seen count as much as the assumed tail.
+CALIBRATION_ROWS = 30
+
+
+@dataclass
+class _View:
+    """A linear model of one view of the features.
+
+    Attributes:
+        name: the view.
+        share: its weight in the average.
+        weights: of the constant, the features, the longest path (absent: zero) and the sources.
+        covariance: of the same.
+        path_costs: per edge and operation, what the longest path goes by; zeros: no path.
+    """
+
+    name: str
+    share: float
+    weights: Tensor
+    covariance: Tensor
+    path_costs: Tensor
+
+
+class DefaultLPM(LPM):
+    """See :func:`fit_default`."""
+
+    kind = "default"
+
+    def __init__(
+        self,
+        features: StructuralFeatures,
+        scale_ms: float,
+        noise: float,
+        quantiles: Tensor,
+        views: list[_View],
+        residual: ResidualEnsemble | None,
+        sources: SourcePrior | None = None,
+    ) -> None:
+        self._features, self._scale_ms, self._noise = features, scale_ms, noise
+        self._quantiles, self._views, self._residual = quantiles, views, residual
+        self._sources = sources
+        self._served: dict[torch.dtype, list[_View]] = {}
+        self.hyper_parameters = {
+            "space": features.space.name,
+            "views": [view.name for view in views],
+            "features": list(features.views),
+            "gate": 0.0 if residual is None else residual.gate,
+            "sources": [] if sources is None else sources.to_dicts(),
+        }
+
+    @property
+    def gate(self) -> float:
+        """How much of the ensemble's correction is used: 0 on an additive engine."""
+        return 0.0 if self._residual is None else self._residual.gate
+
+    def latency_ms(self, encodings: Tensor) -> Tensor:
+        total = torch.zeros_like(encodings[:, 0])
+        for view in self._in(encodings.dtype):
+            total = total + view.share * (self._design(encodings, view) @ view.weights)
+        if self._residual is not None:
+            total = total + self._noise * total.detach().clamp_min(0.3) * self._residual(encodings)
+        return total * self._scale_ms
+
+    def half_width_ms(self, encodings: Tensor, level: float) -> Tensor:
+        mean = torch.zeros_like(encodings[:, 0])
+        square = torch.zeros_like(mean)
+        for view in self._in(encodings.dtype):
+            design = self._design(encodings, view)
+            own = design @ view.weights
+            unsure = ((design @ view.covariance) * design).sum(1)
+            spread = unsure + (self._noise * own.clamp(0.3, 3.0)) ** 2
+            mean, square = mean + view.share * own, square + view.share * (spread + own**2)
+        deviation = (square - mean**2).clamp_min(1e-12).sqrt()
+        return deviation * self._scale_ms * float(self._quantiles[LEVELS.index(level)])
+
+    def _design(self, encodings: Tensor, view: _View) -> Tensor:
+        """The columns that a view's weights are of: ``b x (p + 2 + S)``."""
+        return _design(self._features, encodings, view.name, view.path_costs, self._sources)
+
+    def _in(self, dtype: torch.dtype) -> list[_View]:
+        """The views in the type of the encodings."""
+        if dtype not in self._served:
+            self._served[dtype] = [
+                _View(
+                    v.name, v.share, v.weights.to(dtype), v.covariance.to(dtype),
+                    v.path_costs.to(dtype),
+                )
+                for v in self._views
+            ]  # fmt: skip
+        return self._served[dtype]
+
+    def state(self) -> dict[str, Tensor]:
+        tensors = {f"features.{name}": t for name, t in self._features.state().items()}
+        for view in self._views:
+            tensors[f"view.{view.name}.share"] = torch.tensor(view.share, dtype=torch.float64)
+            tensors[f"view.{view.name}.weights"] = view.weights
+            tensors[f"view.{view.name}.covariance"] = view.covariance
+            tensors[f"view.{view.name}.path_costs"] = view.path_costs
+        if self._sources is not None:
+            tensors |= {f"source.{name}": t for name, t in self._sources.state().items()}
+        if self._residual is not None:
+            tensors |= {f"residual.{name}": t for name, t in self._residual.state().items()}
+        scalars = torch.tensor([self._scale_ms, self._noise], dtype=torch.float64)
+        return {**tensors, "scale_and_noise": scalars, "quantiles": self._quantiles}
+
+    @classmethod
+    def from_state(
+        cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]
+    ) -> DefaultLPM:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+        space = get_space(str(hyper_parameters["space"]))
+        features = StructuralFeatures.from_state(
+            space, hyper_parameters["features"], part("features.")
+        )
+        views = []
+        for name in hyper_parameters["views"]:
+            own = part(f"view.{name}.")
+            views.append(
+                _View(
+                    name, float(own["share"]), own["weights"], own["covariance"], own["path_costs"]
+                )
+            )
+        weights = part("residual.")
+        residual = ResidualEnsemble(weights, float(hyper_parameters["gate"])) if weights else None
+        sources = None
+        if hyper_parameters["sources"]:
+            sources = SourcePrior.from_state(hyper_parameters["sources"], part("source."), cls)
+        scale_ms, noise = state["scale_and_noise"].tolist()
+        return cls(features, scale_ms, noise, state["quantiles"], views, residual, sources)
+
+
+def _design(
+    features: StructuralFeatures,
+    encodings: Tensor,
+    view: str,
+    path_costs: Tensor,
+    sources: SourcePrior | None,
+) -> Tensor:
+    columns = features(encodings, view)
+    one = torch.ones_like(columns[:, :1])
+    path = torch.zeros_like(one)
+    if path_costs.any():
+        path = features.longest_path(encodings, path_costs, view)[:, None]
+    parts = [one, columns, path]
+    if sources is not None:
+        parts.append(sources.columns(encodings))
+    return torch.cat(parts, dim=1)
+
+
+def _priors(features: StructuralFeatures, sources: SourcePrior | None) -> dict[str, GroupPrior]:
+    """Of the columns of :func:`_design`."""
+    end = features.size + 2
+    priors = {"constant": GroupPrior(slice(0, 1), *CONSTANT)}
+    priors |= {
+        group: GroupPrior(slice(where.start + 1, where.stop + 1), *PRIORS[group])
+        for group, where in features.groups.items()
+    }
+    priors["path"] = GroupPrior(slice(end - 1, end), *PATH)
+    if sources is not None:
+        count = len(sources.lpms)
+        for group in ("constant", "roofline"):
+            priors[group] = replace(priors[group], mean=0.0)
+        scale = SOURCES_SCALE / count**0.5
+        priors["sources"] = GroupPrior(slice(end, end + count), 1 / count, scale)
+    return priors
+
+
+def prior_of(
+    space: SearchSpace, setting: Setting, encodings: Tensor, sources: SourcePrior | None
+) -> tuple[Array, Array, float]:
+    """What is believed before anything is measured, of all operations' view.
+
+    Returns:
+        The columns of ``b`` encodings, ``b x k``; the prior variance of each column's weight; the
+        noise. All are relative to a median latency of one.
+    """
+    features = StructuralFeatures.of(space, setting)
+    none = torch.zeros(space.num_edges, space.num_operations, dtype=torch.float64)
+    design = _design(features, encodings, "all", none, sources).numpy()
+    variance = np.zeros(design.shape[1])
+    for prior in _priors(features, sources).values():
+        variance[prior.columns] = prior.scale**2
+    return design, variance, USUAL_NOISE
+
+
+def fit_default(
+    space: SearchSpace,
+    setting: Setting,
+    encodings: FloatArray,
+    latency_ms: FloatArray,
+    seed: int,
+    sources: SourcePrior | None = None,
+) -> DefaultLPM:
+    """Fit the default LPM, in closed form as far as that goes.
+
+    Args:
+        space: the space.
+        setting: of the networks; its shapes are in the features.
+        encodings: ``n x E*O`` zeros and ones, ``n >= 2``.
+        latency_ms: ``n`` latencies.
+        seed: of the ensemble that learns what is left over.
+        sources: other devices' LPMs to lean on.
+
+    Raises:
+        LPMError: too few rows.
+    """
+    if len(latency_ms) < 2:
+        raise LPMError(f"{len(latency_ms)} architectures cannot be fitted", "measure more")
+    features = StructuralFeatures.of(space, setting)
+    x = torch.from_numpy(np.asarray(encodings, dtype=np.float64))
+    scale_ms = float(np.median(latency_ms))
+    values = np.asarray(latency_ms, dtype=np.float64) / scale_ms
+
+    fits = {name: _fit_view(features, x, values, name, sources) for name in features.views}
+    score = np.array([fit.posterior.score + np.log(VIEW_ODDS[name]) for name, fit in fits.items()])
+    share = np.exp(score - score.max())
+    share /= share.sum()
+    views, standardized, noise = [], np.zeros(len(values)), 0.0
+    for (name, fit), weight in zip(
+        fits.items(), share / share[share > MIN_SHARE].sum(), strict=True
+    ):
+        if weight > MIN_SHARE:
+            views.append(fit.view(name, float(weight)))
+            standardized += weight * fit.posterior.standardized
+            noise += weight * fit.posterior.noise
+    residual = None
+    learnt = fit_residual(x, standardized, seed)
+    if learnt is not None:
+        residual, said = learnt
+        standardized = standardized - said
+    quantiles = _quantiles(standardized)
+    return DefaultLPM(features, scale_ms, noise, quantiles, views, residual, sources)
+
+
+@dataclass
+class _ViewFit:
+    posterior: Posterior
+    path_costs: Tensor
+
+    def view(self, name: str, share: float) -> _View:
+        weights = torch.from_numpy(self.posterior.weights)
+        covariance = torch.from_numpy(self.posterior.covariance)
+        return _View(name, share, weights, covariance, self.path_costs)
+
+
+def _fit_view(
+    features: StructuralFeatures, x: Tensor, values: Array, name: str, sources: SourcePrior | None
+) -> _ViewFit:
+    space = features.space
+    costs = torch.zeros(space.num_edges, space.num_operations, dtype=torch.float64)
+    priors = _priors(features, sources)
+    plain = _ViewFit(
+        fit_bayes(_design(features, x, name, costs, sources).numpy(), values, priors), costs
+    )
+    branches = len({edge.target for edge in space.edges}) < space.num_edges
+    if len(values) < MIN_ROWS_FOR_PATH or not branches:
+        return plain
+    # What the first fit says an operation costs is what the longest path goes by.
+    weights = torch.from_numpy(plain.posterior.weights[1 : features.size + 1])
+    costs = features.per_edge_costs(weights).clamp_min(0)
+    with_path = fit_bayes(_design(features, x, name, costs, sources).numpy(), values, priors)
+    return _ViewFit(with_path, costs) if with_path.score > plain.posterior.score else plain
+
+
+def _quantiles(standardized: npt.NDArray[np.float64]) -> Tensor:
+    """Half-widths of the ``LEVELS``' intervals in standard deviations.
+
+    The tail that the fit assumes, corrected by the errors seen as far as there are enough.
+    """
+    n = len(standardized)
+    assumed = stats.t.ppf(0.5 + np.array(LEVELS) / 2, TAIL)
+    seen = np.quantile(np.abs(standardized), LEVELS)
+    trust = n / (n + CALIBRATION_ROWS)
+    return torch.from_numpy((1 - trust) * assumed + trust * seen)

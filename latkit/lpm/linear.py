@@ -1,0 +1,81 @@
+"""Baselines that any LPM must beat: straight lines in MACs, operation counts and table entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latkit.lpm.base import LPM, FloatArray
+from latkit.lpm.seen_errors import SeenErrors
+from latkit.networks.roofline import QUANTITIES, roofline
+from latkit.networks.setting import Setting
+from latkit.spaces import SearchSpace
+
+LinearKind = Literal["macs-only", "op-count", "lookup-table"]
+
+
+class LinearLPM(SeenErrors, LPM):
+    """A constant and a number of milliseconds for each operation on each edge."""
+
+    kind = "linear"
+
+    def __init__(self, constant_ms: float, entries_ms: Tensor) -> None:
+        super().__init__()
+        self.hyper_parameters = {}
+        self._constant_ms, self._entries_ms = constant_ms, entries_ms
+
+    def latency_ms(self, encodings: Tensor) -> Tensor:
+        return self._constant_ms + encodings @ self._entries_ms.to(encodings.dtype)
+
+    def state(self) -> dict[str, Tensor]:
+        constant = torch.tensor(self._constant_ms, dtype=torch.float64)
+        return {"constant_ms": constant, "entries_ms": self._entries_ms, **self.errors_state()}
+
+    @classmethod
+    def from_state(
+        cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]
+    ) -> LinearLPM:
+        lpm = cls(float(state["constant_ms"]), state["entries_ms"])
+        lpm.set_errors_state(state)
+        return lpm
+
+
+def fit_linear(
+    kind: LinearKind,
+    space: SearchSpace,
+    setting: Setting,
+    encodings: FloatArray,
+    latency_ms: FloatArray,
+) -> LinearLPM:
+    """Least squares; of several best fits the one with the smallest coefficients.
+
+    Args:
+        kind: ``macs-only``: latency = a + b * MACs; ``op-count``: a number for each kind of
+            operation, wherever it stands; ``lookup-table``: one for each operation on each edge, as
+            FBNet and ProxylessNAS tabulate latency.
+        space: the space.
+        setting: of the networks, which gives the MACs.
+        encodings: ``n x E*O``.
+        latency_ms: ``n`` latencies.
+    """
+    basis = _basis(kind, space, setting)
+    design = np.asarray(encodings) @ basis
+    mean, mean_ms = design.mean(0), float(np.mean(latency_ms))
+    scale = design.std(0)
+    scale[scale == 0] = np.inf  # a column that does not move says nothing
+    slopes = np.linalg.lstsq((design - mean) / scale, latency_ms - mean_ms, rcond=1e-10)[0] / scale
+    return LinearLPM(mean_ms - float(mean @ slopes), torch.from_numpy(basis @ slopes))
+
+
+def _basis(kind: LinearKind, space: SearchSpace, setting: Setting) -> FloatArray:
+    """What a coefficient multiplies: ``E*O x k``."""
+    if kind == "macs-only":
+        table = roofline(space.name, setting).operations[:, :, QUANTITIES.index("macs")]
+        return np.asarray(table.reshape(-1, 1) / max(1.0, table.max()))
+    if kind == "op-count":
+        return np.tile(np.eye(space.num_operations), (space.num_edges, 1))
+    return np.eye(space.encoding_size, dtype=np.float64)

@@ -1,0 +1,202 @@
+"""The built-in LPM of the paper's device, a Tesla P100, from the latencies in print.
+
+Nothing here was measured by latkit. The paper prints the latencies of eleven networks made of cells
+whose genotypes are in print (Tables 2 and 5). They differ in depth, width, resolution and reduction
+cell, so the model is one of whole networks: a time for each kernel, convolution, multiply-add and
+byte, fitted by the method of the ``default`` LPM. Its rates then cost the operations of a cell.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from latkit import __version__
+from latkit.dataset import Target
+from latkit.lpm.base import FloatArray
+from latkit.lpm.bayes import GroupPrior, fit_bayes
+from latkit.lpm.linear import LinearLPM
+from latkit.lpm.metrics import coverage, prediction_metrics
+from latkit.lpm.store import LPMCard
+from latkit.lpm.training import TrainedLPM
+from latkit.networks.cost import network_cost, operation_cost
+from latkit.networks.roofline import QUANTITIES, kernels_of, roofline
+from latkit.networks.setting import PRESETS, Setting
+from latkit.networks.zoo import get_genotype
+from latkit.spaces import get_space
+from latkit.spaces.genotype import Genotype
+
+DEVICE, BACKEND = "p100", "torch-cuda"
+WARNING = (
+    "this p100 LPM was not measured by latkit: it is fitted to the 11 latencies that the LA-DARTS "
+    "paper prints, and its error is that of leaving one cell out; to replace it, run latkit "
+    "profile --device p100 on the card, and latkit train-lpm"
+)
+
+_CIFAR = dataclasses.replace(PRESETS["cifar"], memory_format="nchw")
+_IMAGENET = PRESETS["paper"]
+
+
+@dataclass(frozen=True)
+class PublishedLatency:
+    """A latency in print.
+
+    Attributes:
+        cell: of the zoo.
+        setting: of the network.
+        latency_ms: as printed, at the setting's batch.
+        source: where.
+    """
+
+    cell: str
+    setting: Setting
+    latency_ms: float
+    source: str
+
+
+PUBLISHED = (
+    *(
+        PublishedLatency(cell, _CIFAR, latency_ms, "Xu et al., Table 2")
+        for cell, latency_ms in (
+            ("darts_v1", 36.5), ("darts_v2", 40.9), ("snas_mild", 30.2), ("p_darts_cifar", 40.9),
+            ("gdas", 30.6), ("pc_darts_cifar", 40.7),
+        )
+    ),
+    *(
+        PublishedLatency(
+            cell, dataclasses.replace(_IMAGENET, channels=channels), latency_ms,
+            "Xu et al., Table 5",
+        )
+        for cell, channels, latency_ms in (
+            ("darts_v2", 48, 28.5), ("snas_mild", 48, 21.4), ("p_darts_cifar", 48, 29.0),
+            ("gdas", 50, 32.2), ("pc_darts_imagenet", 48, 31.7),
+        )
+    ),
+)  # fmt: skip
+
+# Mean and usual standard deviation of the share of a column in a mean latency of one.
+_SHARE = (0.25, 0.25)
+
+
+def published_lpm() -> TrainedLPM:
+    """The LPM, fitted anew: it takes a moment and is always the same."""
+    design = np.stack([_quantities(get_genotype(p.cell), p.setting) for p in PUBLISHED])
+    scale = design.mean(0)
+    measured = np.array([p.latency_ms for p in PUBLISHED])
+    rates = _fit(design / scale, measured) / scale
+    target = Target("darts", DEVICE, BACKEND, _IMAGENET)
+    space = get_space("darts")
+    table = roofline(space.name, target.setting).operations[:, :, :4] * _per_run(target.setting)
+    some = space.unrank(0)
+    whole = _quantities(
+        space.genotype(some[0], get_genotype(target.setting.reduction)), target.setting
+    )
+    entries = (table @ rates).reshape(-1)
+    constant = float(whole @ rates - space.encode(some)[0] @ entries)
+    lpm = LinearLPM(constant, torch.from_numpy(entries))
+
+    left_out = _leave_one_cell_out(design / scale, measured)
+    lpm.see_errors(left_out - measured)
+    macs = design[:, [QUANTITIES.index("macs")]]
+    line = np.concatenate([np.ones_like(macs), macs / macs.mean()], axis=1)
+    card = LPMCard(
+        kind=lpm.kind,
+        cost="latency_ms",
+        target=target,
+        fingerprint={"gpu": "Tesla P100, as the paper says; nothing was measured by latkit"},
+        dataset={
+            "digest": "published",
+            "rows": len(PUBLISHED),
+            "rows_left_out": 0,
+            "architectures": len({p.cell for p in PUBLISHED}),
+            "retest_sd_percent": None,
+            "latency_range_ms": [float(measured.min()), float(measured.max())],
+            "protocol": {},
+            "anchor": None,
+            "anchor_median_ms": None,
+            "published": [
+                {
+                    "cell": p.cell, "setting": p.setting.slug, "latency_ms": p.latency_ms,
+                    "source": p.source,
+                }
+                for p in PUBLISHED
+            ],
+        },
+        metrics=_judge(left_out, measured),
+        baselines={"macs_only": _judge(_leave_one_cell_out(line, measured), measured)},
+        training={"kind": "published", "judged_by": "leaving one cell out", "warning": WARNING},
+        hyper_parameters=lpm.hyper_parameters,
+        latkit_version=__version__,
+        created_at="2026-11-24T00:00:00+00:00",
+    )  # fmt: skip
+    return TrainedLPM(lpm, card)
+
+
+def _judge(predicted: FloatArray, measured: FloatArray) -> dict[str, Any]:
+    """Metrics of the leave-one-out predictions; their intervals are of the same errors."""
+    metrics = prediction_metrics(predicted, measured)
+    error = np.abs(predicted - measured)
+    widths = np.quantile(error, [0.5, 0.9])
+    return metrics | {
+        "coverage_50": coverage(error, np.full_like(error, widths[0])),
+        "coverage_90": coverage(error, np.full_like(error, widths[1])),
+        "n_train": len(PUBLISHED),
+        "fit_seconds": 0.0,
+    }
+
+
+def _fit(columns: FloatArray, measured: FloatArray) -> FloatArray:
+    """Rates of columns of mean one, in ms."""
+    scale = float(np.median(measured))
+    prior = {"all": GroupPrior(slice(0, columns.shape[1]), *_SHARE)}
+    return np.asarray(fit_bayes(columns, measured / scale, prior).weights * scale)
+
+
+def _leave_one_cell_out(columns: FloatArray, measured: FloatArray) -> FloatArray:
+    """Predictions of each latency from those of other cells alone."""
+    cells = np.array([p.cell for p in PUBLISHED])
+    predicted = np.empty(len(measured))
+    for cell in set(cells.tolist()):
+        own = cells == cell
+        predicted[own] = columns[own] @ _fit(columns[~own], measured[~own])
+    return predicted
+
+
+def _per_run(setting: Setting) -> FloatArray:
+    """From one image to a run of a batch: kernels do not become more."""
+    return np.array([1, 1, setting.batch, setting.batch], dtype=np.float64)
+
+
+def _quantities(genotype: Genotype, setting: Setting) -> FloatArray:
+    """Kernels, convolutions, MACs and bytes of a run of a whole network."""
+    c, side = setting.channels, setting.resolution
+    total = np.zeros(4)
+    if setting.macro == "imagenet":
+        total[:2] = 8, 3
+        total[3] = 4 * (c * side**2 / 2 + 4 * c * side**2 / 16)
+        side //= 8
+    else:
+        total[:2] = 2, 1
+        total[3] = 4 * 4 * 3 * c * side**2
+    for index in range(setting.cells):
+        reduction = index in setting.reduction_indices
+        before = side
+        if reduction:
+            c, side = 2 * c, side // 2
+        pixels = c * side**2
+        # Two inputs brought to shape, four sums, and the nodes joined.
+        total[:2] += 6 + 4 + 1, 2
+        total[3] += 4 * (6 * c * before**2 + 4 * 3 * pixels + 2 * 4 * pixels)
+        for name, source in genotype.reduce if reduction else genotype.normal:
+            stride = 2 if reduction and source < 2 else 1
+            kernels, convolutions = kernels_of(name, stride)
+            total[:2] += kernels, convolutions
+            total[3] += 4 * (
+                2 * kernels * pixels + operation_cost(name, c, side, stride).params / setting.batch
+            )
+    total[2] = network_cost(genotype, setting).macs
+    return np.asarray(total * _per_run(setting))

@@ -1,0 +1,33 @@
+"""For predictors that do not know their error: errors seen on networks they were not fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latkit.lpm.base import LEVELS, FloatArray
+
+
+class SeenErrors:
+    """Half-widths of intervals that are the same for every architecture."""
+
+    def __init__(self) -> None:
+        self._half_widths_ms = torch.full((len(LEVELS),), torch.nan, dtype=torch.float64)
+
+    def see_errors(self, errors_ms: FloatArray) -> None:
+        """Take the intervals' widths from errors on held-out architectures."""
+        self._half_widths_ms = torch.from_numpy(np.quantile(np.abs(errors_ms), LEVELS))
+
+    def half_width_ms(self, encodings: Tensor, level: float) -> Tensor:
+        """See :meth:`latkit.lpm.base.LPM.half_width_ms`."""
+        return torch.full_like(encodings[:, 0], float(self._half_widths_ms[LEVELS.index(level)]))
+
+    def errors_state(self) -> dict[str, Tensor]:
+        return {"half_widths_ms": self._half_widths_ms}
+
+    def set_errors_state(self, state: Mapping[str, Tensor]) -> None:
+        """Raises KeyError where the state has none."""
+        self._half_widths_ms = state["half_widths_ms"].double()

@@ -1,0 +1,57 @@
+"""Which architectures to measure next."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from latkit.lpm.base import FloatArray
+from latkit.lpm.default import prior_of
+from latkit.lpm.transfer import SourcePrior
+from latkit.networks.setting import Setting
+from latkit.spaces import SearchSpace
+
+# More candidates than this are not looked at; the first are as random as any.
+MAX_CANDIDATES = 4096
+
+
+def choose_active(
+    space: SearchSpace,
+    setting: Setting,
+    encodings: FloatArray,
+    n: int,
+    sources: SourcePrior | None = None,
+) -> npt.NDArray[np.int64]:
+    """The ``n`` rows that say most, one after the other: each where the linear model is least sure.
+
+    The variance of a Gaussian posterior depends on what was measured where and not on the result,
+    so the choice needs no latencies and is the same for every device.
+
+    Args:
+        space: the space.
+        setting: of the networks.
+        encodings: ``m x E*O`` candidates.
+        n: how many, at most ``m``.
+        sources: other devices' LPMs, whose columns are part of the prior.
+
+    Returns:
+        Row numbers in the order of choice.
+    """
+    candidates = torch.from_numpy(np.asarray(encodings[:MAX_CANDIDATES], dtype=np.float64))
+    design, variance, noise = prior_of(space, setting, candidates, sources)
+    # Columns scaled so that the prior is the identity; then variances are updated one by one.
+    scaled = design * np.sqrt(variance)
+    unsure = (scaled**2).sum(1)
+    directions = np.zeros((len(scaled), min(n, len(scaled))))
+    chosen: list[int] = []
+    for step in range(min(n, len(scaled))):
+        best = int(np.argmax(unsure))
+        chosen.append(best)
+        # Of all candidates, the covariance with the chosen one given those before.
+        covariance = scaled @ scaled[best] - directions[:, :step] @ directions[best, :step]
+        directions[:, step] = covariance / np.sqrt(unsure[best] + noise**2)
+        unsure = unsure - directions[:, step] ** 2
+        unsure[chosen] = -np.inf
+    rest = np.setdiff1d(np.arange(len(encodings)), chosen)[: n - len(chosen)]
+    return np.concatenate([np.array(chosen, dtype=np.int64), rest])

@@ -1,0 +1,109 @@
+"""What other devices' LPMs say beforehand about a new device.
+
+Devices differ, but not in every way at once: a new one's latency is mostly some mixture of known
+ones'. So the predictions of the sources, each scaled to its own median, join the structural
+features as columns of one more group. How much they are trusted is set by the evidence like every
+group's scale, so that a device unlike any source falls back to the structural prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latkit.errors import LPMError
+from latkit.lpm.base import LPM
+from latkit.spaces import SearchSpace
+
+# The sources' scales are those of the space's first architectures.
+REFERENCE_SIZE = 1024
+REFERENCE_SEED = 2**32 + 2
+
+
+@dataclass(frozen=True)
+class SourcePrior:
+    """Other devices' LPMs of one space, all of the kind that leans on them.
+
+    Attributes:
+        names: of the sources.
+        lpms: the sources.
+        scales_ms: each one's median prediction.
+    """
+
+    names: tuple[str, ...]
+    lpms: tuple[LPM, ...]
+    scales_ms: tuple[float, ...]
+
+    @classmethod
+    def of(cls, space: SearchSpace, sources: Sequence[tuple[str, LPM]]) -> SourcePrior:
+        """Sources by name.
+
+        Raises:
+            LPMError: there are none, or one predicts what no latency is.
+        """
+        if not sources:
+            raise LPMError("there is no source to transfer from", "name devices with LPMs")
+        ids = space.sample(min(REFERENCE_SIZE, space.size), REFERENCE_SEED)
+        encodings = space.encode(space.unrank(ids))
+        scales = [float(np.median(lpm.predict(encodings))) for _, lpm in sources]
+        for (name, _), scale in zip(sources, scales, strict=True):
+            if not (np.isfinite(scale) and scale > 0):
+                raise LPMError(f"the LPM {name} predicts {scale} ms", "leave it out")
+        names, lpms = zip(*sources, strict=True)
+        return cls(names, lpms, tuple(scales))
+
+    def columns(self, encodings: Tensor) -> Tensor:
+        """What the sources predict, each around one: ``b x S``."""
+        return torch.stack(
+            [
+                lpm.latency_ms(encodings) / scale
+                for lpm, scale in zip(self.lpms, self.scales_ms, strict=True)
+            ],
+            dim=1,
+        )
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """What :meth:`from_state` needs besides :meth:`state`."""
+        return [
+            {"name": name, "scale_ms": scale, "hyper_parameters": lpm.hyper_parameters}
+            for name, scale, lpm in zip(self.names, self.scales_ms, self.lpms, strict=True)
+        ]
+
+    def state(self) -> dict[str, Tensor]:
+        """The sources' weights, by number and name."""
+        return {
+            f"{index}.{name}": tensor
+            for index, lpm in enumerate(self.lpms)
+            for name, tensor in lpm.state().items()
+        }
+
+    @classmethod
+    def from_state(
+        cls,
+        descriptions: Sequence[Mapping[str, Any]],
+        state: Mapping[str, Tensor],
+        lpm_class: type[LPM],
+    ) -> SourcePrior:
+        """The inverse of :meth:`to_dicts` and :meth:`state`.
+
+        Raises:
+            KeyError, TypeError, RuntimeError: the state does not fit.
+        """
+        lpms = []
+        for index, description in enumerate(descriptions):
+            own = {
+                name.removeprefix(f"{index}."): tensor
+                for name, tensor in state.items()
+                if name.startswith(f"{index}.")
+            }
+            lpms.append(lpm_class.from_state(description["hyper_parameters"], own))
+        return cls(
+            tuple(str(d["name"]) for d in descriptions),
+            tuple(lpms),
+            tuple(float(d["scale_ms"]) for d in descriptions),
+        )
