@@ -46,27 +46,32 @@ PATH = (0.0, 0.02)
 SOURCES_SCALE = 0.3
 # How likely an engine is to execute what the view holds, before anything was measured.
 VIEW_ODDS = {"all": 0.7, "reaching": 0.15, "live": 0.15}
-# A view below this is not worth its computation.
+# How likely a new device is to be a mixture of known ones.
+LEANING_ODDS = 0.7
+# A hypothesis below this is not worth its computation.
 MIN_SHARE = 1e-3
 # The longest path needs costs to go by.
 MIN_ROWS_FOR_PATH = 30
 # Rows at which the errors seen count as much as the assumed tail.
-CALIBRATION_ROWS = 30
+CALIBRATION_ROWS = 50
+SCALE_DOUBT = 1.5
 
 
 @dataclass
-class _View:
-    """A linear model of one view of the features.
+class _Model:
+    """A linear model: one hypothesis about the engine.
 
     Attributes:
-        name: the view.
+        view: of the features, which it is a model of.
+        leans: whether the sources are among its columns.
         share: its weight in the average.
         weights: of the constant, the features, the longest path (absent: zero) and the sources.
         covariance: of the same.
         path_costs: per edge and operation, what the longest path goes by; zeros: no path.
     """
 
-    name: str
+    view: str
+    leans: bool
     share: float
     weights: Tensor
     covariance: Tensor
@@ -84,17 +89,17 @@ class DefaultLPM(LPM):
         scale_ms: float,
         noise: float,
         quantiles: Tensor,
-        views: list[_View],
+        models: list[_Model],
         residual: ResidualEnsemble | None,
         sources: SourcePrior | None = None,
     ) -> None:
         self._features, self._scale_ms, self._noise = features, scale_ms, noise
-        self._quantiles, self._views, self._residual = quantiles, views, residual
+        self._quantiles, self._models, self._residual = quantiles, models, residual
         self._sources = sources
-        self._served: dict[torch.dtype, list[_View]] = {}
+        self._served: dict[torch.dtype, list[_Model]] = {}
         self.hyper_parameters = {
             "space": features.space.name,
-            "views": [view.name for view in views],
+            "models": [{"view": model.view, "leans": model.leans} for model in models],
             "features": list(features.views),
             "gate": 0.0 if residual is None else residual.gate,
             "sources": [] if sources is None else sources.to_dicts(),
@@ -107,8 +112,8 @@ class DefaultLPM(LPM):
 
     def latency_ms(self, encodings: Tensor) -> Tensor:
         total = torch.zeros_like(encodings[:, 0])
-        for view in self._in(encodings.dtype):
-            total = total + view.share * (self._design(encodings, view) @ view.weights)
+        for model in self._in(encodings.dtype):
+            total = total + model.share * (self._columns(encodings, model) @ model.weights)
         if self._residual is not None:
             total = total + self._noise * total.detach().clamp_min(0.3) * self._residual(encodings)
         return total * self._scale_ms
@@ -116,38 +121,43 @@ class DefaultLPM(LPM):
     def half_width_ms(self, encodings: Tensor, level: float) -> Tensor:
         mean = torch.zeros_like(encodings[:, 0])
         square = torch.zeros_like(mean)
-        for view in self._in(encodings.dtype):
-            design = self._design(encodings, view)
-            own = design @ view.weights
-            unsure = ((design @ view.covariance) * design).sum(1)
+        for model in self._in(encodings.dtype):
+            design = self._columns(encodings, model)
+            own = design @ model.weights
+            unsure = ((design @ model.covariance) * design).sum(1)
             spread = unsure + (self._noise * own.clamp(0.3, 3.0)) ** 2
-            mean, square = mean + view.share * own, square + view.share * (spread + own**2)
+            mean, square = mean + model.share * own, square + model.share * (spread + own**2)
         deviation = (square - mean**2).clamp_min(1e-12).sqrt()
         return deviation * self._scale_ms * float(self._quantiles[LEVELS.index(level)])
 
-    def _design(self, encodings: Tensor, view: _View) -> Tensor:
-        """The columns that a view's weights are of: ``b x (p + 2 + S)``."""
-        return _design(self._features, encodings, view.name, view.path_costs, self._sources)
+    def _columns(self, encodings: Tensor, model: _Model) -> Tensor:
+        """What a model's weights are of: ``b x (p + 2)``, and ``S`` more if it leans on sources."""
+        sources = self._sources if model.leans else None
+        return _design(self._features, encodings, model.view, model.path_costs, sources)
 
-    def _in(self, dtype: torch.dtype) -> list[_View]:
-        """The views in the type of the encodings."""
+    def _in(self, dtype: torch.dtype) -> list[_Model]:
+        """The models in the type of the encodings."""
         if dtype not in self._served:
             self._served[dtype] = [
-                _View(
-                    v.name, v.share, v.weights.to(dtype), v.covariance.to(dtype),
-                    v.path_costs.to(dtype),
+                replace(
+                    model,
+                    weights=model.weights.to(dtype),
+                    covariance=model.covariance.to(dtype),
+                    path_costs=model.path_costs.to(dtype),
                 )
-                for v in self._views
-            ]  # fmt: skip
+                for model in self._models
+            ]
         return self._served[dtype]
 
     def state(self) -> dict[str, Tensor]:
         tensors = {f"features.{name}": t for name, t in self._features.state().items()}
-        for view in self._views:
-            tensors[f"view.{view.name}.share"] = torch.tensor(view.share, dtype=torch.float64)
-            tensors[f"view.{view.name}.weights"] = view.weights
-            tensors[f"view.{view.name}.covariance"] = view.covariance
-            tensors[f"view.{view.name}.path_costs"] = view.path_costs
+        for index, model in enumerate(self._models):
+            tensors |= {
+                f"model.{index}.share": torch.tensor(model.share, dtype=torch.float64),
+                f"model.{index}.weights": model.weights,
+                f"model.{index}.covariance": model.covariance,
+                f"model.{index}.path_costs": model.path_costs,
+            }
         if self._sources is not None:
             tensors |= {f"source.{name}": t for name, t in self._sources.state().items()}
         if self._residual is not None:
@@ -166,21 +176,18 @@ class DefaultLPM(LPM):
         features = StructuralFeatures.from_state(
             space, hyper_parameters["features"], part("features.")
         )
-        views = []
-        for name in hyper_parameters["views"]:
-            own = part(f"view.{name}.")
-            views.append(
-                _View(
-                    name, float(own["share"]), own["weights"], own["covariance"], own["path_costs"]
-                )
-            )
+        models = []
+        for index, facts in enumerate(hyper_parameters["models"]):
+            own = part(f"model.{index}.")
+            share = float(own.pop("share"))
+            models.append(_Model(str(facts["view"]), bool(facts["leans"]), share, **own))
         weights = part("residual.")
         residual = ResidualEnsemble(weights, float(hyper_parameters["gate"])) if weights else None
         sources = None
         if hyper_parameters["sources"]:
             sources = SourcePrior.from_state(hyper_parameters["sources"], part("source."), cls)
         scale_ms, noise = state["scale_and_noise"].tolist()
-        return cls(features, scale_ms, noise, state["quantiles"], views, residual, sources)
+        return cls(features, scale_ms, noise, state["quantiles"], models, residual, sources)
 
 
 def _design(
@@ -265,46 +272,49 @@ def fit_default(
     scale_ms = float(np.median(latency_ms))
     values = np.asarray(latency_ms, dtype=np.float64) / scale_ms
 
-    fits = {name: _fit_view(features, x, values, name, sources) for name in features.views}
-    score = np.array([fit.posterior.score + np.log(VIEW_ODDS[name]) for name, fit in fits.items()])
+    leanings = (False,) if sources is None else (False, True)
+    hypotheses = [(view, leans) for view in features.views for leans in leanings]
+    fits, odds = [], []
+    for view, leans in hypotheses:
+        fits.append(_fit_model(features, x, values, view, sources if leans else None))
+        odds.append(VIEW_ODDS[view] * (LEANING_ODDS if leans else 1 - LEANING_ODDS))
+    score = np.array([fit.posterior.score for fit in fits]) + np.log(odds)
     share = np.exp(score - score.max())
+    share[share < MIN_SHARE * share.sum()] = 0
     share /= share.sum()
-    views, standardized, noise = [], np.zeros(len(values)), 0.0
-    for (name, fit), weight in zip(
-        fits.items(), share / share[share > MIN_SHARE].sum(), strict=True
-    ):
-        if weight > MIN_SHARE:
-            views.append(fit.view(name, float(weight)))
-            standardized += weight * fit.posterior.standardized
-            noise += weight * fit.posterior.noise
+    models, standardized, noise = [], np.zeros(len(values)), 0.0
+    for (view, leans), fitted, weight in zip(hypotheses, fits, share.tolist(), strict=True):
+        if weight:
+            weights = torch.from_numpy(fitted.posterior.weights)
+            covariance = torch.from_numpy(fitted.posterior.covariance)
+            models.append(_Model(view, leans, weight, weights, covariance, fitted.path_costs))
+            standardized += weight * fitted.posterior.standardized
+            noise += weight * fitted.posterior.noise
+    if not any(model.leans for model in models):
+        sources = None
     residual = None
     learnt = fit_residual(x, standardized, seed)
     if learnt is not None:
         residual, said = learnt
         standardized = standardized - said
     quantiles = _quantiles(standardized)
-    return DefaultLPM(features, scale_ms, noise, quantiles, views, residual, sources)
+    return DefaultLPM(features, scale_ms, noise, quantiles, models, residual, sources)
 
 
 @dataclass
-class _ViewFit:
+class _Fit:
     posterior: Posterior
     path_costs: Tensor
 
-    def view(self, name: str, share: float) -> _View:
-        weights = torch.from_numpy(self.posterior.weights)
-        covariance = torch.from_numpy(self.posterior.covariance)
-        return _View(name, share, weights, covariance, self.path_costs)
 
-
-def _fit_view(
-    features: StructuralFeatures, x: Tensor, values: Array, name: str, sources: SourcePrior | None
-) -> _ViewFit:
+def _fit_model(
+    features: StructuralFeatures, x: Tensor, values: Array, view: str, sources: SourcePrior | None
+) -> _Fit:
     space = features.space
     costs = torch.zeros(space.num_edges, space.num_operations, dtype=torch.float64)
     priors = _priors(features, sources)
-    plain = _ViewFit(
-        fit_bayes(_design(features, x, name, costs, sources).numpy(), values, priors), costs
+    plain = _Fit(
+        fit_bayes(_design(features, x, view, costs, sources).numpy(), values, priors), costs
     )
     branches = len({edge.target for edge in space.edges}) < space.num_edges
     if len(values) < MIN_ROWS_FOR_PATH or not branches:
@@ -312,8 +322,8 @@ def _fit_view(
     # What the first fit says an operation costs is what the longest path goes by.
     weights = torch.from_numpy(plain.posterior.weights[1 : features.size + 1])
     costs = features.per_edge_costs(weights).clamp_min(0)
-    with_path = fit_bayes(_design(features, x, name, costs, sources).numpy(), values, priors)
-    return _ViewFit(with_path, costs) if with_path.score > plain.posterior.score else plain
+    with_path = fit_bayes(_design(features, x, view, costs, sources).numpy(), values, priors)
+    return _Fit(with_path, costs) if with_path.score > plain.posterior.score else plain
 
 
 def _quantiles(standardized: npt.NDArray[np.float64]) -> Tensor:
@@ -323,6 +333,8 @@ def _quantiles(standardized: npt.NDArray[np.float64]) -> Tensor:
     """
     n = len(standardized)
     assumed = stats.t.ppf(0.5 + np.array(LEVELS) / 2, TAIL)
+    # The fewer rows, the less certain the scales that the evidence has set.
+    assumed *= 1 + SCALE_DOUBT / n
     seen = np.quantile(np.abs(standardized), LEVELS)
     trust = n / (n + CALIBRATION_ROWS)
     return torch.from_numpy((1 - trust) * assumed + trust * seen)
