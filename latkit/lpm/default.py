@@ -229,7 +229,7 @@ def _priors(features: StructuralFeatures, sources: SourcePrior | None) -> dict[s
 def prior_of(
     space: SearchSpace, setting: Setting, encodings: Tensor, sources: SourcePrior | None
 ) -> tuple[Array, Array, float]:
-    """What is believed before anything is measured, of all operations' view.
+    """What is believed before anything is measured, of all views together.
 
     Returns:
         The columns of ``b`` encodings, ``b x k``; the prior variance of each column's weight; the
@@ -237,11 +237,29 @@ def prior_of(
     """
     features = StructuralFeatures.of(space, setting)
     none = torch.zeros(space.num_edges, space.num_operations, dtype=torch.float64)
-    design = _design(features, encodings, "all", none, sources).numpy()
-    variance = np.zeros(design.shape[1])
-    for prior in _priors(features, sources).values():
-        variance[prior.columns] = prior.scale**2
-    return design, variance, USUAL_NOISE
+    designs, variances = [], []
+    for view in features.views:
+        leaning = sources if view == features.views[0] else None
+        design = _design(features, encodings, view, none, leaning).numpy()
+        variance = np.zeros(design.shape[1])
+        for prior in _priors(features, leaning).values():
+            variance[prior.columns] = prior.scale**2
+        designs.append(design)
+        variances.append(variance * VIEW_ODDS[view])
+    return np.concatenate(designs, axis=1), np.concatenate(variances), USUAL_NOISE
+
+
+def _scale(features: StructuralFeatures, x: Tensor, latency_ms: FloatArray) -> float:
+    """Of latencies, in ms: what the prior calls one.
+
+    For random architectures it is near their median; chosen ones are no fair sample.
+    """
+    none = torch.zeros(features.space.num_edges, features.space.num_operations, dtype=torch.float64)
+    design = _design(features, x, "all", none, None).numpy()
+    mean = np.zeros(design.shape[1])
+    for prior in _priors(features, None).values():
+        mean[prior.columns] = prior.mean
+    return float(np.median(np.asarray(latency_ms) / np.maximum(design @ mean, 0.1)))
 
 
 def fit_default(
@@ -269,7 +287,7 @@ def fit_default(
         raise LPMError(f"{len(latency_ms)} architectures cannot be fitted", "measure more")
     features = StructuralFeatures.of(space, setting)
     x = torch.from_numpy(np.asarray(encodings, dtype=np.float64))
-    scale_ms = float(np.median(latency_ms))
+    scale_ms = _scale(features, x, latency_ms)
     values = np.asarray(latency_ms, dtype=np.float64) / scale_ms
 
     leanings = (False,) if sources is None else (False, True)
