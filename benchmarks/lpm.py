@@ -4,9 +4,9 @@ known. Prints JSON, progress to stderr.
     python benchmarks/lpm.py --data ../shared/data > benchmarks/results/DATE-lpm.json
 
 Sections: ``nasbench201`` (connected cells of the public devices, against the default LPM's own
-error at n = 5,000), ``transfer`` (each device from the others), ``fbnet`` (likewise), ``simulator`` (the
-DARTS space with a formula for a device: additive, or with a critical path, fusion and memory
-pressure; simulated, not measured). Every number is a median over seeds.
+error at n = 5,000), ``transfer`` (each device from the others), ``fbnet`` (likewise),
+``simulator`` (the DARTS space with a formula for a device: additive, or with a critical path,
+fusion and memory pressure; simulated, not measured). Every number is a median over seeds.
 """
 
 from __future__ import annotations

@@ -175,13 +175,14 @@ class SearchSpace:
         return matrix
 
     def _check_ids(self, arch_ids: npt.ArrayLike) -> IntArray:
-        ids: IntArray = np.atleast_1d(np.asarray(arch_ids, dtype=self._id_type))
-        outside = (ids < 0) | (ids >= self.size)
+        given = np.atleast_1d(np.asarray(arch_ids))
+        outside = (given < 0) | (given >= self.size)
         if outside.any():
             raise SpaceError(
-                f"arch_id {int(ids[outside][0])} is outside the space {self.name}",
+                f"arch_id {int(given[outside][0])} is outside the space {self.name}",
                 f"use identifiers from 0 to {self.size - 1}",
             )
+        ids: IntArray = given.astype(self._id_type)
         return ids
 
     def rank(self, matrix: npt.ArrayLike) -> IntArray:
