@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,10 @@ from latkit.cli.output import (
     print_json,
     warn,
 )
-from latkit.errors import Interrupted
+from latkit.errors import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from latkit.dataset import Target
 
 
 @click.command(name="profile")
@@ -97,6 +100,20 @@ from latkit.errors import Interrupted
     help="Measure energy too (energy_mj); adds a second or more to each visit.",
 )
 @click.option(
+    "--choose",
+    type=click.Choice(["random", "active"]),
+    default="random",
+    show_default=True,
+    help="random: the seed's list, which every backend measures; active: of its first 4,096 always "
+    "the one that an LPM is least sure of, for a device of which few will be measured.",
+)
+@click.option(
+    "--transfer-from",
+    multiple=True,
+    metavar="REF",
+    help="Of --choose active: an LPM of another device that train-lpm will lean on; repeat it.",
+)
+@click.option(
     "--seed",
     type=SEED,
     default=0,
@@ -123,6 +140,8 @@ def command(
     threads: int,
     cores: tuple[int, ...],
     energy: bool,
+    choose: str,
+    transfer_from: tuple[str, ...],
     seed: int,
     out: Path | None,
     as_json: bool,
@@ -139,6 +158,7 @@ def command(
       latkit profile --backend torch-cuda --device p100 --n 100000
       latkit profile --setting cifar,batch=1 --device my-laptop --n 500
       latkit profile --protocol fast --target-error 1% --n 2000
+      latkit profile --device new --n 10 --choose active --transfer-from p100
       latkit profile --space nasbench201 --n 1000
 
     Rows that other work on the machine disturbed are flagged, measured again where that is
@@ -196,12 +216,19 @@ def command(
                 details.append(f"{now.disturbed} disturbed")
             progress.update(now.done, ", ".join(details))
 
+        chosen = None
+        if choose == "active":
+            chosen = _choose(target, n, seed, transfer_from)
+        elif transfer_from:
+            raise InputError("--transfer-from says what to choose", "add --choose active")
         note(
             f"measuring {n} architectures of {space} in {setting.slug} into {out}, and a panel of "
             f"{PANEL_SIZE} before and after them"
         )
         try:
-            profile(backend, target, protocol, n, seed, out, visits, target_error, energy, show)
+            profile(
+                backend, target, protocol, n, seed, out, visits, target_error, energy, show, chosen
+            )
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted; every finished row is kept", "run the same command to go on"
@@ -229,3 +256,19 @@ def command(
                 "visits of each architecture"
             )
     note(f"next: latkit dataset check {out}, latkit train-lpm {out}")
+
+
+def _choose(target: Target, n: int, seed: int, references: tuple[str, ...]) -> list[int]:
+    """Identifiers of the architectures that say most of a new device."""
+    from latkit.cli.train_lpm import load_sources
+    from latkit.lpm.selection import MAX_CANDIDATES, choose_active
+    from latkit.spaces import get_space
+
+    space = get_space(target.space)
+    size = min(MAX_CANDIDATES, space.size)
+    if n > size:
+        raise InputError(f"--choose active knows {size} candidates", f"use --n of at most {size}")
+    ids = space.sample(size, seed)
+    sources = load_sources(references, target.space) if references else None
+    rows = choose_active(space, target.setting, space.encode(space.unrank(ids)), n, sources)
+    return [int(i) for i in ids[rows]]

@@ -151,7 +151,8 @@ def command(
         f"{opened.path}: {opened.usable().num_rows} of {opened.architectures} architectures usable "
         f"({disturbed} disturbed visits left out)"
     )
-    sources = _sources(from_devices, opened) if from_devices else None
+    space = opened.manifest.target.space
+    sources = load_sources(from_devices, space) if from_devices else None
     paper = PaperRecipe(epochs=epochs, standardize=standardize)
     recipe = Recipe(kind, n_train, choose, seed, paper, sources)
     trained = _train(opened, recipe)
@@ -229,14 +230,17 @@ def _curve(dataset: LatencyDataset, recipe: Recipe) -> list[dict[str, Any]]:
     return learning_curve(dataset, recipe, lambda n: note(f"learning curve: {n} done"))
 
 
-def _sources(references: tuple[str, ...], dataset: LatencyDataset) -> SourcePrior:
-    """The LPMs of other devices that references name."""
+def load_sources(references: tuple[str, ...], space: str) -> SourcePrior:
+    """The LPMs of other devices that references name.
+
+    Raises:
+        InputError: one is unknown, or of a kind that cannot be leaned on.
+    """
     from latkit.lpm.default import DefaultLPM
     from latkit.lpm.transfer import SourcePrior
     from latkit.registry import Registry
     from latkit.spaces import get_space
 
-    space = dataset.manifest.target.space
     registry = Registry()
     sources = []
     for reference in references:

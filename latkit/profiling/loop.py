@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain
@@ -58,8 +58,9 @@ def profile(
     target_error: float | None = None,
     energy: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    chosen: Sequence[int] | None = None,
 ) -> None:
-    """Measure the first ``n`` architectures of the list that ``seed`` names.
+    """Measure the first ``n`` architectures of the list that ``seed`` names, or chosen ones.
 
     Rows that ``out`` already holds are not measured again. ``backend`` must be open. A run that
     measures anything begins and ends with the fixed panel.
@@ -76,6 +77,7 @@ def profile(
             relative error (see ``Work``).
         energy: measure the energy of a run as well.
         on_progress: called after each visit of the list.
+        chosen: ``n`` identifiers to measure instead.
 
     Raises:
         InputError: latkit builds no networks of the space, ``n`` does not fit it, or the machine
@@ -104,7 +106,7 @@ def profile(
             metrics=metrics,
         )
         with DatasetWriter(out, manifest) as writer:
-            ids = [int(arch_id) for arch_id in space.sample(n, seed)]
+            ids = [int(i) for i in (space.sample(n, seed) if chosen is None else chosen)]
             work = Work(n, seed, protocol.revisit_every, visits, target_error, _made(writer, ids))
             todo = iter(work)
             first = next(todo, None)

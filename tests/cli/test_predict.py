@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latkit.dataset import LatencyDataset
 from latkit.networks.setting import PRESETS
 from latkit.networks.zoo import ZOO
 from latkit.registry import Registry
 from latkit.spaces import get_space
-from tests.conftest import RunLatkit
+from tests.conftest import MICRO_TEXT, RunLatkit
 from tests.made import made_dataset, made_lpm
 
 
@@ -174,3 +175,22 @@ class TestRegistryCommands:
 
 def test_presets_of_every_space() -> None:
     assert {setting.space for setting in PRESETS.values()} == {"darts", "nasbench201", "fbnet"}
+
+
+def test_profile_what_says_most(latkit: RunLatkit, tmp_path: Path) -> None:
+    trained = made_lpm(tmp_path / "source", "source")
+    Registry().publish(trained.lpm, trained.card)
+    measured = []
+    for out, more in (("a", ()), ("b", ()), ("c", ("--transfer-from", "source"))):
+        done = latkit(
+            "profile", "--backend", "torch-cpu", "--device", "new", "--setting", MICRO_TEXT,
+            "--protocol", "fast", "--n", 4, "--choose", "active", *more, "--out", out,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        measured.append(set(LatencyDataset.open(out).usable()["arch_id"].to_pylist()))
+    listed = set(get_space("darts").sample(4, 0).tolist())
+    assert measured[0] == measured[1] != listed
+    assert len(measured[2]) == 4
+    done = latkit("profile", "--setting", MICRO_TEXT, "--transfer-from", "source", "--out", "d")
+    assert done.returncode == 2
+    assert "--choose active" in done.stderr
