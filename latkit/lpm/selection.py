@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.lpm.base import FloatArray
 from latkit.lpm.default import prior_of
 from latkit.lpm.transfer import SourcePrior
 from latkit.networks.setting import Setting
@@ -19,7 +18,7 @@ MAX_CANDIDATES = 4096
 def choose_active(
     space: SearchSpace,
     setting: Setting,
-    encodings: FloatArray,
+    encodings: npt.NDArray[np.floating],
     n: int,
     sources: SourcePrior | None = None,
 ) -> npt.NDArray[np.int64]:
