@@ -1,0 +1,34 @@
+"""The built-in p100: from latencies in print, and honest about it."""
+
+from __future__ import annotations
+
+import pytest
+
+from latkit.lpm.published import PUBLISHED, published_lpm
+from latkit.networks.zoo import ZOO
+from latkit.spaces import get_space
+
+
+def test_the_table_is_the_papers() -> None:
+    assert len(PUBLISHED) == 11
+    printed = {(p.cell, p.source[-7:]): p.latency_ms for p in PUBLISHED}
+    assert printed["darts_v2", "Table 2"] == 40.9
+    assert printed["darts_v2", "Table 5"] == 28.5
+    assert printed["gdas", "Table 5"] == 32.2
+    assert {p.setting.batch for p in PUBLISHED} == {32}
+
+
+def test_its_error_is_that_of_cells_left_out() -> None:
+    card = published_lpm().card
+    assert card.metrics["n_test"] == 11
+    assert card.metrics["mape_percent"] == pytest.approx(5.3, abs=0.2)
+    assert card.baselines["macs_only"]["mape_percent"] == pytest.approx(15.8, abs=0.3)
+    assert "not measured by latkit" in card.training["warning"]
+
+
+def test_predictions_are_near_what_is_printed_for_its_setting() -> None:
+    lpm, space = published_lpm().lpm, get_space("darts")
+    for point in PUBLISHED:
+        if point.source.endswith("5") and point.cell != "gdas":  # GDAS is printed for C = 50
+            (ms,) = lpm.predict(space.encode(space.from_genotype(ZOO[point.cell])))
+            assert ms == pytest.approx(point.latency_ms, rel=0.1)
