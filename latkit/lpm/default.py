@@ -138,15 +138,17 @@ class DefaultLPM(LPM):
     def _in(self, dtype: torch.dtype) -> list[_Model]:
         """The models in the type of the encodings."""
         if dtype not in self._served:
-            self._served[dtype] = [
-                replace(
-                    model,
-                    weights=model.weights.to(dtype),
-                    covariance=model.covariance.to(dtype),
-                    path_costs=model.path_costs.to(dtype),
-                )
-                for model in self._models
-            ]
+            # What is made in inference mode could not be used for gradients later.
+            with torch.inference_mode(False):
+                self._served[dtype] = [
+                    replace(
+                        model,
+                        weights=model.weights.to(dtype),
+                        covariance=model.covariance.to(dtype),
+                        path_costs=model.path_costs.to(dtype),
+                    )
+                    for model in self._models
+                ]
         return self._served[dtype]
 
     def state(self) -> dict[str, Tensor]:

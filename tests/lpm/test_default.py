@@ -84,6 +84,7 @@ def test_intervals_hold_what_they_say() -> None:
 def test_prediction_is_differentiable_and_knows_what_is_dear() -> None:
     x = _encodings(100, 1)
     lpm = fit_default(SPACE, SETTING, x, additive_ms(x, 0.01), 0)
+    lpm.predict(_encodings(5, 2))  # in inference mode, which must leave nothing behind
     rows = torch.from_numpy(_encodings(5, 2)).float().requires_grad_()
     (gradient,) = torch.autograd.grad(lpm.latency_ms(rows).sum(), rows)
     per_edge = gradient.view(5, 14, 8)
