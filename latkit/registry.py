@@ -53,10 +53,10 @@ class Entry:
 
 def built_in_entries(space: str) -> list[Entry]:
     """LPMs that come with latkit, for devices of which nothing was published yet."""
-    target = _built_in().card.target if space == "darts" else None
-    if target is None:
-        return []
-    return [Entry(target.space, target.device, target.backend, target.setting.slug, BUILT_IN)]
+    from latkit.lpm.published import TARGET
+
+    entry = Entry(TARGET.space, TARGET.device, TARGET.backend, TARGET.setting.slug, BUILT_IN)
+    return [entry] if entry.space == space else []
 
 
 @functools.cache
@@ -130,7 +130,7 @@ class Registry:
         """The one version a reference names: ``device[/backend[/setting]][@version]``.
 
         Without a version (or with ``@latest``) the newest one. A reference that leaves several
-        targets open is refused. Where no LPM of a device was published, the built-in one is meant.
+        targets open is refused. Where nothing that was published fits, a built-in LPM may.
 
         Raises:
             InputError: malformed, unknown or ambiguous; the message lists what there is.
@@ -142,26 +142,28 @@ class Registry:
                 "write device[/backend[/setting]][@version], e.g. p100 or p100/torch-cuda@3",
             )
         entries = [entry for entry in self.entries() if entry.space == space]
-        known = ", ".join(sorted({e.device for e in entries})) or "none yet"
-        candidates = [entry for entry in entries if entry.device == match["device"]]
-        if not candidates:
-            candidates = [e for e in built_in_entries(space) if e.device == match["device"]]
-            entries = candidates or entries
-        if not candidates:
+        built_in = built_in_entries(space)
+        own = [e for e in (*entries, *built_in) if e.device == match["device"]]
+        if not own:
+            known = ", ".join(sorted({e.device for e in (*entries, *built_in)})) or "none yet"
             raise InputError(
                 f"no LPM for device {match['device']!r} and space {space} in {self.url} "
                 f"(devices: {known})",
                 f"use one of these, or make one: latkit profile --device {match['device']} "
                 "and latkit train-lpm",
             )
-        for part in ("backend", "setting"):
-            if match[part]:
-                candidates = [entry for entry in candidates if getattr(entry, part) == match[part]]
-        if match["version"] and match["version"] != "latest":
-            candidates = [e for e in candidates if e.version == int(match["version"])]
+        asked = {name: match[name] for name in ("device", "backend", "setting") if match[name]}
+
+        def fitting(among: list[Entry]) -> list[Entry]:
+            fit = [e for e in among if all(getattr(e, k) == v for k, v in asked.items())]
+            if match["version"] and match["version"] != "latest":
+                fit = [e for e in fit if e.version == int(match["version"])]
+            return fit
+
+        candidates = fitting(entries) or fitting(built_in)
         if not candidates:
-            there = [e.reference for e in entries if e.device == match["device"]]
-            raise InputError(f"no LPM {reference!r}", f"use one of: {', '.join(there)}")
+            listed = ", ".join(e.reference for e in own)
+            raise InputError(f"no LPM {reference!r}", f"use one of: {listed}")
         targets = {(entry.backend, entry.setting) for entry in candidates}
         if len(targets) > 1:
             there = [e.reference for e in candidates]

@@ -27,8 +27,12 @@ def list_lpms(as_json: bool) -> None:
     registry = Registry()
     rows, objects = [], []
     published = registry.entries()
-    devices = {(entry.space, entry.device) for entry in published}
-    built_in = [e for e in built_in_entries("darts") if (e.space, e.device) not in devices]
+    targets = {(e.space, e.device, e.backend, e.setting) for e in published}
+    built_in = [
+        e
+        for e in built_in_entries("darts")
+        if (e.space, e.device, e.backend, e.setting) not in targets
+    ]
     for entry in [*published, *built_in]:
         try:
             card = registry.card(entry)
@@ -125,6 +129,8 @@ def compare_lpms(references: tuple[str, ...], space: str, as_json: bool) -> None
     for reference in references:
         entry = registry.resolve(reference, space)
         lpm, card = registry.load(entry)
+        if "warning" in card.training:
+            warn(card.training["warning"])
         predicted = lpm.predict(encodings)
         first = predicted if first is None else first
         objects.append(

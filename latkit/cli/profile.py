@@ -158,7 +158,7 @@ def command(
       latkit profile --backend torch-cuda --device p100 --n 100000
       latkit profile --setting cifar,batch=1 --device my-laptop --n 500
       latkit profile --protocol fast --target-error 1% --n 2000
-      latkit profile --device new --n 10 --choose active --transfer-from p100
+      latkit profile --device new --n 10 --choose active --transfer-from t4
       latkit profile --space nasbench201 --n 1000
 
     Rows that other work on the machine disturbed are flagged, measured again where that is
@@ -269,6 +269,6 @@ def _choose(target: Target, n: int, seed: int, references: tuple[str, ...]) -> l
     if n > size:
         raise InputError(f"--choose active knows {size} candidates", f"use --n of at most {size}")
     ids = space.sample(size, seed)
-    sources = load_sources(references, target.space) if references else None
+    sources = load_sources(references, target) if references else None
     rows = choose_active(space, target.setting, space.encode(space.unrank(ids)), n, sources)
     return [int(i) for i in ids[rows]]

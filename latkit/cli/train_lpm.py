@@ -20,7 +20,7 @@ from latkit.cli.output import (
 from latkit.errors import DatasetError, InputError
 
 if TYPE_CHECKING:
-    from latkit.dataset import LatencyDataset
+    from latkit.dataset import LatencyDataset, Target
     from latkit.lpm.training import Recipe, TrainedLPM
     from latkit.lpm.transfer import SourcePrior
 
@@ -42,10 +42,14 @@ class _SeveralDevices(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         option, spread, taking = "--from-devices", [], False
-        for arg in args:
-            if arg == option or arg.startswith("-"):
-                taking = arg == option
-                spread += [] if taking else [arg]
+        for arg, following in zip(args, [*args[1:], "-"], strict=True):
+            if arg == option:
+                taking = True
+                if following.startswith("-"):
+                    raise click.BadOptionUsage(option, f"{option} needs the name of a device.", ctx)
+            elif arg.startswith("-"):
+                taking = False
+                spread.append(arg)
             else:
                 spread += [option, arg] if taking else [arg]
         return super().parse_args(ctx, spread)
@@ -126,7 +130,7 @@ def command(
     \b
     Examples:
       latkit train-lpm d
-      latkit train-lpm d --n-train 10 --choose active --from-devices p100 jetson
+      latkit train-lpm d --n-train 10 --choose active --from-devices t4 jetson
       latkit train-lpm d --kind paper --raw-targets --epochs 1000     (the paper to the letter)
       latkit train-lpm d --kind lookup-table --no-publish
     """
@@ -151,8 +155,7 @@ def command(
         f"{opened.path}: {opened.usable().num_rows} of {opened.architectures} architectures usable "
         f"({disturbed} disturbed visits left out)"
     )
-    space = opened.manifest.target.space
-    sources = load_sources(from_devices, space) if from_devices else None
+    sources = load_sources(from_devices, opened.manifest.target) if from_devices else None
     paper = PaperRecipe(epochs=epochs, standardize=standardize)
     recipe = Recipe(kind, n_train, choose, seed, paper, sources)
     trained = _train(opened, recipe)
@@ -230,11 +233,12 @@ def _curve(dataset: LatencyDataset, recipe: Recipe) -> list[dict[str, Any]]:
     return learning_curve(dataset, recipe, lambda n: note(f"learning curve: {n} done"))
 
 
-def load_sources(references: tuple[str, ...], space: str) -> SourcePrior:
+def load_sources(references: tuple[str, ...], target: Target) -> SourcePrior:
     """The LPMs of other devices that references name.
 
     Raises:
-        InputError: one is unknown, or of a kind that cannot be leaned on.
+        InputError: one is unknown, of a kind that cannot be leaned on, or of the target's own
+            device: it may have seen what is to judge the new one.
     """
     from latkit.lpm.default import DefaultLPM
     from latkit.lpm.transfer import SourcePrior
@@ -244,15 +248,30 @@ def load_sources(references: tuple[str, ...], space: str) -> SourcePrior:
     registry = Registry()
     sources = []
     for reference in references:
-        entry = registry.resolve(reference, space)
-        lpm, _ = registry.load(entry)
+        entry = registry.resolve(reference, target.space)
+        lpm, card = registry.load(entry)
         if not isinstance(lpm, DefaultLPM):
             raise InputError(
-                f"the LPM {entry.reference} is of the kind {lpm.kind}",
-                "train it with --kind default to transfer from it",
+                f"the LPM {entry.reference} is of the kind {card.training['kind']}",
+                "only the kind default can be leaned on; leave this one out",
             )
+        if target.device in {entry.device, *_devices_within(lpm.hyper_parameters)}:
+            raise InputError(
+                f"the LPM {entry.reference} was made from measurements of {target.device} itself",
+                "name other devices",
+            )
+        if card.target.setting != target.setting:
+            note(f"{entry.reference} is of another setting than {target.setting.slug}")
         sources.append((entry.reference, lpm))
-    return SourcePrior.of(get_space(space), sources)
+    return SourcePrior.of(get_space(target.space), sources)
+
+
+def _devices_within(hyper_parameters: dict[str, Any]) -> set[str]:
+    """Devices whose LPMs an LPM leans on, and those these lean on."""
+    found: set[str] = set()
+    for source in hyper_parameters.get("sources", []):
+        found |= {source["name"].split("/")[0], *_devices_within(source["hyper_parameters"])}
+    return found
 
 
 def _only_dataset() -> Path:
@@ -262,7 +281,8 @@ def _only_dataset() -> Path:
     if not found:
         raise DatasetError(
             "no DATASET was named and ./datasets holds none",
-            "make one with latkit profile, or name its folder: latkit train-lpm DATASET",
+            "make one with latkit profile, or name its folder before the options: latkit train-lpm "
+            "DATASET",
         )
     listed = ", ".join(str(path) for path in found)
     raise DatasetError(f"./datasets holds {len(found)} datasets", f"name one of: {listed}")

@@ -52,6 +52,7 @@ class Posterior:
         noise: standard deviation of an observation, relative to its mean.
         score: log probability of each row given the others, summed: the larger, the better.
         standardized: of each row, its error when left out, in standard deviations.
+        unit: of each row, its noise as a share of that standard deviation.
         scales: by group, as the evidence has set them.
     """
 
@@ -60,6 +61,7 @@ class Posterior:
     noise: float
     score: float
     standardized: Array
+    unit: Array
     scales: dict[str, float]
 
 
@@ -84,9 +86,11 @@ def fit_bayes(features: Array, values: Array, priors: Mapping[str, GroupPrior]) 
     ]
     rest = values - features @ mean
     trust, level = np.ones(n), np.clip(values, 0.3, 3.0)
-    for _ in range(ROUNDS):
+    expected = level
+    for turn in range(ROUNDS):
         spread = level**2 / trust  # relative variance of each row's noise
-        state = _maximize_evidence(state, usual, kernels, rest[some], spread[some])
+        steps = 25 if turn == 0 else 8
+        state = _maximize_evidence(state, usual, kernels, rest[some], spread[some], steps)
         prior_variance = np.exp(2 * state[:-1])[group_of]
         noise = float(np.exp(state[-1]))
         error, variance, weights, covariance = _solve(
@@ -95,6 +99,7 @@ def fit_bayes(features: Array, values: Array, priors: Mapping[str, GroupPrior]) 
         # As if the row's own noise were ordinary, whatever it was trusted with.
         deviation = np.sqrt(variance + noise**2 * (level**2 - spread))
         standardized = error / deviation
+        expected = level
         trust = (TAIL + 1) / (TAIL + standardized**2)
         level = np.clip(features @ (mean + weights), 0.3, 3.0)
     return Posterior(
@@ -103,6 +108,7 @@ def fit_bayes(features: Array, values: Array, priors: Mapping[str, GroupPrior]) 
         noise,
         float(stats.t.logpdf(standardized, TAIL).sum() - np.log(deviation).sum()),
         standardized,
+        noise * expected / deviation,
         dict(zip(priors, np.exp(state[:-1]).tolist(), strict=True)),
     )
 
@@ -138,7 +144,7 @@ def _invert(matrix: Array) -> Array:
 
 
 def _maximize_evidence(
-    start: Array, usual: Array, kernels: list[Array], rest: Array, spread: Array
+    start: Array, usual: Array, kernels: list[Array], rest: Array, spread: Array, steps: int
 ) -> Array:
     """Logarithms of the groups' scales and of the noise."""
     center = np.concatenate([usual, [np.log(USUAL_NOISE)]])
@@ -160,6 +166,6 @@ def _maximize_evidence(
     # Bounds keep the matrix well conditioned; nobody's scales are further from usual.
     bounds = [(c - 6, c + 3) for c in center]
     found = optimize.minimize(
-        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 25}
+        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps}
     )
     return np.asarray(found.x)

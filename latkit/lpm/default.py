@@ -115,20 +115,26 @@ class DefaultLPM(LPM):
         for model in self._in(encodings.dtype):
             total = total + model.share * (self._columns(encodings, model) @ model.weights)
         if self._residual is not None:
-            total = total + self._noise * total.detach().clamp_min(0.3) * self._residual(encodings)
+            level = total.detach().clamp(0.3, 3.0)  # a scale, and no way to the encoding
+            total = total + self._noise * level * self._residual(encodings)
         return total * self._scale_ms
 
     def half_width_ms(self, encodings: Tensor, level: float) -> Tensor:
-        mean = torch.zeros_like(encodings[:, 0])
-        square = torch.zeros_like(mean)
-        for model in self._in(encodings.dtype):
-            design = self._columns(encodings, model)
+        # In double precision: where there is little noise, variances are tiny differences.
+        x = encodings.double()
+        parts = []
+        for model in self._in(x.dtype):
+            design = self._columns(x, model)
             own = design @ model.weights
             unsure = ((design @ model.covariance) * design).sum(1)
-            spread = unsure + (self._noise * own.clamp(0.3, 3.0)) ** 2
-            mean, square = mean + model.share * own, square + model.share * (spread + own**2)
-        deviation = (square - mean**2).clamp_min(1e-12).sqrt()
-        return deviation * self._scale_ms * float(self._quantiles[LEVELS.index(level)])
+            spread = unsure.clamp_min(0) + (self._noise * own.clamp(0.3, 3.0)) ** 2
+            parts.append((model.share, own, spread))
+        mean = sum((share * own for share, own, _ in parts), torch.zeros_like(x[:, 0]))
+        variance = torch.zeros_like(mean)
+        for share, own, spread in parts:
+            variance = variance + share * (spread + (own - mean) ** 2)
+        width = variance.sqrt() * self._scale_ms * float(self._quantiles[LEVELS.index(level)])
+        return width.to(encodings.dtype)
 
     def _columns(self, encodings: Tensor, model: _Model) -> Tensor:
         """What a model's weights are of: ``b x (p + 2)``, and ``S`` more if it leans on sources."""
@@ -287,6 +293,8 @@ def fit_default(
     """
     if len(latency_ms) < 2:
         raise LPMError(f"{len(latency_ms)} architectures cannot be fitted", "measure more")
+    if not (np.isfinite(latency_ms).all() and (np.asarray(latency_ms) > 0).all()):
+        raise LPMError("a latency is not a positive number", "leave its row out")
     features = StructuralFeatures.of(space, setting)
     x = torch.from_numpy(np.asarray(encodings, dtype=np.float64))
     scale_ms = _scale(features, x, latency_ms)
@@ -302,21 +310,23 @@ def fit_default(
     share = np.exp(score - score.max())
     share[share < MIN_SHARE * share.sum()] = 0
     share /= share.sum()
-    models, standardized, noise = [], np.zeros(len(values)), 0.0
+    models, noise = [], 0.0
+    standardized, unit = np.zeros(len(values)), np.zeros(len(values))
     for (view, leans), fitted, weight in zip(hypotheses, fits, share.tolist(), strict=True):
         if weight:
             weights = torch.from_numpy(fitted.posterior.weights)
             covariance = torch.from_numpy(fitted.posterior.covariance)
             models.append(_Model(view, leans, weight, weights, covariance, fitted.path_costs))
             standardized += weight * fitted.posterior.standardized
+            unit += weight * fitted.posterior.unit
             noise += weight * fitted.posterior.noise
     if not any(model.leans for model in models):
         sources = None
     residual = None
-    learnt = fit_residual(x, standardized, seed)
+    learnt = fit_residual(x, standardized / unit, seed)
     if learnt is not None:
         residual, said = learnt
-        standardized = standardized - said
+        standardized = standardized - said * unit
     quantiles = _quantiles(standardized)
     return DefaultLPM(features, scale_ms, noise, quantiles, models, residual, sources)
 

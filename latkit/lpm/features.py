@@ -26,6 +26,7 @@ REFERENCE_SIZE = 4096
 REFERENCE_SEED = 2**32 + 1
 # Of the costliest operation: how near two ways must be to count as equally long.
 PATH_SOFTNESS = 0.02
+_NO_WAY = 1e4
 
 # Quantities of the roofline table that latency can follow; parameters are in the bytes.
 _ROOFLINE = slice(0, 4)
@@ -150,7 +151,9 @@ class StructuralFeatures:
         """
         bits = self._bits(encodings, view)
         own = (bits * costs).sum(2)
-        present = torch.log(bits.sum(2).clamp_min(1e-30))
+        there = bits[:, :, self._kept].sum(2)
+        # An operation that is not there, or is none, is no way to go.
+        present = torch.where(there > 1e-6, torch.log(there.clamp_min(1e-6)), -_NO_WAY)
         softness = PATH_SOFTNESS * costs.max().clamp_min(1e-6)
         edges = self.space.edges
         arrival = {node: torch.zeros_like(own[:, 0]) for node in self.space.inputs}

@@ -23,7 +23,7 @@ def prediction_metrics(predicted_ms: FloatArray, measured_ms: FloatArray) -> Met
     error = predicted_ms - measured_ms
     relative = np.abs(error) / measured_ms
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        warnings.simplefilter("ignore")  # of constant or too few values: the result is None
         spearman = float(stats.spearmanr(predicted_ms, measured_ms).statistic)
         kendall = float(stats.kendalltau(predicted_ms, measured_ms).statistic)
     return {

@@ -11,6 +11,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from fsspec import AbstractFileSystem
 
 from latkit.dataset import Target
@@ -96,7 +97,13 @@ def write_lpm(fs: AbstractFileSystem, folder: str, lpm: LPM, card: LPMCard) -> N
 
 def weights_of(lpm: LPM) -> bytes:
     """The content of the file of weights."""
-    return safetensors.torch.save({k: v.contiguous() for k, v in lpm.state().items()})
+    # Copies: one tensor may stand under two names, which the format refuses.
+    return safetensors.torch.save(
+        {
+            name: tensor.clone(memory_format=torch.contiguous_format)
+            for name, tensor in lpm.state().items()
+        }
+    )
 
 
 def card_text(content: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from latkit.lpm.linear import LinearKind, fit_linear
 from latkit.lpm.metrics import coverage, prediction_metrics
 from latkit.lpm.paper import PaperRecipe, train_paper_lpm
 from latkit.lpm.seen_errors import SeenErrors
-from latkit.lpm.selection import choose_active
+from latkit.lpm.selection import MAX_CANDIDATES, choose_active
 from latkit.lpm.store import LPMCard
 from latkit.lpm.transfer import SourcePrior
 from latkit.networks.setting import Setting
@@ -36,6 +36,7 @@ TRAIN_SHARE = 0.8
 # Below this, a fifth is too few to tell an error from, and the paper's network learns nothing.
 MIN_ARCHITECTURES = 20
 MIN_TRAIN = 2
+MIN_JUDGES = 5
 
 
 @dataclass(frozen=True)
@@ -183,13 +184,17 @@ def split_rows(dataset: LatencyDataset, rows: Rows, recipe: Recipe) -> tuple[Int
             f"measure more: repeat its latkit profile command with --n {enough} or more",
         )
     size = int(TRAIN_SHARE * len(rows)) if asked is None else asked
-    order = np.random.default_rng(recipe.seed).permutation(len(rows))
-    if recipe.choose == "active":
-        chosen = choose_active(
-            rows.space, rows.setting, rows.encodings[order], size, recipe.sources
-        )
-        order = np.concatenate([order[chosen], np.delete(order, chosen)])
+    order: IntArray = np.random.default_rng(recipe.seed).permutation(len(rows))
+    if recipe.choose == "active" and asked is not None:  # else all but a random fifth are taken
+        order = _most_telling_first(rows, order, size, recipe)
     return order[:size], order[size:]
+
+
+def _most_telling_first(rows: Rows, order: IntArray, n: int, recipe: Recipe) -> IntArray:
+    """An order of rows that begins with the ``n`` that say most."""
+    encodings = rows.encodings[order]
+    chosen = choose_active(rows.space, rows.setting, encodings, n, recipe.sources)
+    return np.concatenate([order[chosen], np.delete(order, chosen)])
 
 
 def fit(
@@ -245,6 +250,8 @@ def learning_curve(
     """
     rows = Rows.of(dataset)
     train, test = split_rows(dataset, rows, dataclasses.replace(recipe, n_train=None))
+    if recipe.choose == "active":
+        train = _most_telling_first(rows, train, min(len(train), MAX_CANDIDATES), recipe)
     steps = sorted({m * 10**k for k in range(1, 7) for m in (1, 2, 5)})
     sizes = [n for n in steps if n < len(train)] + [len(train)]
     curve = []
@@ -262,7 +269,12 @@ def warnings_of(card: LPMCard) -> list[str]:
     lines = []
     ours: Any = card.metrics["mape_percent"]
     theirs: Any = card.baselines["macs_only"]["mape_percent"]
-    if card.metrics["spearman"] is None:
+    few = card.metrics["n_test"] < MIN_JUDGES
+    if few:
+        lines.append(
+            f"only {card.metrics['n_test']} architectures judge the LPM: its metrics say little"
+        )
+    elif card.metrics["spearman"] is None:
         lines.append("the LPM predicts the same latency for every architecture: it has collapsed")
     elif ours >= theirs and card.training["kind"] != "macs-only":
         lines.append(

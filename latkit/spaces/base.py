@@ -126,7 +126,8 @@ class SearchSpace:
         """
         if self.size <= MAX_FILE_ID + 1:
             return self.unrank(file_ids)
-        return np.concatenate([self.parse(text) for text in texts])
+        none = np.empty((0, self.num_edges), dtype=np.int8)
+        return np.concatenate([none, *(self.parse(text) for text in texts)])
 
     @cached_property
     def _group_sizes(self) -> tuple[int, ...]:

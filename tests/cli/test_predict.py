@@ -135,6 +135,12 @@ class TestTrain:
         assert result["metrics"]["mape_percent"] < 1
         done = latkit("predict", "--device", "new", "gdas", "--json")
         assert done.returncode == 0, done.stderr
+        done = latkit("train-lpm", tmp_path / "a", "--from-devices", "b", "a")
+        assert done.returncode == 2
+        assert "made from measurements of a itself" in done.stderr.replace("\n", " ")
+        done = latkit("train-lpm", tmp_path / "new", "--from-devices", "--json")
+        assert done.returncode == 2
+        assert "--from-devices" in done.stderr
         done = latkit("train-lpm", tmp_path / "new", "--from-devices", "a", "nobody")
         assert done.returncode == 2
         assert "no LPM for device 'nobody'" in done.stderr

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from latkit.errors import LPMError
 from latkit.lpm.base import LEVELS, LPM
 from latkit.lpm.default import DefaultLPM, fit_default
 from latkit.lpm.linear import fit_linear
+from latkit.lpm.store import weights_of
 from latkit.lpm.training import Recipe, learning_curve, split_rows, train_lpm
 from latkit.lpm.transfer import SourcePrior
 from latkit.networks.setting import PRESETS
@@ -97,11 +99,26 @@ def test_the_state_makes_the_same_lpm() -> None:
     sources = SourcePrior.of(SPACE, [("a", fit_default(SPACE, SETTING, x, y, 0))])
     for leaning in (None, sources):
         lpm = fit_default(SPACE, SETTING, x, y, 0, leaning)
-        state = {name: tensor.clone() for name, tensor in lpm.state().items()}
+        state = safetensors.torch.load(weights_of(lpm))
         again = DefaultLPM.from_state(lpm.hyper_parameters, state)
         rows = _encodings(20, 3)
         assert np.array_equal(lpm.predict(rows), again.predict(rows))
         assert np.array_equal(lpm.predict_std(rows), again.predict_std(rows))
+
+
+def test_intervals_in_single_precision_are_those_in_double() -> None:
+    x = _encodings(400, 1)
+    lpm = fit_default(SPACE, SETTING, x, additive_ms(x, 0), 0)
+    rows = torch.from_numpy(_encodings(50, 2))
+    single = lpm.half_width_ms(rows.float(), 0.9).double()
+    assert torch.allclose(single, lpm.half_width_ms(rows, 0.9), rtol=0.02)
+
+
+def test_nothing_that_is_no_latency_is_fitted() -> None:
+    x = _encodings(5, 0)
+    for wrong in (np.nan, np.inf, 0.0, -1.0):
+        with pytest.raises(LPMError, match="not a positive number"):
+            fit_default(SPACE, SETTING, x, np.array([1.0, 2.0, wrong, 3.0, 4.0]), 0)
 
 
 def test_one_row_is_refused() -> None:

@@ -182,6 +182,8 @@ class TestBuiltIn:
         target = dataclasses.replace(card.target, backend="torch-cpu")
         registry.publish(trained.lpm, dataclasses.replace(trained.card, target=target))
         assert registry.resolve("p100", "darts").version == 1
+        for still in ("p100@0", "p100/torch-cuda", entry.reference):
+            assert registry.resolve(still, "darts") == entry
 
     def test_is_of_its_space_only(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no LPM for device 'p100'"):
