@@ -161,7 +161,8 @@ def compare_lpms(references: tuple[str, ...], space: str, as_json: bool) -> None
 @click.argument("reference")
 @click.option("--space", default="darts", show_default=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def remove_lpm(reference: str, space: str, yes: bool) -> None:
+@json_option
+def remove_lpm(reference: str, space: str, yes: bool, as_json: bool) -> None:
     """Delete one version of an LPM, which REFERENCE must name: p100@3."""
     from latkit.errors import InputError
     from latkit.registry import Registry
@@ -173,4 +174,7 @@ def remove_lpm(reference: str, space: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Delete {registry.location(entry)}?", abort=True)
     registry.remove(entry)
-    note(f"removed {entry.reference}")
+    if as_json:
+        print_json({"removed": entry.reference})
+    else:
+        note(f"removed {entry.reference}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ class _SeveralDevices(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         option, spread, taking = "--from-devices", [], False
-        for arg, following in zip(args, [*args[1:], "-"], strict=True):
+        for arg, following in pairwise([*args, "-"]):
             if arg == option:
                 taking = True
                 if following.startswith("-"):

@@ -105,16 +105,17 @@ def test_nothing_to_train_on(latkit: RunLatkit, flags: list[str]) -> None:
 
 
 def test_the_registry_is_listed_and_shown(latkit: RunLatkit) -> None:
-    assert json.loads(latkit("lpms", "list", "--json").stdout)["lpms"] == []
+    (built_in,) = json.loads(latkit("lpms", "list", "--json").stdout)["lpms"]
+    assert built_in["reference"].endswith("@0")
     latkit(*profile_arguments(25))
-    reference = json.loads(latkit("train-lpm", "d", "--epochs", 5, "--json").stdout)["reference"]
+    reference = json.loads(latkit("train-lpm", "d", "--json").stdout)["reference"]
     listed = latkit("lpms", "list")
     assert "this-cpu" in listed.stdout
     assert json.loads(latkit("lpms", "list", "--json").stdout)["lpms"][0]["reference"] == reference
     shown = latkit("lpms", "show", "this-cpu@1")
     assert "Spearman" in shown.stdout
     assert "torch-cpu" in shown.stdout
-    assert json.loads(latkit("lpms", "show", reference, "--json").stdout)["kind"] == "paper"
+    assert json.loads(latkit("lpms", "show", reference, "--json").stdout)["kind"] == "default"
 
 
 def test_backends_and_doctor(latkit: RunLatkit) -> None:
