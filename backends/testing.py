@@ -226,12 +226,16 @@ class BackendConformance:
             gc.collect()
             return int(statm.read_text().split()[1]) * page_kb
 
-        before_kb = visit(self.visits // 7)
         weights = random_network(ZOO["darts_v2"], setting, 0).parameters()
         network_kb = sum(w.numel() for w in weights) * 4 / 1024
-        # A third of the networks kept would show.
-        grown_kb = visit(self.visits) - before_kb
-        assert grown_kb < self.visits / 3 * network_kb
+        used_kb = [visit(self.visits // 7)]
+        # A third of the networks kept would show in every round; what a runtime's allocator and
+        # caches take once does not.
+        for _ in range(3):
+            used_kb.append(visit(self.visits))
+            if used_kb[-1] - used_kb[-2] < self.visits / 3 * network_kb:
+                return
+        pytest.fail(f"memory grows with every {self.visits} networks, in KiB: {used_kb}")
 
     # --- honesty -----------------------------------------------------------------------------
 

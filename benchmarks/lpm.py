@@ -1,12 +1,14 @@
 """How many measurements an LPM needs: every kind, on public devices and on a device whose truth is
 known. Prints JSON, progress to stderr.
 
-    python benchmarks/lpm.py --data ../shared/data > benchmarks/results/DATE-lpm.json
+    latkit profile --backend torch-cpu --device this-cpu --n 600 --out d
+    python benchmarks/lpm.py --data ../shared/data --dataset d > benchmarks/results/DATE-lpm.json
 
 Sections: ``nasbench201`` (connected cells of the public devices, against the default LPM's own
-error at n = 5,000), ``transfer`` (each device from the others), ``fbnet`` (likewise),
-``simulator`` (the DARTS space with a formula for a device: additive, or with a critical path,
-fusion and memory pressure; simulated, not measured). Every number is a median over seeds.
+error at n = 5,000), ``transfer`` (each device from the others), ``fbnet`` (likewise), ``darts``
+(a dataset of ``latkit profile``, given by ``--dataset``), ``simulator`` (the DARTS space with a
+formula for a device: additive, or with a critical path, fusion and memory pressure; simulated, not
+measured). Every number is a median over seeds.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from latkit.dataset import LatencyDataset
 from latkit.device import cpu_name
 from latkit.lpm.base import LPM
 from latkit.lpm.features import StructuralFeatures
@@ -183,6 +186,30 @@ def transfer(
     }
 
 
+def darts(path: Path, seeds: int) -> dict[str, Any]:
+    """A dataset measured with ``latkit profile``."""
+    dataset = LatencyDataset.open(path)
+    rows = Rows.of(dataset)
+    target = dataset.manifest.target
+    retest = dataset.retest().sd
+    sizes = [n for n in (10, 50, 200, 400) if n < 0.8 * len(rows)]
+    result: dict[str, Any] = {}
+    for kind in ("default", *BASELINES, "paper"):
+        for n in sizes:
+            result[f"{kind} {n}"] = medians(
+                lambda s, k=kind, n=n: judged(rows, order_of(len(rows), s), n, Recipe(k, seed=s)),
+                1 if kind == "paper" else seeds,
+            )
+            say(f"darts: {kind} {n}: {result[f'{kind} {n}']['mape_percent']:.2f} %")
+    return {
+        "target": str(target),
+        "architectures": len(rows),
+        "retest_sd_percent": None if retest is None else 100 * retest,
+        "latency_ms": {"min": float(rows.latency_ms.min()), "max": float(rows.latency_ms.max())},
+        **result,
+    }
+
+
 def simulated_ms(space: SearchSpace, matrix: Any, additive: bool) -> Any:
     """A made device of the DARTS space, in ms; no hardware behaves exactly so."""
     rng = np.random.default_rng(2026)
@@ -260,9 +287,10 @@ def simulator(seeds: int, paper_n: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of nasbench201/ and fbnet/")
+    parser.add_argument("--dataset", type=Path, help="a dataset of the DARTS space")
     parser.add_argument("--seeds", type=int, default=7)
     parser.add_argument("--paper-n", type=int, default=20_000)
-    parser.add_argument("--sections", default="nasbench201,transfer,fbnet,simulator")
+    parser.add_argument("--sections", default="nasbench201,transfer,fbnet,darts,simulator")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data, seeds = arguments.data, arguments.seeds
@@ -276,6 +304,8 @@ def main() -> None:
             "transfer": lambda: transfer(latencies, "nasbench201", 10, seeds, 900),
             "fbnet": lambda: transfer(data / "fbnet" / "latency.parquet", "fbnet", 20, seeds, 900),
         }
+    if arguments.dataset is not None:
+        sections["darts"] = lambda: darts(arguments.dataset, seeds)
     asked = [name for name in arguments.sections.split(",") if name in sections]
     result = {
         "date": date.today().isoformat(),

@@ -13,8 +13,11 @@ import torch
 
 from latkit.backends import backend_names, default_backend_name, get_backend_class
 from latkit.backends.base import Clock, Runner, Samples
+from latkit.backends.testing import BackendConformance
+from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.errors import BackendError, InputError
 from latkit.networks import ZOO, Setting
+from latkit.spaces import Architecture
 
 
 class Scripted(Runner):
@@ -63,6 +66,31 @@ def test_an_unopened_backend_refuses_to_compile(micro: Setting) -> None:
     backend = get_backend_class("torch-cpu")()
     with pytest.raises(BackendError, match="not open"):
         backend.compile(ZOO["darts_v2"], micro)
+
+
+class Hoarder(TorchCpuBackend):
+    """Keeps every second network."""
+
+    def __enter__(self) -> Hoarder:
+        self.kept: list[Runner] = []
+        return super().__enter__()
+
+    def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
+        runner = super()._compile(architecture, setting, seed)
+        if seed % 2:
+            self.kept.append(super()._compile(architecture, setting, seed))
+        return runner
+
+
+class HoarderSuite(BackendConformance):
+    backend_class = Hoarder
+    visits = 21
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs memory in /proc")
+def test_the_conformance_suite_finds_a_leak() -> None:
+    with Hoarder() as backend, pytest.raises(pytest.fail.Exception, match="memory grows"):
+        HoarderSuite().test_closing_releases_memory(backend)
 
 
 def test_names() -> None:
