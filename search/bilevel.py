@@ -1,16 +1,27 @@
-"""One step of bi-level optimisation, first order: α on one batch, then weights on another."""
+"""One step of bi-level optimisation: α on one batch, then the weights on another.
+
+First order holds the weights fixed in the α-step. Second order differentiates through one step of
+the weights (DARTS, Eq. 6 to 8), whose second derivative along a vector is a finite difference.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from latkit.search.supernet import Supernet
+
+Batch = tuple[Tensor, Tensor]
+Average = Callable[[Sequence[Tensor]], None]
+
+# The radius of DARTS's finite difference, over the norm of the vector.
+RADIUS = 0.01
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,8 @@ class OptimizerConfig:
     Attributes:
         arch_lr: learning rate of Adam on α.
         weight_lr: initial learning rate of SGD on the weights, annealed to 0 by a cosine.
+        gradient_clip: largest norm of the weights' gradient in their own step. The step that
+            second order looks ahead by is not clipped, as in print.
     """
 
     arch_lr: float = 3e-4
@@ -31,37 +44,58 @@ class OptimizerConfig:
     gradient_clip: float = 5.0
 
 
+class Penalty(Protocol):
+    """What the α-step adds to the loss (Eq. 3): ``weight`` times an expected cost."""
+
+    @property
+    def weight(self) -> float: ...
+
+    def expected(
+        self, alpha: Tensor, edge_strength: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        """The cost of the normal cell, a scalar, differentiable in both tensors."""
+        ...
+
+
 class StepLosses(NamedTuple):
-    """What one step saw, as scalar tensors: losses, LAT(α), correct predictions."""
+    """What one step saw, as scalar tensors; without an α-step, ``val_loss`` and on are None.
+
+    Attributes:
+        expected_cost: LAT(α), in the unit of the cost.
+        train_correct, val_correct: correct predictions.
+    """
 
     train_loss: Tensor
-    val_loss: Tensor
-    lat_ms: Tensor
     train_correct: Tensor
-    val_correct: Tensor
+    val_loss: Tensor | None = None
+    val_correct: Tensor | None = None
+    expected_cost: Tensor | None = None
 
 
-class FirstOrder:
-    """Alternating gradient steps: the weights are held fixed in the α-step and vice versa.
+class Bilevel(ABC):
+    """Alternating gradient steps.
 
     Args:
         supernet: whose parameters are optimised.
         config: both optimisers.
-        latency: LAT(α) of the normal cell's α, in ms.
-        lambda_per_ms: the balancing coefficient λ of Eq. 3, in 1/ms.
+        penalty: the expected cost and its weight.
+        precision: ``fp32``, or ``bf16`` for autocast.
+        average: replaces gradients by their mean over all processes.
     """
 
     def __init__(
         self,
         supernet: Supernet,
         config: OptimizerConfig,
-        latency: Callable[[Tensor, torch.Generator], Tensor],
-        lambda_per_ms: float,
+        penalty: Penalty,
+        precision: str = "fp32",
+        average: Average = lambda gradients: None,
     ) -> None:
         self.supernet = supernet
         self.config = config
-        self.latency = latency
-        self.lambda_per_ms = lambda_per_ms
+        self.penalty = penalty
+        self.precision = precision
+        self.average = average
         self._alphas = supernet.architecture_parameters()
         self._weights = supernet.weight_parameters()
         self.arch_optimizer = torch.optim.Adam(
@@ -85,34 +119,127 @@ class FirstOrder:
             group["lr"] = rate
 
     def step(
-        self,
-        train: tuple[Tensor, Tensor],
-        val: tuple[Tensor, Tensor],
-        generator: torch.Generator,
+        self, train: Batch, val: Batch, generator: torch.Generator, arch: bool = True
     ) -> StepLosses:
-        """One α-step on ``val`` (L_val + λ LAT), then one weight step on ``train``."""
-        val_logits = self.supernet(val[0])
-        val_loss = nn.functional.cross_entropy(val_logits, val[1])
-        lat_ms = self.latency(self.supernet.alpha_normal, generator).to(val_loss.device)
-        total = val_loss + self.lambda_per_ms * lat_ms
-        # Gradients of α only: those of the weights would be computed to be thrown away.
-        for alpha, gradient in zip(
-            self._alphas, torch.autograd.grad(total, self._alphas), strict=True
-        ):
-            alpha.grad = gradient
-        self.arch_optimizer.step()
+        """One α-step on ``val`` (L_val + λ LAT), then one weight step on ``train``.
 
-        train_logits = self.supernet(train[0])
-        train_loss = nn.functional.cross_entropy(train_logits, train[1])
-        gradients = torch.autograd.grad(train_loss, self._weights)
-        for weight, gradient in zip(self._weights, gradients, strict=True):
-            weight.grad = gradient
-        nn.utils.clip_grad_norm_(self._weights, self.config.gradient_clip)
-        self.weight_optimizer.step()
-        return StepLosses(
-            train_loss.detach(),
-            val_loss.detach(),
-            lat_ms.detach(),
-            (train_logits.argmax(1) == train[1]).sum(),
-            (val_logits.argmax(1) == val[1]).sum(),
+        Args:
+            generator: of the samples that LAT(α) is estimated from.
+            arch: whether to take the α-step.
+        """
+        seen = self._arch_step(train, val, generator) if arch else ()
+        with self.supernet.only(self._weights, track=True):
+            loss, correct = self._loss(train)
+            gradients = torch.autograd.grad(loss, self._weights)
+        self._descend(self._weights, gradients, self.weight_optimizer)
+        return StepLosses(loss.detach(), correct, *seen)
+
+    def _arch_step(
+        self, train: Batch, val: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        loss, correct, gradients = self._arch_gradients(train, val)
+        net = self.supernet
+        expected = self.penalty.expected(net.alpha_normal, net.edge_strength(False), generator)
+        costs = torch.autograd.grad(expected, self._alphas, allow_unused=True)
+        for gradient, cost in zip(gradients, costs, strict=True):
+            if cost is not None:
+                gradient.add_(cost.to(gradient), alpha=self.penalty.weight)
+        self._descend(self._alphas, gradients, self.arch_optimizer)
+        return loss.detach(), correct, expected.detach()
+
+    @abstractmethod
+    def _arch_gradients(self, train: Batch, val: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """L_val, correct predictions, and the gradients of α, in tensors of their own."""
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy, and the number of correct predictions."""
+        images, labels = batch
+        with torch.autocast(images.device.type, torch.bfloat16, self.precision == "bf16"):
+            logits = self.supernet(images)
+        loss = nn.functional.cross_entropy(
+            logits.float() if logits.dtype == torch.bfloat16 else logits, labels
         )
+        return loss, (logits.detach().argmax(1) == labels).sum()
+
+    def _descend(
+        self,
+        parameters: Sequence[nn.Parameter],
+        gradients: Sequence[Tensor],
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self.average(gradients)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if optimizer is self.weight_optimizer:
+            nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+class FirstOrder(Bilevel):
+    """The weights are held fixed in the α-step."""
+
+    def _arch_gradients(self, train: Batch, val: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+        with self.supernet.only(self._alphas, track=False):
+            loss, correct = self._loss(val)
+            return loss, correct, list(torch.autograd.grad(loss, self._alphas))
+
+
+class SecondOrder(Bilevel):
+    """The α-step looks ahead by one step of the weights, w' = w - ξ (momentum + gradient + decay).
+
+    Its gradient is ∇α L_val(w', α) - ξ (∇α L_train(w+, α) - ∇α L_train(w-, α)) / 2ε with
+    w± = w ± ε ∇w' L_val(w', α). Weights change in place and are put back from a copy, to the bit;
+    running statistics of batch norms are not touched.
+    """
+
+    def _arch_gradients(self, train: Batch, val: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+        with self.supernet.only(self._weights, track=False):
+            gradients = list(torch.autograd.grad(self._loss(train)[0], self._weights))
+        self.average(gradients)
+        kept = [w.detach().clone() for w in self._weights]
+        try:
+            rate = self._look_ahead(gradients)
+            with self.supernet.only([*self._alphas, *self._weights], track=False):
+                loss, correct = self._loss(val)
+                found = torch.autograd.grad(loss, [*self._alphas, *self._weights])
+            ours, vector = list(found[: len(self._alphas)]), list(found[len(self._alphas) :])
+            self.average(vector)
+            norm = torch.stack(torch._foreach_norm(vector)).norm()
+            radius = RADIUS / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+            sides = []
+            for sign in (1, -1):
+                self._set(kept, vector, sign * radius)
+                with self.supernet.only(self._alphas, track=False):
+                    sides.append(torch.autograd.grad(self._loss(train)[0], self._alphas))
+        finally:
+            self._set(kept)
+        curvature = rate / (2 * radius)
+        return (
+            loss,
+            correct,
+            [d - curvature * (p - n) for d, p, n in zip(ours, *sides, strict=True)],
+        )
+
+    @torch.no_grad()
+    def _look_ahead(self, gradients: list[Tensor]) -> float:
+        """Take the step that SGD would take; returns its learning rate ξ."""
+        (group,) = self.weight_optimizer.param_groups
+        torch._foreach_add_(gradients, self._weights, alpha=group["weight_decay"])
+        buffers = [self.weight_optimizer.state[w].get("momentum_buffer") for w in self._weights]
+        if buffers[0] is not None:
+            torch._foreach_add_(gradients, buffers, alpha=group["momentum"])
+        torch._foreach_add_(self._weights, gradients, alpha=-group["lr"])
+        return float(group["lr"])
+
+    @torch.no_grad()
+    def _set(
+        self, kept: list[Tensor], vector: list[Tensor] | None = None, by: Tensor | None = None
+    ) -> None:
+        """Weights to what was kept, or away from it along a vector."""
+        torch._foreach_copy_(self._weights, kept)
+        if vector is not None:
+            torch._foreach_add_(self._weights, torch._foreach_mul(vector, by))
+
+
+ORDERS: dict[int, type[Bilevel]] = {1: FirstOrder, 2: SecondOrder}

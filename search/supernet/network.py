@@ -1,0 +1,294 @@
+"""The over-parameterised network: cells of all edges, α and, in PC-DARTS, β.
+
+α is an ``E x O`` matrix for each of the two cell types, shared by all cells of the type (Eq. 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from latkit.search.supernet.functions import (
+    Running,
+    Statistics,
+    batch_norm,
+    images_of,
+    mix,
+    rows_of,
+)
+from latkit.search.supernet.source_mix import (
+    EdgeWeights,
+    NodeSum,
+    Norms,
+    SourceMix,
+    fused,
+    uniform,
+)
+from latkit.spaces import DartsSpace, Genotype
+from latkit.spaces.darts import CONCAT, NODES
+
+ALPHA_INIT_SCALE = 1e-3
+
+
+class Preprocess(nn.Module):
+    """What brings an input of a cell to its width, and its resolution.
+
+    ReLU, 1x1 convolution, batch norm; or, after a reduction cell, a factorized reduction: two
+    convolutions of every second pixel, one pixel apart.
+    """
+
+    def __init__(self, c_in: int, c_out: int, reduce: bool) -> None:
+        super().__init__()
+        self.reduce = reduce
+        shape = (2, c_out // 2, c_in) if reduce else (c_out, c_in)
+        self.weight = nn.Parameter(uniform(shape, c_in))
+        self.norms = Norms(1, c_out)
+
+    def forward(self, x: Tensor, how: Statistics) -> Tensor:
+        x = x.relu()
+        if self.reduce:
+            corners = (x[:, :, ::2, ::2], x[:, :, 1::2, 1::2])
+            z = torch.cat(
+                [_pointwise(c, w) for c, w in zip(corners, self.weight.unbind(), strict=True)], 1
+            )
+        else:
+            z = _pointwise(x, self.weight)
+        return batch_norm(z, self.norms.of(0), how)
+
+
+def _pointwise(x: Tensor, weight: Tensor) -> Tensor:
+    """A 1x1 convolution; on a CPU a plain product, which has the faster gradients."""
+    if fused(x):
+        return images_of(rows_of(x) @ weight.T, x.shape[0], *x.shape[2:])
+    return F.conv2d(x, weight[:, :, None, None])
+
+
+class SearchCell(nn.Module):
+    """A cell with all edges of the space.
+
+    Args:
+        operated: channels that the operations see; the others pass by (PC-DARTS).
+        width: see :class:`SourceMix`.
+    """
+
+    def __init__(
+        self,
+        space: DartsSpace,
+        c_prev_prev: int,
+        c_prev: int,
+        c: int,
+        operated: int,
+        reduction: bool,
+        reduction_prev: bool,
+        width: int | None,
+    ) -> None:
+        super().__init__()
+        self.reduction = reduction
+        self.operated = operated
+        self.preprocess = nn.ModuleList(
+            [Preprocess(c_prev_prev, c, reduction_prev), Preprocess(c_prev, c, False)]
+        )
+        self.targets = [
+            [edge.target - 2 for edge in space.edges if edge.source == source]
+            for source in range(NODES + 1)
+        ]
+        self.mixes = nn.ModuleList(
+            SourceMix(
+                space.operations,
+                len(targets),
+                operated,
+                2 if reduction and source < 2 else 1,
+                width,
+            )
+            for source, targets in enumerate(self.targets)
+        )
+
+    def forward(
+        self,
+        s0: Tensor,
+        s1: Tensor,
+        weights: Sequence[EdgeWeights],
+        passing: Sequence[Tensor] | None,
+        how: Statistics,
+    ) -> Tensor:
+        """Mix.
+
+        Args:
+            s0, s1: ``B x * x H x W``.
+            weights: for each source, of its edges.
+            passing: for each source, β of its edges, which weights the channels that pass by.
+        """
+        states = [p(s, how) for p, s in zip(self.preprocess, (s0, s1), strict=True)]
+        batch, _, height, width = states[0].shape
+        if self.reduction:
+            height, width = height // 2, width // 2
+        sums = [NodeSum() for _ in range(NODES)]
+        nodes: list[Tensor] = []
+        for source, (operations, targets) in enumerate(zip(self.mixes, self.targets, strict=True)):
+            if source >= 2:
+                nodes.append(sums[source - 2].total(batch, height, width))
+                states.append(images_of(nodes[-1], batch, height, width))
+            chosen = [sums[target] for target in targets]
+            x = states[source]
+            if passing is not None:
+                rest = x[:, self.operated :]
+                x = x[:, : self.operated].contiguous(memory_format=torch.channels_last)
+                if self.reduction and source < 2:
+                    rest = F.max_pool2d(rest, 2, 2)
+                rests = mix([rows_of(rest)], passing[source][:, None], [n.rest for n in chosen])
+                for node, total in zip(chosen, rests, strict=True):
+                    node.rest = total
+            operations(x, weights[source], chosen, how)
+        nodes.append(sums[-1].total(batch, height, width))
+        return images_of(torch.cat(nodes, dim=1), batch, height, width)
+
+
+class Supernet(nn.Module):
+    """The supernet of DARTS; subclasses change what edges see and how they are weighted.
+
+    Args:
+        space: the DARTS space.
+        channels: initial number of channels C.
+        cells: number of cells; those at one and two thirds of the depth reduce.
+        classes: width of the classifier.
+        image_channels: channels of the images.
+        width: see :class:`SourceMix`.
+
+    Attributes:
+        how: how batch norms are done; ``how.group`` names the processes that share a batch.
+    """
+
+    # One in so many channels goes through the operations.
+    partial = 1
+
+    def __init__(
+        self,
+        space: DartsSpace,
+        channels: int,
+        cells: int,
+        classes: int,
+        image_channels: int = 3,
+        width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.how = Statistics()
+        shape = (space.num_edges, space.num_operations)
+        self.alpha_normal = nn.Parameter(ALPHA_INIT_SCALE * torch.randn(shape))
+        self.alpha_reduce = nn.Parameter(ALPHA_INIT_SCALE * torch.randn(shape))
+        c_prev_prev = c_prev = 3 * channels
+        self.stem = nn.Conv2d(image_channels, c_prev, 3, padding=1, bias=False)
+        self.stem_norm = nn.BatchNorm2d(c_prev)
+        self.cells = nn.ModuleList()
+        c, reduction_prev = channels, False
+        for index in range(cells):
+            reduction = index in (cells // 3, 2 * cells // 3)
+            c = 2 * c if reduction else c
+            operated = c // self.partial
+            self.cells.append(
+                SearchCell(
+                    space, c_prev_prev, c_prev, c, operated, reduction, reduction_prev, width
+                )
+            )
+            reduction_prev = reduction
+            c_prev_prev, c_prev = c_prev, NODES * c
+        self.classifier = nn.Linear(c_prev, classes)
+        # Edges by source, as cells take them.
+        self._order = [
+            [i for i, edge in enumerate(space.edges) if edge.source == source]
+            for source in range(NODES + 1)
+        ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of ``B x image_channels x H x W`` images."""
+        how = self.how
+        how.training = self.training
+        x = x.contiguous(memory_format=torch.channels_last)
+        stem = batch_norm(
+            self.stem(x), Running.of(self.stem_norm), how, self.stem_norm.weight
+        ) + self.stem_norm.bias.view(1, -1, 1, 1)
+        weights = {reduction: self._edge_weights(reduction) for reduction in (False, True)}
+        passing = {reduction: self._passing(reduction) for reduction in (False, True)}
+        s0 = s1 = stem
+        for cell in self.cells:
+            kind = bool(cell.reduction)
+            s0, s1 = s1, cell(s0, s1, weights[kind], passing[kind], how)
+        logits: Tensor = self.classifier(s1.mean(dim=(2, 3)))
+        return logits
+
+    def _edge_weights(self, reduction: bool) -> list[EdgeWeights]:
+        mixture = (self.alpha_reduce if reduction else self.alpha_normal).softmax(-1)
+        strength = self.edge_strength(reduction)
+        if strength is not None:
+            mixture = mixture * strength[:, None]
+        operations = self.space.operations
+        return [
+            EdgeWeights.of(mixture[edges], operations, 2 if reduction and source < 2 else 1)
+            for source, edges in enumerate(self._order)
+        ]
+
+    def _passing(self, reduction: bool) -> list[Tensor] | None:
+        strength = self.edge_strength(reduction)
+        return None if strength is None else [strength[edges] for edges in self._order]
+
+    def edge_strength(self, reduction: bool) -> Tensor | None:
+        """Weights of the edges, ``E``-dim, one in sum in each node; None if all count alike."""
+        return None
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """α, of the normal and of the reduction cell."""
+        return [self.alpha_normal, self.alpha_reduce]
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """Everything else."""
+        architecture = {id(p) for p in self.architecture_parameters()}
+        return [p for p in self.parameters() if id(p) not in architecture]
+
+    @contextmanager
+    def only(self, parameters: Sequence[nn.Parameter], track: bool) -> Iterator[None]:
+        """Gradients of these parameters alone; ``track``: running statistics move."""
+        chosen = {id(p) for p in parameters}
+        before = [(p, p.requires_grad) for p in self.parameters()], self.how.track
+        for p, _ in before[0]:
+            p.requires_grad_(id(p) in chosen)
+        self.how.track = track
+        try:
+            yield
+        finally:
+            for p, required in before[0]:
+                p.requires_grad_(required)
+            self.how.track = before[1]
+
+    def derive(self) -> Genotype:
+        """The discrete cells of α (and β)."""
+        with torch.no_grad():
+            normal, reduce = (
+                derive_cell(self.space, alpha, self.edge_strength(reduction))
+                for alpha, reduction in ((self.alpha_normal, False), (self.alpha_reduce, True))
+            )
+        return Genotype(normal, CONCAT, reduce, CONCAT)
+
+
+def derive_cell(
+    space: DartsSpace, alpha: Tensor, edge_strength: Tensor | None = None
+) -> tuple[tuple[str, int], ...]:
+    """The discrete cell of α: per node the two edges with the strongest operation.
+
+    The strength of an edge is the largest softmax weight among its operations but ``none``, times
+    the edge's own weight if it has one; that operation is kept (DARTS, section 2.4).
+    """
+    weights = alpha.detach().softmax(-1)[:, list(space.choices)]
+    strengths, best = weights.max(dim=1)
+    if edge_strength is not None:
+        strengths = strengths * edge_strength.detach()
+    connections: list[tuple[str, int]] = []
+    for group in space.groups:
+        ranked = sorted(group.edges, key=lambda e: (-float(strengths[e]), e))
+        for edge in sorted(ranked[: group.keep]):
+            operation = space.operations[space.choices[int(best[edge])]]
+            connections.append((operation, space.edges[edge].source))
+    return tuple(connections)

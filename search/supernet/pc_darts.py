@@ -1,0 +1,33 @@
+"""The supernet of PC-DARTS (Xu et al., 2020): partial channels and edge normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latkit.search.supernet.network import ALPHA_INIT_SCALE, Supernet
+
+
+class PCDartsSupernet(Supernet):
+    """A quarter of the channels goes through the operations, the others pass by; then all are
+    shuffled. Each edge has a weight of its own, the softmax of β over the edges into a node.
+    """
+
+    partial = 4
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        edges = self.space.num_edges
+        self.beta_normal = nn.Parameter(ALPHA_INIT_SCALE * torch.randn(edges))
+        self.beta_reduce = nn.Parameter(ALPHA_INIT_SCALE * torch.randn(edges))
+
+    def edge_strength(self, reduction: bool) -> Tensor:
+        beta = self.beta_reduce if reduction else self.beta_normal
+        # Edges are in the order of their nodes.
+        return torch.cat([beta[list(group.edges)].softmax(0) for group in self.space.groups])
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """α and β, each of the normal and of the reduction cell."""
+        return [*super().architecture_parameters(), self.beta_normal, self.beta_reduce]
