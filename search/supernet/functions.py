@@ -92,14 +92,24 @@ class _Depthwise5(torch.autograd.Function):
             to_x = _convolution_gradients(gradient, x, weight, ctx.stride, (2, 2), True)
         if ctx.needs_input_grad[1]:
             halves = [
-                _convolution_gradients(
-                    gradient, F.pad(x, pad), weight[..., :3], ctx.stride, (2, 0), False
-                )
-                for pad in ((2, 0), (0, 2))
+                _convolution_gradients(gradient, padded, weight[..., :3], ctx.stride, (2, 0), False)
+                for padded in _padded_left_and_right(x)
             ]
             # The middle column is in both.
             to_weight = torch.cat([halves[0], halves[1][..., 1:]], dim=-1)
         return to_x, to_weight, None
+
+
+def _padded_left_and_right(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``x`` with two empty columns on the left, and on the right: one memory, two pixels on."""
+    b, c, h, w = x.shape
+    pixels = x.new_empty(b * h * (w + 2) + 2, c)
+    left = pixels[:-2].view(b, h, w + 2, c)
+    left[:, :, :2].zero_()
+    left[:, :, 2:].copy_(x.permute(0, 2, 3, 1))
+    pixels[-2:].zero_()
+    right = pixels[2:].view(b, h, w + 2, c)
+    return left.permute(0, 3, 1, 2), right.permute(0, 3, 1, 2)
 
 
 def _convolution_gradients(
@@ -158,11 +168,15 @@ def batch_norm(x: Tensor, running: Running, how: Statistics, scale: Tensor | Non
     if how.training and how.group is not None:
         y = _synchronised_norm(x, running, how)
         return y if scale is None else y * scale.view(1, -1, 1, 1)
-    track = how.training and how.track
-    mean, var = (running.mean, running.var) if track or not how.training else (None, None)
     # PyTorch (2.14, CPU, channels_last) takes a weight for contiguous whatever its strides.
     scale = None if scale is None else scale.contiguous()
-    return F.batch_norm(x, mean, var, scale, None, how.training, MOMENTUM, EPS)
+    if not how.training:
+        return F.batch_norm(x, running.mean, running.var, scale, None, False, MOMENTUM, EPS)
+    # The statistics of many norms are parts of one tensor, which autograd must not see change.
+    y, mean, inverse = torch.native_batch_norm(x, scale, None, None, None, True, MOMENTUM, EPS)
+    if how.track:
+        running.move(mean.detach(), inverse.detach().pow(-2) - EPS, x.numel() // x.shape[1])
+    return y
 
 
 def _synchronised_norm(x: Tensor, running: Running, how: Statistics) -> Tensor:

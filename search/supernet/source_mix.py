@@ -36,6 +36,8 @@ POOLS = ("max_pool_3x3", "avg_pool_3x3")
 SKIP = "skip_connect"
 # Channels that a convolution on a CPU computes at once.
 CPU_WIDTH = 16
+# From here on a product costs more than the passes over memory that folding a norm into it saves.
+UNFOLDED_CHANNELS = 32
 
 
 class NodeSum:
@@ -168,12 +170,18 @@ class Part:
         if fused(x):
             each = self.pointwise.unbind()
             weight = each[0] if groups == 1 else torch.block_diag(*each)
-            return pointwise_norm(rows_of(d), weight, self.running, how, scale, total, relu)
-        z = F.conv2d(d, self.pointwise.flatten(0, 1)[:, :, None, None], groups=groups)
+            if weight.shape[1] < UNFOLDED_CHANNELS:
+                return pointwise_norm(rows_of(d), weight, self.running, how, scale, total, relu)
+            z = images_of(rows_of(d) @ weight.T, d.shape[0], *d.shape[2:])
+        else:
+            mixing = self.pointwise.flatten(0, 1)[:, :, None, None]
+            z = F.conv2d(d, mixing, groups=groups)
+        if scale is not None:
+            scale = scale.expand(z.shape[1])
         y = rows_of(batch_norm(z, self.running, how, scale))
         if total is not None:
-            y = total + y
-        return y.relu() if relu else y
+            y = total.add_(y)
+        return y.relu_() if relu else y
 
 
 class SourceMix(nn.Module):

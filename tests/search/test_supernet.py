@@ -1,18 +1,208 @@
-"""The supernet against a discrete network, and the derivation of genotypes."""
+"""The supernet against the one in print, a discrete network, and the derivation of genotypes."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from latkit.errors import InputError, SearchError
 from latkit.networks import ZOO, Setting
 from latkit.networks.network import Network
-from latkit.search.bilevel import FirstOrder, OptimizerConfig
-from latkit.search.supernet import MixedOperation, Supernet, derive_genotype
+from latkit.search.bilevel import FirstOrder, OptimizerConfig, SecondOrder
+from latkit.search.supernet import SUPERNETS, Supernet, build_supernet, derive_cell
+from latkit.search.supernet.functions import depthwise, from_phases, images_of, rows_of, to_phases
+from latkit.search.supernet.source_mix import SourceMix
+from latkit.search.supernet.textbook import from_textbook, to_textbook
 from latkit.spaces import Genotype, get_space
+from latkit.spaces.darts import CONCAT
+from tests.search.textbook import Textbook, TextbookSearch
 
 SPACE = get_space("darts")
+ARCHITECTURE = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def twins(
+    method: str, channels: int, cells: int, image_channels: int = 3, width: int | None = None
+) -> tuple[Supernet, Textbook]:
+    """Ours with random α and β, and the one in print with the same state, in double precision."""
+    torch.manual_seed(0)
+    ours = build_supernet(method, SPACE, channels, cells, 5, image_channels).double()
+    for module in ours.modules():
+        if isinstance(module, SourceMix):
+            module.width = width
+    with torch.no_grad():
+        for p in ours.architecture_parameters():
+            p.copy_(torch.randn_like(p))
+    book = Textbook(SPACE, channels, cells, 5, image_channels, ours.partial).double()
+    book.load(to_textbook(ours))
+    return ours, book
+
+
+def images(side: int, channels: int = 3, seed: int = 1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(4, channels, side, side, dtype=torch.float64, generator=generator)
+    return x, torch.randint(5, (4,), generator=generator)
+
+
+def by_name(ours: Supernet, tensors: list[Tensor]) -> dict[str, Tensor]:
+    """Tensors like the parameters, weights first, by the names in print."""
+    shell = copy.deepcopy(ours)
+    with torch.no_grad():
+        parameters = [*shell.weight_parameters(), *shell.architecture_parameters()]
+        for parameter, tensor in zip(parameters, tensors, strict=True):
+            parameter.copy_(tensor)
+    return to_textbook(shell)
+
+
+# A channel count on each side of what is grouped and what is folded, odd ones, odd sides.
+CASES = [
+    ("darts", 16, 3, 8, 3, None),
+    ("darts", 4, 3, 8, 3, None),
+    ("darts", 3, 4, 8, 1, None),
+    ("darts", 5, 5, 4, 3, None),  # a side of one pixel after two reductions
+    ("darts", 4, 3, 12, 3, 1),  # three pixels
+    ("darts", 16, 3, 8, 3, 2),
+    ("darts", 8, 3, 8, 3, 4),
+    ("pc-darts", 16, 3, 8, 3, None),
+    ("pc-darts", 4, 4, 8, 3, None),
+    ("pc-darts", 64, 3, 8, 3, None),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_logits_and_every_gradient_are_those_in_print(
+    case: tuple[str, int, int, int, int, int],
+) -> None:
+    method, channels, cells, side, image_channels, width = case
+    ours, book = twins(method, channels, cells, image_channels, width)
+    x, y = images(side, image_channels)
+    logits, expected = ours(x), book(x)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-10)
+    found = torch.autograd.grad(
+        nn.functional.cross_entropy(logits, y),
+        [*ours.weight_parameters(), *ours.architecture_parameters()],
+    )
+    printed = dict(book.named_parameters())
+    printed |= dict(zip(ARCHITECTURE, book.architecture(), strict=False))
+    gradients = torch.autograd.grad(
+        nn.functional.cross_entropy(expected, y), list(printed.values())
+    )
+    got = by_name(ours, list(found))
+    for name, gradient in zip(printed, gradients, strict=True):
+        torch.testing.assert_close(got[name], gradient, rtol=0, atol=1e-10, msg=name)
+    # The gradients of α alone, as the α-step takes them.
+    with ours.only(ours.architecture_parameters(), track=False):
+        alone = torch.autograd.grad(
+            nn.functional.cross_entropy(ours(x), y), ours.architecture_parameters()
+        )
+    for a, b in zip(alone, found[-len(alone) :], strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    assert all(p.requires_grad for p in ours.parameters())
+
+
+@pytest.mark.parametrize("method", SUPERNETS)
+@pytest.mark.parametrize("channels", [8, 32])
+def test_running_statistics_and_eval_mode_are_those_in_print(method: str, channels: int) -> None:
+    ours, book = twins(method, channels, 3)
+    for seed in range(3):
+        x, _ = images(8, seed=seed)
+        ours(x)
+        book(x)
+    state = to_textbook(ours)
+    for name, tensor in book.state_dict().items():
+        if "running" in name:
+            torch.testing.assert_close(state[name], tensor, rtol=0, atol=1e-10, msg=name)
+    x, y = images(8, seed=9)
+    with ours.only([], track=False):
+        ours(x)
+    assert all(
+        torch.equal(a, b) for a, b in zip(state.values(), to_textbook(ours).values(), strict=True)
+    )
+    a, b = ours.eval()(x), book.eval()(x)
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+    grads = [
+        torch.autograd.grad(nn.functional.cross_entropy(out, y), alphas)
+        for out, alphas in ((a, ours.architecture_parameters()), (b, book.architecture()))
+    ]
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", SUPERNETS)
+def test_a_state_in_print_can_be_loaded(method: str) -> None:
+    ours, book = twins(method, 8, 3)
+    torch.manual_seed(5)
+    other = Textbook(SPACE, 8, 3, 5, 3, ours.partial).double()
+    other(images(8)[0])
+    from_textbook(ours, other.state_dict())
+    with torch.no_grad():
+        for mine, theirs in zip(ours.architecture_parameters(), other.architecture(), strict=True):
+            mine.copy_(theirs)
+        other.alphas = [a.double() for a in other.alphas]
+        other.betas = [b.double() for b in other.betas]
+    x, _ = images(8, seed=3)
+    torch.testing.assert_close(ours.eval()(x), other.eval()(x), rtol=0, atol=1e-10)
+    assert set(to_textbook(ours)) >= set(book.state_dict())
+    with pytest.raises(SearchError, match="the state lacks stem"):
+        from_textbook(ours, {})
+    with pytest.raises(SearchError, match="is not this supernet's"):
+        from_textbook(ours, Textbook(SPACE, 16, 3, 5, 3, ours.partial).state_dict())
+
+
+def test_phases_are_undone() -> None:
+    x = torch.randn(2, 3, 4, 6).contiguous(memory_format=torch.channels_last)
+    back = images_of(from_phases(rows_of(to_phases(x)), 2, 4, 6), 2, 4, 6)
+    assert torch.equal(back, x)
+    assert torch.equal(to_phases(x)[2:4], x[:, :, ::2, 1::2])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("side", [3, 5, 7])
+def test_depthwise_gradients(side: int, stride: int) -> None:
+    x = torch.randn(2, 4, 8, 6, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(4, 1, side, side, dtype=torch.float64, requires_grad=True)
+    x.requires_grad_()
+    plain = nn.functional.conv2d(x, weight, None, stride, side // 2, 1, 4)
+    ours = depthwise(x, weight, stride)
+    assert torch.equal(ours, plain)
+    g = torch.randn_like(plain)
+    for a, b in zip(
+        torch.autograd.grad(ours, (x, weight), g), torch.autograd.grad(plain, (x, weight), g),
+        strict=True,
+    ):  # fmt: skip
+        torch.testing.assert_close(a, b)
+
+
+def test_bf16_stays_close() -> None:
+    """Autocast takes the unfolded norms: logits within bf16's reach of full precision."""
+    ours, _ = twins("darts", 8, 3)
+    ours.float()
+    x = images(8)[0].float()
+    expected = ours(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = ours(x)
+    assert got.dtype == torch.bfloat16
+    assert not torch.equal(got.float(), expected)
+    torch.testing.assert_close(got.float(), expected, rtol=0.1, atol=0.1)
+
+
+def test_unfit_channels_and_methods_are_refused() -> None:
+    with pytest.raises(InputError, match="use a multiple of 4"):
+        build_supernet("pc-darts", SPACE, 6, 3, 5)
+    with pytest.raises(InputError, match="use one of: darts, pc-darts"):
+        build_supernet("snas", SPACE, 8, 3, 5)
 
 
 def alpha_of(genotype: Genotype, reduce: bool) -> torch.Tensor:
@@ -39,22 +229,23 @@ def test_one_hot_alpha_gives_the_discrete_network(name: str) -> None:
     with torch.no_grad():
         supernet.alpha_normal.copy_(alpha_of(genotype, reduce=False))
         supernet.alpha_reduce.copy_(alpha_of(genotype, reduce=True))
-        network.stem0.load_state_dict(supernet.stem.state_dict())
-        network.classifier.load_state_dict(supernet.classifier.state_dict())
-        for cell, search_cell in zip(network.cells, supernet.cells, strict=True):
-            copy(search_cell.preprocess0, cell.preprocess0)
-            copy(search_cell.preprocess1, cell.preprocess1)
-            connections = genotype.reduce if search_cell.reduction else genotype.normal
+        book = Textbook(SPACE, 4, 3, 5).double()
+        book.load(to_textbook(supernet))
+        network.stem0.load_state_dict(book.stem.state_dict())
+        network.classifier.load_state_dict(book.classifier.state_dict())
+        for cell, printed in zip(network.cells, book.cells, strict=True):
+            fill(cell.preprocess0, printed.preprocess0)
+            fill(cell.preprocess1, printed.preprocess1)
+            connections = genotype.reduce if printed.reduction else genotype.normal
             for index, (operation, source) in enumerate(connections):
                 edge = next(
                     i
                     for i, e in enumerate(SPACE.edges)
                     if (e.source, e.target) == (source, index // 2 + 2)
                 )
-                mixed = search_cell.edges[edge]
-                column = SPACE.choices.index(SPACE.operations.index(operation))
                 if "pool" not in operation:
-                    copy(mixed.operations[column], cell.operations[index])
+                    column = SPACE.operations.index(operation)
+                    fill(cell.operations[index], printed._ops[edge]._ops[column])
         x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
         # The supernet normalises pools; undo it, as these statistics are those of a new module.
         expected, got = network(x), supernet(x)
@@ -63,33 +254,14 @@ def test_one_hot_alpha_gives_the_discrete_network(name: str) -> None:
     torch.testing.assert_close(got, expected, rtol=rtol, atol=1e-9)
 
 
-def copy(source: nn.Module, target: nn.Module) -> None:
-    missing = target.load_state_dict(source.state_dict(), strict=False)
-    assert not missing.unexpected_keys
-    # Affine parameters exist only in the discrete network, where they are neutral.
-    assert all(key.endswith((".weight", ".bias")) or key in ("weight", "bias")
-               for key in missing.missing_keys)  # fmt: skip
-
-
-def test_mixture_is_the_weighted_sum() -> None:
-    torch.manual_seed(0)
-    mixed = MixedOperation(SPACE, 4, stride=2)
-    x, weights = torch.randn(2, 4, 8, 8), torch.rand(8)
-    mixed.eval()
-    expected = sum(
-        weights[column] * operation(x)
-        for column, operation in zip(range(1, 8), mixed.operations, strict=True)
-    )
-    torch.testing.assert_close(mixed(x, weights), expected)
-
-
-def test_search_time_batch_norms_have_no_affine_parameters_and_pools_have_one() -> None:
-    mixed = MixedOperation(SPACE, 4, stride=1)
-    norms = [m for m in mixed.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert norms
-    assert not any(norm.affine for norm in norms)
-    assert isinstance(mixed.operations[0], nn.Sequential)
-    assert isinstance(mixed.operations[0][1], nn.BatchNorm2d)
+def fill(target: nn.Module, source: nn.Module) -> None:
+    """Copy parameters and statistics in order; affine norms, which only ``target`` has, stay."""
+    norms = {
+        id(p) for m in target.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()
+    }
+    mine = [p for p in target.parameters() if id(p) not in norms]
+    for a, b in zip(mine, source.parameters(), strict=True):
+        a.copy_(b)
 
 
 def test_parameters_in_print() -> None:
@@ -97,6 +269,14 @@ def test_parameters_in_print() -> None:
     supernet = Supernet(SPACE, channels=16, cells=8, classes=10)
     assert sum(p.numel() for p in supernet.weight_parameters()) == 1_930_618
     assert [tuple(p.shape) for p in supernet.architecture_parameters()] == [(14, 8)] * 2
+    printed = Textbook(SPACE, 16, 8, 10, partial=4)
+    partial = build_supernet("pc-darts", SPACE, 16, 8, 10)
+    weights = sum(p.numel() for p in partial.weight_parameters())
+    assert weights == sum(p.numel() for p in printed.parameters())
+
+
+def derived(normal: Tensor, reduce: Tensor) -> Genotype:
+    return Genotype(derive_cell(SPACE, normal), CONCAT, derive_cell(SPACE, reduce), CONCAT)
 
 
 class TestDerivation:
@@ -107,7 +287,7 @@ class TestDerivation:
             vertex = alpha_of(ZOO[name], reduce)
             vertex[:, 0] = 0
             alpha += vertex
-        genotype = derive_genotype(SPACE, *alphas)
+        genotype = derived(*alphas)
         assert (SPACE.from_genotype(genotype) == SPACE.from_genotype(ZOO[name])).all()
         pairs = [sorted(ZOO[name].reduce[i : i + 2]) for i in range(0, 8, 2)]
         assert [sorted(genotype.reduce[i : i + 2]) for i in range(0, 8, 2)] == pairs
@@ -117,59 +297,154 @@ class TestDerivation:
         alpha[:, 3] = 1.0  # skip_connect leads everywhere
         alpha[9, 0] = 5.0  # edge 0 -> 5 is mostly none
         alpha[13, 0] = 5.0
-        genotype = derive_genotype(SPACE, alpha, alpha)
+        genotype = derived(alpha, alpha)
         assert {operation for operation, _ in genotype.normal} == {"skip_connect"}
         assert [source for _, source in genotype.normal[6:]] == [1, 2]
 
+    def test_edge_strength_chooses_between_edges(self) -> None:
+        alpha = torch.zeros(14, 8)
+        alpha[:, 4] = 1.0
+        strength = torch.full((14,), 0.1)
+        strength[[10, 12]] = 0.4  # edges 1 -> 5 and 3 -> 5
+        assert [s for _, s in derive_cell(SPACE, alpha, strength)[6:]] == [1, 3]
+        assert [s for _, s in derive_cell(SPACE, alpha)[6:]] == [0, 1]
 
-class TestFirstOrder:
-    def make(self, lambda_per_ms: float) -> tuple[Supernet, FirstOrder]:
-        torch.manual_seed(0)
-        supernet = Supernet(SPACE, channels=2, cells=3, classes=3)
-        weights = torch.rand(112, generator=torch.Generator().manual_seed(5))
+    def test_pc_darts_derives_by_beta(self) -> None:
+        supernet = build_supernet("pc-darts", SPACE, 4, 3, 5)
+        with torch.no_grad():
+            for beta in supernet.architecture_parameters()[2:]:
+                beta.zero_()
+                beta[[9 + 2, 9 + 4]] = 3.0
+        for cell in (supernet.derive().normal, supernet.derive().reduce):
+            assert [source for _, source in cell[6:]] == [2, 4]
 
-        def latency(alpha: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-            return (alpha.softmax(-1).flatten() * weights).sum()
 
-        return supernet, FirstOrder(supernet, OptimizerConfig(), latency, lambda_per_ms)
+class Toy:
+    """A penalty whose gradient is known."""
 
-    def batch(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(4, 3, 8, 8, generator=generator)
-        return x, torch.randint(3, (4,), generator=generator)
+    weight = 0.7
 
-    def test_alpha_step_follows_the_total_loss(self) -> None:
+    def __init__(self) -> None:
+        self.costs = torch.rand(14, 8, generator=torch.Generator().manual_seed(5)).double()
+
+    def expected(
+        self, alpha: Tensor, edge_strength: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        return (alpha.softmax(-1) * self.costs).sum()
+
+
+class TestSteps:
+    RATES = OptimizerConfig(arch_lr=3e-3, weight_lr=0.05)
+
+    def batch(self, seed: int) -> tuple[Tensor, Tensor]:
+        return images(8, seed=seed)
+
+    @pytest.mark.parametrize("method", SUPERNETS)
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_three_steps_end_where_those_in_print_end(self, method: str, order: int) -> None:
+        ours, book = twins(method, 4, 3)
+        toy = Toy()
+        toy.weight = 0.0
+        optimizer = (FirstOrder if order == 1 else SecondOrder)(ours, self.RATES, toy)
+        printed = TextbookSearch(book, order == 2, 3e-3, 0.05)
+        for step in range(3):
+            optimizer.step(self.batch(step), self.batch(10 + step), torch.Generator())
+            printed.step(self.batch(step), self.batch(10 + step))
+        state = to_textbook(ours)
+        expected = dict(book.named_parameters())
+        expected |= dict(zip(ARCHITECTURE, book.architecture(), strict=False))
+        for name, tensor in expected.items():
+            torch.testing.assert_close(state[name], tensor, rtol=0, atol=1e-8, msg=name)
+        moved = (ours.alpha_normal - twins(method, 4, 3)[0].alpha_normal).abs()
+        assert moved.max() > 5e-3
+
+    def test_second_order_is_not_first_order(self) -> None:
+        ends = []
+        for kind in (FirstOrder, SecondOrder):
+            ours, _ = twins("darts", 4, 3)
+            toy = Toy()
+            optimizer = kind(ours, self.RATES, toy)
+            gradients = optimizer._arch_gradients(self.batch(1), self.batch(2))[2]
+            ends.append(gradients[0])
+        assert (ends[0] - ends[1]).norm() > 0.01 * ends[0].norm()
+
+    def test_looking_ahead_leaves_no_trace(self) -> None:
+        ours, _ = twins("darts", 4, 3)
+        optimizer = SecondOrder(ours, self.RATES, Toy())
+        optimizer.step(self.batch(0), self.batch(1), torch.Generator())
+        before = {name: t.clone() for name, t in ours.state_dict().items()}
+        optimizer._arch_gradients(self.batch(2), self.batch(3))
+        after = ours.state_dict()
+        assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+        assert all(p.grad is None for p in ours.parameters())
+
+    def test_finite_difference_is_the_second_derivative(self) -> None:
+        """Against autograd through the look-ahead step of the plain network, on a smooth loss."""
+        ours, book = twins("darts", 4, 3)
+        optimizer = SecondOrder(ours, self.RATES, Toy())
+        train, val = self.batch(2), self.batch(3)
+        found = optimizer._arch_gradients(train, val)[2]
+        names = [name for name, _ in book.named_parameters()]
+        weights = list(book.parameters())
+        loss = nn.functional.cross_entropy(book(train[0]), train[1])
+        gradients = torch.autograd.grad(loss, weights, create_graph=True)
+        ahead = {
+            name: w - 0.05 * (g + 3e-4 * w)
+            for name, w, g in zip(names, weights, gradients, strict=True)
+        }
+        logits = torch.func.functional_call(book, ahead, (val[0],))
+        exact = torch.autograd.grad(nn.functional.cross_entropy(logits, val[1]), book.alphas)
+        for a, b in zip(found, exact, strict=True):
+            assert torch.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.999
+            torch.testing.assert_close(a.norm(), b.norm(), rtol=0.02, atol=0)
+
+    def test_the_penalty_is_added(self) -> None:
         """The first Adam step moves each α by its learning rate against the gradient's sign."""
-        supernet, optimizer = self.make(lambda_per_ms=0.7)
+        ours, _ = twins("darts", 4, 3)
+        toy = Toy()
+        optimizer = FirstOrder(ours, OptimizerConfig(), toy)
         train, val = self.batch(1), self.batch(2)
-        before = [a.detach().clone() for a in supernet.architecture_parameters()]
-        loss = nn.functional.cross_entropy(supernet(val[0]), val[1])
-        loss = loss + 0.7 * optimizer.latency(supernet.alpha_normal, torch.Generator())
-        gradients = torch.autograd.grad(loss, supernet.architecture_parameters())
-        optimizer.step(train, val, torch.Generator())
-        for a, b, g in zip(supernet.architecture_parameters(), before, gradients, strict=True):
+        before = [a.detach().clone() for a in ours.architecture_parameters()]
+        loss = nn.functional.cross_entropy(ours(val[0]), val[1])
+        loss = loss + 0.7 * toy.expected(ours.alpha_normal, None, torch.Generator())
+        gradients = torch.autograd.grad(loss, ours.architecture_parameters())
+        seen = optimizer.step(train, val, torch.Generator())
+        assert seen.expected_cost is not None
+        for a, b, g in zip(ours.architecture_parameters(), before, gradients, strict=True):
             total = g + 1e-3 * b
             clear = total.abs() > 1e-4
-            moved = (a.detach() - b)[clear]
-            torch.testing.assert_close(moved, -3e-4 * total[clear].sign(), rtol=1e-2, atol=0)
+            torch.testing.assert_close(
+                (a.detach() - b)[clear], -3e-4 * total[clear].sign(), rtol=1e-2, atol=0
+            )
 
     def test_weight_step_is_clipped_sgd(self) -> None:
-        supernet, optimizer = self.make(lambda_per_ms=0.0)
-        optimizer.arch_optimizer.param_groups[0]["lr"] = 0.0
+        ours, _ = twins("darts", 4, 3)
+        config = OptimizerConfig(gradient_clip=0.5)
+        optimizer = FirstOrder(ours, config, Toy())
         train, val = self.batch(1), self.batch(2)
-        weights = supernet.weight_parameters()
+        weights = ours.weight_parameters()
         before = [w.detach().clone() for w in weights]
-        loss = nn.functional.cross_entropy(supernet(train[0]), train[1])
+        loss = nn.functional.cross_entropy(ours(train[0]), train[1])
         gradients = torch.autograd.grad(loss, weights)
         norm = torch.stack([g.norm() for g in gradients]).norm()
-        scale = min(1.0, 5.0 / float(norm))
-        optimizer.step(train, val, torch.Generator())
+        assert norm > 0.5
+        seen = optimizer.step(train, val, torch.Generator(), arch=False)
+        assert seen.val_loss is None
         for w, b, g in zip(weights, before, gradients, strict=True):
-            expected = b - 0.025 * (scale * g + 3e-4 * b)
+            expected = b - 0.025 * (0.5 / norm * g + 3e-4 * b)
             torch.testing.assert_close(w.detach(), expected, rtol=1e-4, atol=1e-6)
 
+    def test_without_the_alpha_step_alpha_stays(self) -> None:
+        ours, _ = twins("pc-darts", 4, 3)
+        before = [a.detach().clone() for a in ours.architecture_parameters()]
+        optimizer = FirstOrder(ours, self.RATES, Toy())
+        optimizer.step(self.batch(1), self.batch(2), torch.Generator(), arch=False)
+        assert all(
+            torch.equal(a, b) for a, b in zip(ours.architecture_parameters(), before, strict=True)
+        )
+
     def test_learning_rate_is_a_cosine(self) -> None:
-        _, optimizer = self.make(0.0)
+        optimizer = FirstOrder(twins("darts", 4, 3)[0], OptimizerConfig(), Toy())
         rates = []
         for epoch in (0, 25, 50):
             optimizer.set_epoch(epoch, 50)
