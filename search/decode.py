@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from latkit.errors import InputError

@@ -1,4 +1,4 @@
-"""λ·LAT(α): what the cost of sub-networks adds to the loss of α (paper, Eq. 3), and how λ is set."""
+"""λ·LAT(α): what the cost of sub-networks adds to the loss of α (Eq. 3), and how λ is set."""
 
 from __future__ import annotations
 
@@ -36,16 +36,19 @@ class Multiplier(ABC):
     def weight(self) -> float:
         """λ now."""
 
+    @abstractmethod
     def after_step(self, expected: float) -> None:
         """Told after each step of α: LAT(α)."""
 
+    @abstractmethod
     def after_epoch(self, derived_cost: float) -> None:
         """Told whenever it was evaluated: the cost of the architecture that α stands for."""
 
+    @abstractmethod
     def state_dict(self) -> dict[str, float]:
         """All that changes, as plain numbers."""
-        return {}
 
+    @abstractmethod
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """The inverse of :meth:`state_dict`.
 
@@ -72,6 +75,18 @@ class FixedWeight(Multiplier):
     @property
     def weight(self) -> float:
         return self._weight
+
+    def after_step(self, expected: float) -> None:
+        """Nothing to adapt."""
+
+    def after_epoch(self, derived_cost: float) -> None:
+        """Nothing to adapt."""
+
+    def state_dict(self) -> dict[str, float]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Nothing to restore."""
 
 
 class TargetWeight(Multiplier):
@@ -221,3 +236,7 @@ class Penalty:
             KeyError: the state does not fit.
         """
         self.multiplier.load_state_dict(state)
+
+
+def _clamp(control: float) -> float:
+    return min(BOUND, max(-BOUND, control))

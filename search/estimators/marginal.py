@@ -78,7 +78,8 @@ def marginal(
         # Of each group's expectation, less what was drawn.
         value = value + by_set.detach().sum(1) - tables(space).free * own
     slope = slope / samples
-    return value.mean() + (slope - slope.detach())
+    result: Tensor = value.mean() + (slope - slope.detach())
+    return result
 
 
 def _other_operations(
