@@ -17,16 +17,9 @@ from latkit.search.estimators import (
     get_estimator,
     strength_of,
 )
-from latkit.spaces import ABSENT, Edge, Group, SearchSpace, get_space
+from latkit.spaces import ABSENT, SearchSpace, get_space
+from tests.search.made_costs import SMALL
 
-# Groups without a choice of sets, with one, and with one of another size.
-SMALL = SearchSpace(
-    "small",
-    ["none", "a", "b", "c"],
-    [1, 2, 3],
-    [Edge(0, 2), Edge(1, 2), Edge(0, 3), Edge(1, 3), Edge(2, 3), Edge(2, 4), Edge(3, 4)],
-    [Group((0, 1), 2), Group((2, 3, 4), 2), Group((5, 6), 1)],
-)
 NAMES = list(ESTIMATORS)
 UNBIASED = ["marginal", "score-function"]
 
@@ -155,7 +148,7 @@ def test_strength_is_the_largest_weight_without_none() -> None:
 def test_value_is_unbiased(name: str, weighted: bool) -> None:
     alpha, strength = parameters()
     truth = exact(SMALL, alpha, network(), strength if weighted else None)
-    values, _ = repeated(name, network(), 4, 1500, weighted)
+    values, _ = repeated(name, network(), 4, 800, weighted)
     error = (values.mean() - truth) / (values.std() / math.sqrt(len(values)))
     assert abs(error) < 4
 
@@ -168,7 +161,7 @@ def test_gradient_is_unbiased(name: str, weighted: bool, samples: int) -> None:
     alpha, strength = parameters()
     given = strength if weighted else None
     truth = gradients(exact(SMALL, alpha, network(), given), alpha, given)
-    _, slopes = repeated(name, network(), samples, 2000, weighted)
+    _, slopes = repeated(name, network(), samples, 1000, weighted)
     spread = slopes.std(0) / math.sqrt(len(slopes))
     moving = spread > 1e-12
     assert (((slopes.mean(0) - truth) / spread)[moving].abs() < 4.5).all()
@@ -180,7 +173,7 @@ def test_straight_through_gradient_is_unbiased_for_a_linear_cost(weighted: bool)
     alpha, strength = parameters()
     given = strength if weighted else None
     truth = gradients(exact(SMALL, alpha, linear(), given), alpha, given)
-    _, slopes = repeated("straight-through", linear(), 20, 2000, weighted)
+    _, slopes = repeated("straight-through", linear(), 20, 1000, weighted)
     spread = slopes.std(0) / math.sqrt(len(slopes)) + 1e-12
     assert (((slopes.mean(0) - truth) / spread).abs() < 4.5).all()
 
@@ -189,7 +182,7 @@ def test_straight_through_is_biased_for_a_network() -> None:
     """So that the tests above can tell the difference."""
     alpha, _ = parameters()
     truth = gradients(exact(SMALL, alpha, network(), None), alpha, None)
-    _, slopes = repeated("straight-through", network(), 20, 1000, False)
+    _, slopes = repeated("straight-through", network(), 20, 400, False)
     spread = slopes.std(0) / math.sqrt(len(slopes)) + 1e-12
     assert (((slopes.mean(0) - truth) / spread).abs() > 10).any()
 
