@@ -11,9 +11,9 @@ mid-search, near one-hot.
 
 Of ``repeats`` estimates, each of M samples: the mean over estimates of the cosine of the gradient
 to the reference and of its norm over the reference's (``_of_1``), the same of the mean gradient of
-ten successive estimates (``_of_10``) and of all (``_of_all``: the bias that remains), the variance of the gradient (sum over entries, over the squared norm
-of the reference), the bias and standard deviation of the value, milliseconds a call with the
-gradient.
+ten successive estimates (``_of_10``) and of all (``_of_all``: the bias that remains), the variance
+of the gradient (sum over entries, over the squared norm of the reference), the bias and standard
+deviation of the value, CPU milliseconds a call with the gradient.
 """
 
 from __future__ import annotations
