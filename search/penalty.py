@@ -21,7 +21,7 @@ EdgeSampling = Literal["uniform", "strength"]
 # any size of loss is reached, in both directions; v is what a controller of the cost's logarithm
 # says, with these gains (the integral one over a whole search), and bounds.
 UNIT = 0.05
-PROPORTIONAL = 5.0
+PROPORTIONAL = 10.0
 INTEGRAL = 60.0
 BOUND = 9.0
 # Of what the derived architecture says about how far LAT(α) is from it, how much the last one does.
