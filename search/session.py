@@ -28,7 +28,7 @@ from latkit.networks.setting import MIN_CELLS
 from latkit.search.bilevel import FirstOrder, OptimizerConfig
 from latkit.search.checkpoint import load_checkpoint, save_checkpoint
 from latkit.search.data import ImageData, batches
-from latkit.search.latency import straight_through_latency
+from latkit.search.estimators import ESTIMATORS
 from latkit.search.supernet import Supernet, derive_genotype
 from latkit.spaces import DartsSpace, Genotype
 
@@ -178,9 +178,8 @@ def _search(
     supernet = supernet.to(device).to(memory_format=torch.channels_last)
 
     def latency(alpha: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return straight_through_latency(
-            space, alpha.cpu(), lpm.latency_ms, config.samples, generator
-        )
+        estimate = ESTIMATORS["straight-through"]
+        return estimate(space, alpha.cpu(), lpm.latency_ms, config.samples, generator)
 
     optimizer = FirstOrder(supernet, config.optimizer, latency, config.lambda_per_ms)
     finished = load_checkpoint(out, supernet, optimizer)
