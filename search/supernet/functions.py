@@ -20,6 +20,16 @@ from torch.nn.modules.utils import _pair
 
 EPS = 1e-5
 MOMENTUM = 0.1
+# From here on a product costs more than the passes over memory that folding a norm into it saves.
+UNFOLDED_CHANNELS = 32
+
+
+def fused(x: Tensor) -> bool:
+    """Whether to use what is best on a CPU in full precision.
+
+    (In half precision a variance by way of a covariance would lose too much.)
+    """
+    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
 def rows_of(x: Tensor) -> Tensor:
@@ -170,6 +180,8 @@ def batch_norm(x: Tensor, running: Running, how: Statistics, scale: Tensor | Non
         return y if scale is None else y * scale.view(1, -1, 1, 1)
     # PyTorch (2.14, CPU, channels_last) takes a weight for contiguous whatever its strides.
     scale = None if scale is None else scale.contiguous()
+    if scale is None and x.dtype in (torch.bfloat16, torch.float16):
+        scale = running.mean.new_ones(x.shape[1])  # else the statistics too are in half precision
     if not how.training:
         return F.batch_norm(x, running.mean, running.var, scale, None, False, MOMENTUM, EPS)
     # The statistics of many norms are parts of one tensor, which autograd must not see change.
@@ -228,8 +240,27 @@ def pointwise_norm(
         if total is not None:
             rows = total + rows
         return rows.relu() if relu else rows
-    result: Tensor = _PointwiseNorm.apply(rows, weight, scale, total, relu, running, how)
-    return result
+    if weight.shape[1] < UNFOLDED_CHANNELS and fused(rows):
+        result: Tensor = _PointwiseNorm.apply(rows, weight, scale, total, relu, running, how)
+        return result
+    return norm(rows @ weight.T, running, how, scale, total, relu)
+
+
+def norm(
+    rows: Tensor,
+    running: Running,
+    how: Statistics,
+    scale: Tensor | None = None,
+    total: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """Batch norm and what comes next, of ``N x C``; the rest as :func:`pointwise_norm`."""
+    if scale is not None:
+        scale = scale.expand(rows.shape[1])
+    y = rows_of(batch_norm(images_of(rows, 1, len(rows), 1), running, how, scale))
+    if total is not None:
+        y = total.add_(y)
+    return y.relu_() if relu else y
 
 
 class _PointwiseNorm(torch.autograd.Function):

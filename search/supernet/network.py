@@ -16,6 +16,7 @@ from latkit.search.supernet.functions import (
     Running,
     Statistics,
     batch_norm,
+    fused,
     images_of,
     mix,
     rows_of,
@@ -25,7 +26,6 @@ from latkit.search.supernet.source_mix import (
     NodeSum,
     Norms,
     SourceMix,
-    fused,
     uniform,
 )
 from latkit.spaces import DartsSpace, Genotype

@@ -22,8 +22,10 @@ from latkit.search.supernet.functions import (
     batch_norm,
     depthwise,
     from_phases,
+    fused,
     images_of,
     mix,
+    norm,
     pointwise_norm,
     rows_of,
     to_phases,
@@ -36,8 +38,6 @@ POOLS = ("max_pool_3x3", "avg_pool_3x3")
 SKIP = "skip_connect"
 # Channels that a convolution on a CPU computes at once.
 CPU_WIDTH = 16
-# From here on a product costs more than the passes over memory that folding a norm into it saves.
-UNFOLDED_CHANNELS = 32
 
 
 class NodeSum:
@@ -170,18 +170,9 @@ class Part:
         if fused(x):
             each = self.pointwise.unbind()
             weight = each[0] if groups == 1 else torch.block_diag(*each)
-            if weight.shape[1] < UNFOLDED_CHANNELS:
-                return pointwise_norm(rows_of(d), weight, self.running, how, scale, total, relu)
-            z = images_of(rows_of(d) @ weight.T, d.shape[0], *d.shape[2:])
-        else:
-            mixing = self.pointwise.flatten(0, 1)[:, :, None, None]
-            z = F.conv2d(d, mixing, groups=groups)
-        if scale is not None:
-            scale = scale.expand(z.shape[1])
-        y = rows_of(batch_norm(z, self.running, how, scale))
-        if total is not None:
-            y = total.add_(y)
-        return y.relu_() if relu else y
+            return pointwise_norm(rows_of(d), weight, self.running, how, scale, total, relu)
+        z = F.conv2d(d, self.pointwise.flatten(0, 1)[:, :, None, None], groups=groups)
+        return norm(rows_of(z), self.running, how, scale, total, relu)
 
 
 class SourceMix(nn.Module):
@@ -339,11 +330,3 @@ def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
     """As PyTorch initialises convolutions."""
     bound = 1 / math.sqrt(fan_in)
     return torch.empty(shape).uniform_(-bound, bound)
-
-
-def fused(x: Tensor) -> bool:
-    """Whether norms are folded into products: on a CPU in full precision.
-
-    (In half precision a variance by way of a covariance loses too much.)
-    """
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")

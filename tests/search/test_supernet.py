@@ -378,8 +378,14 @@ class TestSteps:
         assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
         assert all(p.grad is None for p in ours.parameters())
 
-    def test_finite_difference_is_the_second_derivative(self) -> None:
-        """Against autograd through the look-ahead step of the plain network, on a smooth loss."""
+    def test_finite_difference_is_the_second_derivative(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Against autograd through the look-ahead step of the network in print.
+
+        DARTS's radius is too large for that: with four images of few pixels the loss is rough.
+        """
+        monkeypatch.setattr("latkit.search.bilevel.RADIUS", 1e-7)
         ours, book = twins("darts", 4, 3)
         optimizer = SecondOrder(ours, self.RATES, Toy())
         train, val = self.batch(2), self.batch(3)
@@ -395,8 +401,7 @@ class TestSteps:
         logits = torch.func.functional_call(book, ahead, (val[0],))
         exact = torch.autograd.grad(nn.functional.cross_entropy(logits, val[1]), book.alphas)
         for a, b in zip(found, exact, strict=True):
-            assert torch.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.999
-            torch.testing.assert_close(a.norm(), b.norm(), rtol=0.02, atol=0)
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.norm()))
 
     def test_the_penalty_is_added(self) -> None:
         """The first Adam step moves each α by its learning rate against the gradient's sign."""
