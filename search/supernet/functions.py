@@ -62,6 +62,34 @@ def from_phases(rows: Tensor, batch: int, height: int, width: int) -> Tensor:
     return cut.permute(2, 3, 0, 4, 1, 5).reshape(-1, c)
 
 
+# --- channels ------------------------------------------------------------------------------------
+
+
+def repeat(x: Tensor, times: int) -> Tensor:
+    """The same channels several times side by side: ``B x kC x H x W``, channels_last."""
+    if times == 1:
+        return x
+    rows = rows_of(x)
+    if fused(x):  # A product copies a few numbers a row faster than a copy does.
+        rows = rows @ torch.eye(x.shape[1], dtype=x.dtype).repeat(1, times)
+    else:
+        rows = rows.repeat(1, times)
+    return images_of(rows, len(x), *x.shape[2:])
+
+
+def interleave(rows: Tensor, rest: Tensor) -> Tensor:
+    """The channel shuffle of PC-DARTS: of ``N x C/K`` and ``N x (K-1)C/K``, seen as K groups side
+    by side, the first channels of all groups, then the second ones, and so on.
+    """
+    c, width = rows.shape[1], rows.shape[1] + rest.shape[1]
+    if fused(rows) and width < UNFOLDED_CHANNELS:  # as in :func:`repeat`
+        order = torch.arange(width).view(-1, c).T.reshape(-1)
+        places = torch.eye(width, dtype=rows.dtype)[:, order]
+        return torch.addmm(rows @ places[:c], rest, places[c:])
+    every = torch.cat([rows, rest], dim=1)
+    return every.view(len(every), -1, c).transpose(1, 2).reshape(len(every), width)
+
+
 # --- depthwise convolution -----------------------------------------------------------------------
 
 

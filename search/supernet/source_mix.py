@@ -24,9 +24,11 @@ from latkit.search.supernet.functions import (
     from_phases,
     fused,
     images_of,
+    interleave,
     mix,
     norm,
     pointwise_norm,
+    repeat,
     rows_of,
     to_phases,
 )
@@ -36,8 +38,9 @@ SEPARABLE = {"sep_conv_3x3": 3, "sep_conv_5x5": 5}
 DILATED = {"dil_conv_3x3": 3, "dil_conv_5x5": 5}
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 SKIP = "skip_connect"
-# Channels that a convolution on a CPU computes at once.
-CPU_WIDTH = 16
+# Channels side by side on a CPU: a convolution computes 16 at once, and each call costs something.
+CPU_WIDTH = 64
+LOOP_CHANNELS = 16
 
 
 class NodeSum:
@@ -62,9 +65,7 @@ class NodeSum:
             rows = rows + from_phases(self.phases, batch, height, width)
         if self.rest is None:
             return rows
-        every = torch.cat([rows, self.rest], dim=1)
-        groups = every.shape[1] // rows.shape[1]
-        return every.view(len(every), groups, -1).transpose(1, 2).reshape(len(every), -1)
+        return interleave(rows, self.rest)
 
 
 @dataclass
@@ -271,32 +272,34 @@ class SourceMix(nn.Module):
     ) -> None:
         batch, _, height, width = relu.shape
         inside = (batch, height // self.stride, width // self.stride)
-        every = self.edges if relu.device.type != "cpu" else max(1, CPU_WIDTH // self.channels)
+        every = self.edges if relu.device.type != "cpu" else self._edges_on_a_cpu()
         every = min(self.edges, self.width or every)
-        undilated, dilation, phased = self._undilated(relu)
         separable = {
             name: [stage.parts(every) for stage in stages]  # type: ignore[attr-defined]
             for name, stages in self.separable.items()
         }
         dilated = {name: stage.parts(every) for name, stage in self.dilated.items()}  # type: ignore[operator]
         scales = {name: weights.others[name].split(every) for name in (*separable, *dilated)}
+        wide: dict[int, tuple[Tensor, Tensor, int, bool]] = {}
         for index, first in enumerate(range(0, self.edges, every)):
             nodes = sums[first : first + every]
             alone = nodes[0] if len(nodes) == 1 else None
             total = alone.rows if alone else None
             phases = alone.phases if alone else None
-            x = self._repeat(relu, len(nodes))
+            if len(nodes) not in wide:
+                x = repeat(relu, len(nodes))
+                wide[len(nodes)] = x, *self._undilated(x)
+            x, undilated, dilation, phased = wide[len(nodes)]
             for name, stages in separable.items():
                 inner = images_of(stages[0][index](x, how, self.stride, relu=True), *inside)
                 scale = self._channelwise(scales[name][index])
                 total = stages[1][index](inner, how, scale=scale, total=total)
-            x = self._repeat(undilated, len(nodes))
             for name, parts in dilated.items():
                 scale = self._channelwise(scales[name][index])
                 if phased:
-                    phases = parts[index](x, how, 1, dilation, scale, phases)
+                    phases = parts[index](undilated, how, 1, dilation, scale, phases)
                 else:
-                    total = parts[index](x, how, 1, dilation, scale, total)
+                    total = parts[index](undilated, how, 1, dilation, scale, total)
             if alone:
                 alone.rows, alone.phases = total, phases
                 continue
@@ -319,11 +322,8 @@ class SourceMix(nn.Module):
             return relu, 2, False
         return to_phases(relu), 1, True
 
-    def _repeat(self, x: Tensor, times: int) -> Tensor:
-        """The same channels several times side by side, channels_last."""
-        if times == 1:
-            return x
-        return images_of(rows_of(x).repeat(1, times), len(x), *x.shape[2:])
+    def _edges_on_a_cpu(self) -> int:
+        return 1 if self.channels >= LOOP_CHANNELS else max(1, CPU_WIDTH // self.channels)
 
 
 def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
