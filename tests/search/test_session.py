@@ -13,11 +13,10 @@ from latkit.errors import InputError, LatkitError, SearchError
 from latkit.lpm.base import LPM
 from latkit.search.bilevel import OptimizerConfig
 from latkit.search.checkpoint import CHECKPOINT
+from latkit.search.config import PRESETS, SearchConfig
 from latkit.search.data import ImageData, load_data
 from latkit.search.session import (
     HISTORY,
-    PRESETS,
-    SearchConfig,
     SearchOutcome,
     SearchProgress,
     run_search,
@@ -49,7 +48,7 @@ def run(
 
 
 def test_the_paper_preset_is_the_papers() -> None:
-    paper = PRESETS["paper"]
+    paper = PRESETS["paper"]["darts"]
     assert (paper.cells, paper.channels, paper.batch, paper.epochs) == (8, 16, 64, 50)
     assert (paper.samples, paper.lambda_per_ms, paper.limit) == (20, 0.2, None)
     o = paper.optimizer
