@@ -18,7 +18,8 @@ from torch import Tensor
 
 from latkit.errors import SearchError
 from latkit.files import write_atomically
-from latkit.search.parts import FirstOrder, Supernet
+from latkit.search.parts import FirstOrder
+from latkit.search.supernet import Supernet
 
 CHECKPOINT = "checkpoint.safetensors"
 HEADER = "latkit"

@@ -46,7 +46,7 @@ class Processes:
         if batch % self.world:
             raise InputError(
                 f"a batch of {batch} cannot be shared by {self.world} processes equally",
-                f"use --batch {max(1, batch // self.world) * self.world}, or other --nproc-per-node",
+                f"use --batch {max(1, batch // self.world) * self.world}, or other processes",
             )
 
     def place(self, device: str) -> torch.device:

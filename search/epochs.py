@@ -292,6 +292,8 @@ class EpochLoop:
     def _save(self, begun: Begun | None) -> None:
         if self.processes.is_main:
             save_checkpoint(self.out, self.finished, self.supernet, self.optimizer, begun)
+        # Nobody leaves before it is written: torchrun ends all processes when one has ended.
+        self.processes.wait()
 
 
 def _stop(where: str) -> NoReturn:

@@ -20,7 +20,7 @@ from latkit.files import write_json_atomically
 from latkit.lpm.base import LPM
 from latkit.search.config import SearchConfig
 from latkit.search.data import ImageData
-from latkit.search.distributed import ALONE, Processes, joined
+from latkit.search.distributed import ALONE, Processes
 from latkit.search.epochs import HISTORY, EpochLoop, SearchOutcome, SearchProgress
 from latkit.spaces import DartsSpace
 
@@ -60,7 +60,7 @@ def run_search(
         on_step: told after each step.
         on_epoch: given the history's row after each epoch.
         stop: asked after each step whether to write a checkpoint and end there.
-        processes: this process among those that search together.
+        processes: this process among those that search together, connected by ``joined``.
 
     Raises:
         InputError: the configuration does not fit the data or the number of processes.
@@ -71,16 +71,11 @@ def run_search(
     """
     config.check()
     processes.check_batch(config.batch)
-    half = len(data.labels) // 2
-    if config.batch > half:
-        raise InputError(
-            f"a batch of {config.batch} is larger than half of the {len(data.labels)} images",
-            f"use --batch {max(1, half)} or less, or more images",
-        )
+    check_fits(config, data)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / ".lock", blocking=False)
-        with lock if processes.is_main else nullcontext(), joined(processes, device):
+        with lock if processes.is_main else nullcontext():
             if processes.is_main:
                 identity = {"data": data.name, "images": len(data.labels), "lpm": lpm_reference}
                 _claim(out, {**config.to_dict(), **identity})
@@ -95,6 +90,16 @@ def run_search(
         ) from None
     except OSError as error:
         raise from_os_error(error, f"write the search in {out}", _KEPT) from None
+
+
+def check_fits(config: SearchConfig, data: ImageData) -> None:
+    """Raises: InputError: the images do not fill a batch of each level."""
+    half = len(data.labels) // 2
+    if config.batch > half:
+        raise InputError(
+            f"a batch of {config.batch} is larger than half of the {len(data.labels)} images",
+            f"use --batch {max(1, half)} or less, or more images",
+        )
 
 
 def _claim(out: Path, content: dict[str, Any]) -> None:

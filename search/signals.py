@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+# A terminal and a launcher both pass one Ctrl-C on; that is no second one.
+SAME_WISH_SECONDS = 2.0
 
 
 class StopRequest:
@@ -20,10 +24,13 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn the first SIGTERM or SIGINT into a request; a second one interrupts at once.
+def stop_on_signals(*numbers: signal.Signals) -> Iterator[StopRequest]:
+    """Turn the first signal into a request; a later one interrupts at once.
 
     In a thread other than the main one, which gets no signals, nothing changes.
+
+    Args:
+        numbers: the signals; without any, SIGTERM and SIGINT.
 
     Yields:
         The request, to be asked between steps.
@@ -32,13 +39,18 @@ def stop_on_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
+    first = 0.0
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if request.requested:
+        nonlocal first
+        now = time.monotonic()
+        if not request.requested:
+            request.requested, first = True, now
+        elif now - first > SAME_WISH_SECONDS:
             raise KeyboardInterrupt
-        request.requested = True
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = numbers or (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield request
     finally:
