@@ -42,11 +42,16 @@ class Processes:
         return self.rank, self.world
 
     def check_batch(self, batch: int) -> None:
-        """Raises: InputError: a batch has no equal parts."""
+        """Raises: InputError: a batch has no equal parts, or parts too small for batch norm."""
         if batch % self.world:
             raise InputError(
                 f"a batch of {batch} cannot be shared by {self.world} processes equally",
-                f"use --batch {max(1, batch // self.world) * self.world}, or other processes",
+                f"use --batch {max(2, batch // self.world) * self.world}, or other processes",
+            )
+        if batch < 2 * self.world:
+            raise InputError(
+                f"a batch of {batch} leaves one image to each of {self.world} processes",
+                f"use --batch {2 * self.world} or more",
             )
 
     def place(self, device: str) -> torch.device:
