@@ -27,7 +27,7 @@ from tests.search.test_data import write_parquet
 
 SEARCH = (
     "search", "--device", "formula", "--preset", "cpu", "--cells", 3, "--channels", 2,
-    "--batch", 8, "--epochs", 2, "--limit", 96,
+    "--batch", 16, "--epochs", 2, "--limit", 96,
 )  # fmt: skip
 
 
