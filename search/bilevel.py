@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -55,6 +55,10 @@ class Penalty(Protocol):
     ) -> Tensor:
         """The cost of the normal cell, a scalar, differentiable in both tensors."""
         ...
+
+    def state_dict(self) -> dict[str, float]: ...
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None: ...
 
 
 class StepLosses(NamedTuple):
@@ -154,11 +158,13 @@ class Bilevel(ABC):
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy, and the number of correct predictions."""
         images, labels = batch
-        with torch.autocast(images.device.type, torch.bfloat16, self.precision == "bf16"):
+        # No cache of cast weights: a step changes weights between its passes.
+        half = self.precision == "bf16"
+        with torch.autocast(images.device.type, torch.bfloat16, half, cache_enabled=False):
             logits = self.supernet(images)
-        loss = nn.functional.cross_entropy(
-            logits.float() if logits.dtype == torch.bfloat16 else logits, labels
-        )
+        if half:
+            logits = logits.float()
+        loss = nn.functional.cross_entropy(logits, labels)
         return loss, (logits.detach().argmax(1) == labels).sum()
 
     def _descend(
@@ -205,7 +211,7 @@ class SecondOrder(Bilevel):
                 found = torch.autograd.grad(loss, [*self._alphas, *self._weights])
             ours, vector = list(found[: len(self._alphas)]), list(found[len(self._alphas) :])
             self.average(vector)
-            norm = torch.stack(torch._foreach_norm(vector)).norm()
+            norm = torch.stack(list(torch._foreach_norm(vector))).norm()
             radius = RADIUS / norm.clamp_min(torch.finfo(norm.dtype).tiny)
             sides = []
             for sign in (1, -1):
@@ -225,11 +231,12 @@ class SecondOrder(Bilevel):
     def _look_ahead(self, gradients: list[Tensor]) -> float:
         """Take the step that SGD would take; returns its learning rate ξ."""
         (group,) = self.weight_optimizer.param_groups
-        torch._foreach_add_(gradients, self._weights, alpha=group["weight_decay"])
+        weights: list[Tensor] = [*self._weights]
+        torch._foreach_add_(gradients, weights, alpha=group["weight_decay"])
         buffers = [self.weight_optimizer.state[w].get("momentum_buffer") for w in self._weights]
         if buffers[0] is not None:
             torch._foreach_add_(gradients, buffers, alpha=group["momentum"])
-        torch._foreach_add_(self._weights, gradients, alpha=-group["lr"])
+        torch._foreach_add_(weights, gradients, alpha=-group["lr"])
         return float(group["lr"])
 
     @torch.no_grad()
@@ -237,9 +244,10 @@ class SecondOrder(Bilevel):
         self, kept: list[Tensor], vector: list[Tensor] | None = None, by: Tensor | None = None
     ) -> None:
         """Weights to what was kept, or away from it along a vector."""
-        torch._foreach_copy_(self._weights, kept)
-        if vector is not None:
-            torch._foreach_add_(self._weights, torch._foreach_mul(vector, by))
+        weights: list[Tensor] = [*self._weights]
+        torch._foreach_copy_(weights, kept)
+        if vector is not None and by is not None:
+            torch._foreach_add_(weights, list(torch._foreach_mul(vector, by)))
 
 
 ORDERS: dict[int, type[Bilevel]] = {1: FirstOrder, 2: SecondOrder}

@@ -81,30 +81,48 @@ def batches(
     batch: int,
     normalisation: tuple[Tensor, Tensor],
     generator: torch.Generator,
+    skip: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One shuffled pass over ``data[indices]`` in full batches, augmented and normalised.
 
     Augmentation is the field's: a random crop after padding by an eighth, and a mirror where
-    the classes allow it. Everything random comes from ``generator``.
+    the classes allow it. Everything random comes from ``generator``, and what is drawn depends
+    neither on ``skip`` nor on ``share``.
+
+    Args:
+        data: the images.
+        indices: those to pass over.
+        batch: images of a batch, over all processes.
+        normalisation: see :meth:`ImageData.normalisation`.
+        generator: source of randomness.
+        skip: batches at the beginning that were seen before and are left out.
+        share: (rank, processes): yield this process's equal part of each batch only.
 
     Yields:
         Images (``B x C x H x W`` float32, channels last) and labels.
     """
+    rank, processes = share
+    own = slice(rank * batch // processes, (rank + 1) * batch // processes)
     mean, std = normalisation
     height, width = data.images.shape[2:]
     pad = max(1, height // 8)
     shuffled = indices[torch.randperm(len(indices), generator=generator)]
-    for start in range(0, len(shuffled) - batch + 1, batch):
-        chosen = shuffled[start : start + batch]
+    for number in range(len(shuffled) // batch):
+        chosen = shuffled[number * batch : (number + 1) * batch][own]
+        # Drawn for the whole batch, and for skipped ones too: then every process, and a search
+        # that goes on in the middle of an epoch, sees what it would have seen.
+        offsets = torch.randint(0, 2 * pad + 1, (2, batch), generator=generator)[:, own]
+        mirrored = torch.rand(batch, generator=generator)[own] < 0.5
+        if number < skip:
+            continue
         x = (data.images[chosen].float() - mean) / std
         x = torch.nn.functional.pad(x, (pad, pad, pad, pad))
-        offsets = torch.randint(0, 2 * pad + 1, (2, batch), generator=generator)
         rows = offsets[0, :, None] + torch.arange(height)
         columns = offsets[1, :, None] + torch.arange(width)
-        mirrored = torch.rand(batch, generator=generator) < 0.5
         if data.flip:
             columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-        each = torch.arange(batch)[:, None, None]
+        each = torch.arange(len(chosen))[:, None, None]
         # Indices on both sides of the channel slice put channels last in memory.
         cropped = x[each, :, rows[:, :, None], columns[:, None, :]]
         yield cropped.permute(0, 3, 1, 2), data.labels[chosen]

@@ -7,21 +7,26 @@ from typing import Any
 
 from latkit import __version__
 from latkit.backends import backend_names, get_backend_class, probe_backend
-from latkit.device import fingerprint, hardware_differences, pinned_to
+from latkit.device import differences, fingerprint, hardware_differences, pinned_to
 from latkit.errors import LatkitError, from_os_error
-from latkit.files import write_json_atomically
+from latkit.files import write_atomically, write_json_atomically
 from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
 from latkit.networks.cost import network_cost
+from latkit.networks.setting import Setting
 from latkit.networks.zoo import get_genotype
 from latkit.profiling.protocol import Protocol, anchor_name
 from latkit.profiling.session import Measurement, measure
-from latkit.search.session import RESULT, SearchConfig, SearchOutcome
-from latkit.spaces import DartsSpace, Genotype
+from latkit.registry import Entry, Registry, built_in_entries
+from latkit.search.config import SearchConfig
+from latkit.search.drawing import draw_genotype
+from latkit.search.epochs import SearchOutcome
+from latkit.search.parts import REFERENCE
+from latkit.search.session import RESULT
+from latkit.spaces import ChoiceMatrix, DartsSpace, Genotype
 
+DRAWING = "cells.txt"
 MEASURED_VISITS = 8
-# A cell in print, beside the found one for scale.
-REFERENCE = "darts_v2"
 
 
 def finish(
@@ -30,21 +35,38 @@ def finish(
     space: DartsSpace,
     lpm: LPM,
     card: LPMCard,
-    reference: str,
+    entry: Entry,
+    registry: Registry,
     data: str,
     device: str,
     out: Path,
 ) -> dict[str, Any]:
-    """Measure the found normal cell in the LPM's target, write and return ``result.json``.
+    """Measure the found normal cell in the LPM's target; write ``result.json`` and a drawing.
 
     The network measured is the LPM's own target: the found normal cell with the target's
     reduction cell, which is what the LPM predicts; ``darts_v2``'s normal cell likewise.
     ``measured_ms`` is at the machine's speed now, ``measured_at_profile_speed_ms`` at the anchor's
     speed when the LPM's dataset was measured (None for an imported one): only the latter is
-    comparable with predictions.
+    comparable with predictions. ``lpms`` holds what every LPM of the registry predicts for the
+    found cell, each in its own setting.
+
+    Args:
+        outcome: what the search found.
+        config: its configuration.
+        space: what was searched.
+        lpm: that it was searched with.
+        card: of that LPM.
+        entry: of that LPM.
+        registry: whose other LPMs predict as well.
+        data: name of the images.
+        device: where the supernet was trained.
+        out: the search's folder.
+
+    Returns:
+        The content of ``result.json``.
 
     Raises:
-        LatkitError: ``out`` cannot be written.
+        LatkitError: ``out`` cannot be written, or the registry cannot be listed.
     """
     target = card.target
     reduction = get_genotype(target.setting.reduction)
@@ -90,8 +112,12 @@ def finish(
         **facts,
         "measured": measured,
         "target": target.to_dict(),
-        "lpm": reference,
+        "genotype_epoch": outcome.epoch,
+        "collapsed": outcome.collapsed,
+        "moved_from_ms": outcome.moved_from_ms,
+        "lpm": entry.reference,
         "lpm_metrics": card.metrics,
+        "lpms": predict_everywhere(space, row, registry, target.setting),
         "data": data,
         "searched_on": device,
         "config": config.to_dict(),
@@ -99,11 +125,65 @@ def finish(
         "epochs": outcome.history,
         "latkit_version": __version__,
     }
+
+    def draw(path: Path) -> None:
+        path.write_text(draw_genotype(outcome.genotype) + "\n", encoding="utf-8")
+
     try:
+        write_atomically(out / DRAWING, draw)
         write_json_atomically(out / RESULT, result)
     except OSError as error:
         raise from_os_error(error, f"write {out / RESULT}", "the checkpoint is kept") from None
     return result
+
+
+def predict_everywhere(
+    space: DartsSpace, row: ChoiceMatrix, registry: Registry, setting: Setting
+) -> list[dict[str, Any]]:
+    """What every LPM of the space predicts for one architecture.
+
+    Args:
+        space: of the LPMs.
+        row: the architecture, ``1 x E``.
+        registry: the LPMs; built-in ones count where nothing was published for their target.
+        setting: that of the search's LPM, from which others may differ.
+
+    Returns:
+        A dictionary an LPM: ``lpm`` (its reference), ``predicted_ms``, ``predicted_std_ms`` (half
+        the width of the interval that two thirds of measurements meet), ``setting`` (its text),
+        ``setting_differences`` (there / here) and ``warning``; of an LPM that cannot be read
+        ``lpm`` and ``why_not``.
+
+    Raises:
+        LatkitError: the registry cannot be listed.
+    """
+    published = [entry for entry in registry.entries() if entry.space == space.name]
+    targets = {(entry.device, entry.backend, entry.setting) for entry in published}
+    built_in = [
+        entry
+        for entry in built_in_entries(space.name)
+        if (entry.device, entry.backend, entry.setting) not in targets
+    ]
+    encoding = space.encode(row)
+    predictions: list[dict[str, Any]] = []
+    for entry in [*published, *built_in]:
+        try:
+            lpm, card = registry.load(entry)
+        except LatkitError as error:
+            predictions.append({"lpm": entry.reference, "why_not": str(error)})
+            continue
+        theirs = card.target.setting
+        predictions.append(
+            {
+                "lpm": entry.reference,
+                "predicted_ms": float(lpm.predict(encoding)[0]),
+                "predicted_std_ms": float(lpm.predict_std(encoding)[0]),
+                "setting": theirs.slug,
+                "setting_differences": differences(theirs.to_dict(), setting.to_dict()),
+                "warning": card.training.get("warning"),
+            }
+        )
+    return predictions
 
 
 def _measure(

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from latkit.cli.output import (
-    SEED,
-    ProgressLine,
-    json_option,
-    note,
-    number,
-    print_json,
-    print_table,
-    warn,
-)
-from latkit.errors import Interrupted
+from latkit.cli.output import SEED, json_option, note, print_json
+from latkit.errors import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from latkit.search.distributed import Processes
+    from latkit.search.sweep import Search
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
+    """Numbers with commas between them, ``0,0.1,0.2``; its value is a tuple of them."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = (math.nan,)
+        if not all(math.isfinite(item) for item in numbers):
+            self.fail(f"{value!r} is not a list of numbers, e.g. 0,0.1,0.2", param, ctx)
+        return numbers
 
 
 @click.command(name="search")
@@ -26,6 +44,12 @@ from latkit.errors import Interrupted
     "--device",
     required=True,
     help="LPM to search with: device[/backend[/setting]][@version]. See latkit lpms list.",
+)
+@click.option(
+    "--also-device",
+    "also",
+    multiple=True,
+    help="LPM of a further device to be fast on; repeatable. See --cost.",
 )
 @click.option(
     "--data",
@@ -48,6 +72,8 @@ from latkit.errors import Interrupted
     help="paper: 8 cells, C=16, 50 epochs, for a GPU or patience. cpu: scaled down to "
     "minutes on two cores. The options below change single values.",
 )
+@click.option("--method", default="darts", show_default=True, help="Supernet: darts or pc-darts.")
+@click.option("--order", type=int, help="Of the bi-level optimisation, 1 or 2 [1].")
 @click.option(
     "--lambda",
     "lambda_per_ms",
@@ -55,125 +81,184 @@ from latkit.errors import Interrupted
     help="Weight of the predicted latency in the loss, in 1/ms [paper: 0.2, cpu: 0.02].",
 )
 @click.option(
+    "--target-ms",
+    type=float,
+    help="Predicted latency to arrive at, instead of a fixed --lambda.",
+)
+@click.option(
+    "--cost",
+    help="What --lambda weighs: predicted (by the LPM), macs (in millions, Table 4's control), or "
+    "of several devices weighted-sum (the mean) or worst-case (the largest share of DARTS_V2's).",
+)
+@click.option(
+    "--estimator",
+    help="Of the expected latency and its gradient: marginal, straight-through (the paper's) "
+    "or score-function [marginal].",
+)
+@click.option(
+    "--edge-sampling",
+    help="Edges that an estimate's sub-networks keep: uniform or strength [uniform].",
+)
+@click.option(
     "--samples",
     type=click.IntRange(min=1),
     help="Sub-networks per estimate of the expected latency [paper and cpu: 20].",
 )
+@click.option("--lpm-noise", type=float, help="Noise added to predictions (Table 3) [0].")
 @click.option("--epochs", type=click.IntRange(min=1), help="[paper: 50, cpu: 4]")
+@click.option(
+    "--warmup-epochs",
+    type=click.IntRange(min=0),
+    help="First epochs that train weights only [darts: 0; pc-darts: paper 15, cpu 1].",
+)
 @click.option(
     "--cells", type=click.IntRange(min=1), help="Cells of the supernet [paper: 8, cpu: 5]."
 )
 @click.option(
     "--channels", type=click.IntRange(min=2), help="Initial channels C [paper: 16, cpu: 8]."
 )
-@click.option("--batch", type=click.IntRange(min=1), help="[paper and cpu: 64]")
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    help="Of all processes [64; pc-darts of paper: 256].",
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=4),
     help="Use this many images, drawn at random [paper: all, cpu: 2048].",
 )
+@click.option("--precision", help="Of the supernet: fp32, or bf16 by autocast [fp32].")
+@click.option(
+    "--stop-on-collapse",
+    is_flag=True,
+    help="End with the last good cell once the normal cell has more than two skip connections.",
+)
 @click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--tensorboard", is_flag=True, help="Write scalars to OUT/tensorboard too.")
+@click.option(
+    "--sweep-lambda",
+    type=Numbers(),
+    help="Search once for each of these lambdas, in OUT/lambda-0.1 and so on, e.g. 0,0.1,0.2.",
+)
+@click.option("--sweep-target-ms", type=Numbers(), help="The same over --target-ms.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Searches of a sweep at once [default: the cores; on a GPU 1].",
+)
 @json_option
 def command(
     device: str,
     source: str,
     out: Path | None,
     preset: str,
-    seed: int,
+    method: str,
+    also: tuple[str, ...],
+    tensorboard: bool,
+    sweep_lambda: tuple[float, ...] | None,
+    sweep_target_ms: tuple[float, ...] | None,
+    jobs: int | None,
     as_json: bool,
     **changes: Any,
 ) -> None:
-    """Search an architecture for a device whose LPM is published (first-order LA-DARTS).
+    """Search an architecture for a device whose LPM is published (LA-DARTS).
 
     The loss of the architecture parameters is the validation loss plus lambda times the
-    expected latency that the LPM predicts. Each epoch is checkpointed: after an interruption
-    the same command goes on. At the end the found network is measured, if the LPM's backend and
-    hardware are here, and predicted and measured latency are printed side by side.
+    expected latency that the LPM predicts. Each epoch is checkpointed, and so is the step at which
+    Ctrl-C or SIGTERM ends the search: the same command goes on. At the end the found network is
+    drawn, predicted by every LPM of the registry, and measured, if the LPM's backend and hardware
+    are here.
 
     \b
     Examples:
       latkit search --device my-cpu --data digits --preset cpu --out found
-      latkit search --device p100 --data cifar10 --lambda 0.1
+      latkit search --device p100 --data cifar10
+      latkit search --device p100 --data cifar10 --method pc-darts --order 2
+      latkit search --device my-cpu --preset cpu --target-ms 20
+      latkit search --device my-cpu --also-device my-gpu --cost worst-case
+      latkit search --device my-cpu --data cifar10 --preset cpu --lambda 0.05
+      latkit search --device my-cpu --preset cpu --sweep-lambda 0,0.01,0.02
+      torchrun --nproc-per-node 2 -m latkit search --device p100 --data cifar10
     """
     from latkit.backends import get_backend_class
+    from latkit.cli.search_report import print_result
+    from latkit.cli.search_run import Task, run_one, run_several
     from latkit.registry import Registry
-    from latkit.search.data import load_data
-    from latkit.search.report import finish
-    from latkit.search.session import PRESETS, SearchProgress, run_search
+    from latkit.search.config import preset as preset_of
+    from latkit.search.distributed import joined, processes_here
+    from latkit.search.session import check_fits
+    from latkit.search.sweep import plan_sweep
+    from latkit.search.tensorboard import check_tensorboard
     from latkit.spaces import get_space
 
-    space = get_space("darts")
     given = {name: value for name, value in changes.items() if value is not None}
-    config = dataclasses.replace(PRESETS[preset], seed=seed, **given)
-    config.check()
-    registry = Registry()
-    entry = registry.resolve(device, space.name)
-    lpm, card = registry.load(entry)
-    out = out or Path("searches", entry.device)
-    data = load_data(source, config.limit, seed)
-    # The backend's own probe: torch alone calls a GPU available that it has no code for.
-    probe = get_backend_class("torch-cuda").probe()
-    where = "cuda" if probe.usable else "cpu"
-    note(f"training the supernet on {where} (torch-cuda is {probe.status}: {probe.reason})")
-    note(
-        f"searching with LPM {entry.reference} (MAPE {number(card.metrics['mape_percent'], 2)} %) "
-        f"on {len(data.labels)} images of {data.name}; lambda {config.lambda_per_ms} per ms"
-    )
-    if "warning" in card.training:
-        warn(card.training["warning"])
-    progress: ProgressLine | None = None
-
-    def show(now: SearchProgress) -> None:
-        nonlocal progress
-        before = now.done_before * now.steps_per_epoch
-        if progress is None:
-            if before:
-                note(f"going on after epoch {now.done_before} of {now.epochs}")
-            progress = ProgressLine("steps", now.epochs * now.steps_per_epoch, before)
-        done = (now.epoch - 1) * now.steps_per_epoch + now.step
-        progress.update(done, f"val loss {now.val_loss:.3f}, LAT {now.lat_ms:.2f} ms (predicted)")
-
-    try:
-        # The digest tells a retrained LPM of the same name and number from the one begun with.
-        identity = f"{entry.reference} ({registry.weights_digest(entry)})"
-        outcome = run_search(config, space, lpm, identity, data, out, where, show)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted; the last whole epoch is kept", "run the same command to go on"
-        ) from None
-    finally:
-        if progress is not None:
-            progress.close()
-    result = finish(outcome, config, space, lpm, card, entry.reference, data.name, where, out)
-    if as_json:
-        print_json(result)
-        return
-    measured = result["measured"]
-    print_table(
-        f"found on {data.name} for {entry.device}",
-        ["network", "predicted ms", "measured ms", "measured now ms", "MACs M", "params M"],
-        [
-            [
-                name,
-                number(row["predicted_ms"], 2),
-                number(row["measured_at_profile_speed_ms"], 2),
-                number(row["measured_ms"], 2),
-                number(row["macs"] / 1e6, 1),
-                number(row["params"] / 1e6, 3),
-            ]
-            for name, row in (("found", result["found"]), ("darts_v2", result["darts_v2"]))
-        ],
-    )
-    if measured["why_not"] is not None:
-        note(f"not measured: {measured['why_not']}")
-    else:
-        note(
-            f"measured on this machine with {measured['backend']} in the LPM's setting, "
-            f"{measured['visits']} visits ({measured['visits_disturbed']} disturbed), "
-            f"clock {measured['clock']}. The first measured column is at the machine's speed when "
-            f"it was profiled (the anchor took "
-            f"{number(measured['anchor_median_when_profiled_ms'], 2)} ms then, "
-            f"{measured['anchor_median_ms']:.2f} ms now), as the predictions are."
+    if sum(n in given for n in ("lambda_per_ms", "target_ms")) + (sweep_lambda is not None) + (
+        sweep_target_ms is not None
+    ) > 1:  # fmt: skip
+        raise InputError(
+            "--lambda, --target-ms and the sweeps exclude each other", "give one of them"
         )
-    click.echo(result["genotype"])
-    note(f"result: {out / 'result.json'}; history: {out / 'history.parquet'}")
+    if "target_ms" in given:
+        given["lambda_per_ms"] = None
+    if also:
+        given = {"cost": "weighted-sum", **given, "also": also}
+    config = dataclasses.replace(preset_of(preset, method), **given)
+    config.check()
+    searches: list[Search] | None = None
+    if sweep_lambda is not None:
+        searches = plan_sweep(config, "lambda", sweep_lambda)
+    elif sweep_target_ms is not None:
+        searches = plan_sweep(config, "target", sweep_target_ms)
+    elif jobs is not None:
+        raise InputError("--jobs counts the searches of a sweep", "add --sweep-lambda")
+    if tensorboard:
+        check_tensorboard()
+    processes = processes_here()
+    with _only_main_speaks(processes):
+        space, registry = get_space("darts"), Registry()
+        entry = registry.resolve(device, space.name)
+        lpm, card = registry.load(entry)
+        # The backend's own probe: torch alone calls a GPU available that it has no code for.
+        probe = get_backend_class("torch-cuda").probe()
+        where = "cuda" if probe.usable else "cpu"
+        others = [registry.resolve(reference, space.name) for reference in also]
+        task = Task(
+            space, registry, entry, lpm, card, where, out or Path("searches", entry.device),
+            tuple((other, *registry.load(other)) for other in others),
+        )  # fmt: skip
+        note(f"training the supernet on {where} (torch-cuda is {probe.status}: {probe.reason})")
+        if searches is not None:
+            if processes.world > 1:
+                raise InputError("a sweep starts its own processes", "start it without torchrun")
+            data = task.load(source, config)
+            check_fits(config, data)
+            run_several(task, searches, data, jobs, tensorboard, as_json)
+            return
+        with joined(processes, where):
+            # The main process first: it may have to download.
+            if not processes.is_main:
+                processes.wait()
+            data = task.load(source, config)
+            if processes.is_main:
+                processes.wait()
+            outcome = run_one(task, config, data, tensorboard, processes)
+        if not processes.is_main:
+            return
+        result = task.finish(outcome, config, data, task.out)
+        if as_json:
+            print_json(result)
+        else:
+            print_result(result, task.out)
+
+
+@contextlib.contextmanager
+def _only_main_speaks(processes: Processes) -> Iterator[None]:
+    """Silence all processes but the main one, and what it says too when they fail."""
+    if processes.is_main:
+        yield
+        return
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except (InputError, Interrupted) as error:
+        raise SystemExit(error.exit_code) from None

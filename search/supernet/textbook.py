@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from latkit.errors import SearchError
 from latkit.search.supernet.network import SearchCell, Supernet
-from latkit.search.supernet.source_mix import SKIP, Norms, SourceMix
+from latkit.search.supernet.source_mix import SKIP, Norms, SourceMix, Stage
 
 
 def to_textbook(supernet: Supernet) -> dict[str, Tensor]:
@@ -112,14 +112,11 @@ def _operation(prefix: str, mix: SourceMix, name: str, edge: int) -> Iterator[tu
     elif name == SKIP and mix.halves is not None:
         yield from _reduction_or_conv(prefix, mix.halves[edge], mix.skip_norms, edge)
     elif name in mix.separable:
-        stages = list(mix.separable[name].children())
+        stages += mix.separable[name].children()
     elif name in mix.dilated:
-        stages.append(mix.dilated[name])  # type: ignore[arg-type]
+        stages += [mix.dilated[name]]
     for number, stage in enumerate(stages):
-        depthwise, pointwise, norms = stage.depthwise, stage.pointwise, stage.norms
-        assert isinstance(depthwise, Tensor)
-        assert isinstance(pointwise, Tensor)
-        assert isinstance(norms, Norms)
-        yield f"{prefix}op.{4 * number + 1}.weight", depthwise[edge]
-        yield f"{prefix}op.{4 * number + 2}.weight", pointwise[edge][:, :, None, None]
-        yield from _norm(f"{prefix}op.{4 * number + 3}.", norms, edge)
+        assert isinstance(stage, Stage)
+        yield f"{prefix}op.{4 * number + 1}.weight", stage.depthwise[edge]
+        yield f"{prefix}op.{4 * number + 2}.weight", stage.pointwise[edge][:, :, None, None]
+        yield from _norm(f"{prefix}op.{4 * number + 3}.", stage.norms, edge)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -135,6 +136,26 @@ class TestBatches:
         first, again, other = (self.run(self.make(), seed) for seed in (3, 3, 4))
         assert all(torch.equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
         assert not all(torch.equal(a[0], b[0]) for a, b in zip(first, other, strict=True))
+
+    def test_skipping_and_sharing_draw_the_same(self) -> None:
+        """What is left out changes nothing in what is left."""
+        data = self.make()
+        whole = self.run(data, 5)
+
+        def part(**options: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+            generator = torch.Generator().manual_seed(5)
+            norm = data.normalisation()
+            return list(batches(data, torch.arange(1, 10), 4, norm, generator, **options))
+
+        (rest,) = part(skip=1)
+        assert torch.equal(rest[0], whole[1][0])
+        assert torch.equal(rest[1], whole[1][1])
+        assert part(skip=2) == []
+        halves = part(share=(0, 2)), part(share=(1, 2))
+        for batch, first, second in zip(whole, *halves, strict=True):
+            for ours, one, other in zip(batch, first, second, strict=True):
+                assert torch.equal(torch.cat([one, other]), ours)
+                assert len(one) == 2
 
     @pytest.mark.parametrize("flip", [True, False])
     def test_crops_and_mirrors(self, flip: bool) -> None:

@@ -8,20 +8,21 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from latkit.errors import InputError, LatkitError, SearchError
+from latkit.errors import InputError, Interrupted, LatkitError, SearchError
 from latkit.lpm.base import LPM
 from latkit.search.bilevel import OptimizerConfig
 from latkit.search.checkpoint import CHECKPOINT
+from latkit.search.config import SearchConfig
 from latkit.search.data import ImageData, load_data
 from latkit.search.session import (
     HISTORY,
-    PRESETS,
-    SearchConfig,
     SearchOutcome,
     SearchProgress,
     run_search,
 )
+from latkit.search.supernet import Supernet
 from latkit.spaces import get_space
 from tests.made import made_lpm
 
@@ -48,15 +49,6 @@ def run(
     return run_search(config, SPACE, lpm, "made", data, out, **more)  # type: ignore[arg-type]
 
 
-def test_the_paper_preset_is_the_papers() -> None:
-    paper = PRESETS["paper"]
-    assert (paper.cells, paper.channels, paper.batch, paper.epochs) == (8, 16, 64, 50)
-    assert (paper.samples, paper.lambda_per_ms, paper.limit) == (20, 0.2, None)
-    o = paper.optimizer
-    assert (o.arch_lr, o.arch_betas, o.arch_weight_decay) == (3e-4, (0.5, 0.999), 1e-3)
-    assert (o.weight_lr, o.momentum, o.weight_decay, o.gradient_clip) == (0.025, 0.9, 3e-4, 5.0)
-
-
 def test_history(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     outcome = run(tmp_path / "s", lpm, data, MICRO)
     rows = pq.read_table(str(tmp_path / "s" / HISTORY)).to_pylist()
@@ -67,9 +59,15 @@ def test_history(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     assert last["derived_predicted_ms"] == outcome.predicted_ms
     encoding = SPACE.encode(SPACE.from_genotype(outcome.genotype))
     assert outcome.predicted_ms == pytest.approx(float(lpm.predict(encoding)[0]))
-    assert 10 < last["lat_ms"] < 35
+    assert 10 < last["expected_cost"] < 35
     assert 0 <= last["train_accuracy"] <= 1
     assert 0 < last["alpha_entropy_normal"] <= 2.0795
+    assert last["penalty_weight"] == 0.02
+    for cell in ("normal", "reduce"):
+        operations = [name for name, _ in getattr(outcome.genotype, cell)]
+        assert last[f"skip_share_{cell}"] == operations.count("skip_connect") / 8
+        free = [name for name in operations if "conv" not in name]
+        assert last[f"parameter_free_share_{cell}"] == len(free) / 8
 
 
 def test_lambda_buys_latency(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
@@ -80,7 +78,7 @@ def test_lambda_buys_latency(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         for value in (0.0, 1.0)
     ]  # fmt: skip
     assert outcomes[1].predicted_ms < outcomes[0].predicted_ms - 1
-    assert outcomes[1].history[-1]["lat_ms"] < outcomes[0].history[-1]["lat_ms"]
+    assert outcomes[1].history[-1]["expected_cost"] < outcomes[0].history[-1]["expected_cost"]
 
 
 def test_learns_to_classify(tmp_path: Path, lpm: LPM) -> None:
@@ -107,6 +105,92 @@ def test_resuming_is_bitwise(tmp_path: Path, lpm: LPM, data: ImageData, at: int)
     assert resumed.genotype == undisturbed.genotype
     for a, b in zip(undisturbed.history, resumed.history, strict=True):
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_stopping_is_bitwise(tmp_path: Path, lpm: LPM, data: ImageData, at: int) -> None:
+    """Asked to stop in the middle or at the end of an epoch, a search loses no step."""
+    undisturbed = run(tmp_path / "a", lpm, data, MICRO)
+    steps: list[SearchProgress] = []
+    with pytest.raises(Interrupted, match=rf"epoch {1 + (at - 1) // 3}"):
+        run(
+            tmp_path / "b",
+            lpm,
+            data,
+            MICRO,
+            on_step=steps.append,
+            stop=lambda: len(steps) >= at - 1,
+        )
+    assert len(steps) == at
+    resumed = run(tmp_path / "b", lpm, data, MICRO, on_step=steps.append)
+    # No step is done twice, and each sees what it saw in the undisturbed search.
+    assert [(s.epoch, s.step) for s in steps] == [(e, s) for e in (1, 2) for s in (1, 2, 3)]
+    assert steps[at].done_before == at
+    files = [(tmp_path / name / CHECKPOINT).read_bytes() for name in "ab"]
+    assert files[0] == files[1]
+    for a, b in zip(undisturbed.history, resumed.history, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+def test_asked_to_stop_after_the_last_step(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    steps: list[SearchProgress] = []
+    with pytest.raises(Interrupted, match="everything up to epoch 2 is kept"):
+        run(tmp_path / "s", lpm, data, MICRO, on_step=steps.append, stop=lambda: len(steps) == 5)
+    assert len(run(tmp_path / "s", lpm, data, MICRO).history) == 2
+
+
+def test_warm_up(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    """α keeps its first bits, the weights do not; then α moves."""
+    config = dataclasses.replace(MICRO, warmup_epochs=1)
+    earlier: list[dict[str, torch.Tensor]] = []
+    steps: list[SearchProgress] = []
+
+    def look(row: dict[str, object]) -> None:
+        earlier.append(load_file(tmp_path / "s" / CHECKPOINT))
+
+    history = run(tmp_path / "s", lpm, data, config, on_epoch=look, on_step=steps.append).history
+    torch.manual_seed(config.seed)
+    initial = Supernet(SPACE, 2, 3, 10, 1).state_dict()
+    for name in ("alpha_normal", "alpha_reduce"):
+        assert torch.equal(earlier[0][f"supernet/{name}"], initial[name])
+        assert not torch.equal(earlier[1][f"supernet/{name}"], initial[name])
+    assert not torch.equal(earlier[0]["supernet/stem.0.weight"], initial["stem.0.weight"])
+    assert [row["val_loss"] is None for row in history] == [True, False]
+    assert [step.expected_cost is None for step in steps] == [True] * 3 + [False] * 3
+    assert pq.read_table(str(tmp_path / "s" / HISTORY)).to_pylist() == history
+
+
+def test_bf16_learns_as_well(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    """The precision of the supernet is not that of α, of the loss or of LAT(α)."""
+    exact = run(tmp_path / "a", lpm, data, MICRO).history[0]
+    rough = run(tmp_path / "b", lpm, data, dataclasses.replace(MICRO, precision="bf16")).history[0]
+    assert rough["train_loss"] != exact["train_loss"]
+    assert rough["train_loss"] == pytest.approx(exact["train_loss"], abs=0.1)
+    # The first step samples by the same α; later ones by almost the same.
+    assert rough["expected_cost"] == pytest.approx(exact["expected_cost"], rel=0.1)
+
+
+def test_stop_on_collapse(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    """A latency term that drowns the loss collapses: skip connections are the fastest."""
+    config = dataclasses.replace(
+        MICRO, lambda_per_ms=1.0, epochs=3, seed=1, optimizer=OptimizerConfig(arch_lr=0.003)
+    )
+    collapsing = run(tmp_path / "a", lpm, data, config)
+    good = [row["skip_share_normal"] * 8 <= 2 for row in collapsing.history]
+    # Whatever rounding makes of this search, it begins well and ends badly.
+    assert good[0]
+    assert not good[-1]
+    assert (collapsing.epoch, collapsing.collapsed) == (3, False)
+    last_good = good.index(False)
+    stopping = dataclasses.replace(config, stop_on_collapse=True)
+    outcome = run(tmp_path / "b", lpm, data, stopping)
+    assert (outcome.epoch, outcome.collapsed) == (last_good, True)
+    assert len(outcome.history) == last_good + 1
+    kept = collapsing.history[last_good - 1]
+    assert str(outcome.genotype) == kept["genotype"]
+    assert outcome.predicted_ms == kept["derived_predicted_ms"]
+    # It is over: the same call only tells it again.
+    assert run(tmp_path / "b", lpm, data, stopping) == outcome
 
 
 def test_death_between_history_and_checkpoint(tmp_path: Path, lpm: LPM, data: ImageData) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
@@ -331,6 +331,12 @@ class Toy:
         self, alpha: Tensor, edge_strength: Tensor | None, generator: torch.Generator
     ) -> Tensor:
         return (alpha.softmax(-1) * self.costs).sum()
+
+    def state_dict(self) -> dict[str, float]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        pass
 
 
 class TestSteps:

@@ -1,0 +1,107 @@
+"""What ``latkit search`` prints when it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from latkit.cli.output import note, number, print_table, warn
+
+
+def print_result(result: dict[str, Any], out: Path) -> None:
+    """The content of a ``result.json`` as tables and a drawing."""
+    from latkit.search.drawing import draw_genotype
+    from latkit.spaces import parse_genotype
+
+    measured = result["measured"]
+    print_table(
+        f"found on {result['data']} for {result['target']['device']}",
+        ["network", "predicted ms", "measured ms", "measured now ms", "MACs M", "params M"],
+        [
+            [
+                name,
+                number(row["predicted_ms"], 2),
+                number(row["measured_at_profile_speed_ms"], 2),
+                number(row["measured_ms"], 2),
+                number(row["macs"] / 1e6, 1),
+                number(row["params"] / 1e6, 3),
+            ]
+            for name, row in (("found", result["found"]), ("darts_v2", result["darts_v2"]))
+        ],
+    )
+    if measured["why_not"] is not None:
+        note(f"not measured: {measured['why_not']}")
+    else:
+        note(
+            f"measured on this machine with {measured['backend']} in the LPM's setting, "
+            f"{measured['visits']} visits ({measured['visits_disturbed']} disturbed), "
+            f"clock {measured['clock']}. The first measured column is at the machine's speed when "
+            f"it was profiled (the anchor took "
+            f"{number(measured['anchor_median_when_profiled_ms'], 2)} ms then, "
+            f"{measured['anchor_median_ms']:.2f} ms now), as the predictions are."
+        )
+    _print_lpms(result["lpms"])
+    click.echo(draw_genotype(parse_genotype(result["genotype"])))
+    click.echo(result["genotype"])
+    note(f"result: {out / 'result.json'}; history: {out / 'history.parquet'}")
+
+
+def _print_lpms(predictions: list[dict[str, Any]]) -> None:
+    for prediction in predictions:
+        if "why_not" in prediction:
+            warn(f"LPM {prediction['lpm']} is left out: {prediction['why_not']}")
+    readable = [prediction for prediction in predictions if "why_not" not in prediction]
+    print_table(
+        "the found cell by every LPM of the registry, each in its own setting",
+        ["LPM", "predicted ms", "± ms", "setting: there / searched for"],
+        [
+            [
+                prediction["lpm"],
+                number(prediction["predicted_ms"], 2),
+                number(prediction["predicted_std_ms"], 2),
+                "; ".join(prediction["setting_differences"]) or "the same",
+            ]
+            for prediction in readable
+        ],
+    )
+    if any(prediction["setting_differences"] for prediction in readable):
+        warn("predictions of different settings are of different networks: do not compare them")
+
+
+def print_sweep(sweep: dict[str, Any], out: Path) -> None:
+    """The content of a ``sweep.json`` as a table; a star marks the Pareto front."""
+    from latkit.search.collapse import signs_of_collapse
+    from latkit.spaces import parse_genotype
+
+    rows = [row for row in sweep["searches"] if "error" not in row]
+    print_table(
+        "sweep (*: nothing else is both predicted faster and more accurate)",
+        [
+            "search", "predicted ms", "measured ms", "measured now ms", "val accuracy %", "MACs M",
+            "params M", "",
+        ],
+        [
+            [
+                row["name"],
+                number(row["predicted_ms"], 2),
+                number(row["measured_at_profile_speed_ms"], 2),
+                number(row["measured_ms"], 2),
+                number(100 * row["val_accuracy"], 1),
+                number(row["macs"] / 1e6, 1),
+                number(row["params"] / 1e6, 3),
+                "*" if row["pareto"] else "",
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+    note("the accuracy is the supernet's on the half that trains alpha, in the cell's epoch")
+    for row in rows:
+        click.echo(f"{row['name']}: {row['genotype']}")
+        signs = signs_of_collapse(parse_genotype(row["genotype"]).normal)
+        if signs is not None:
+            warn(f"{row['name']}: the normal cell has {signs}")
+    for reason in sorted({row["why_not_measured"] for row in rows} - {None}):
+        note(f"not measured: {reason}")
+    note(f"sweep: {out / 'sweep.json'}; each search has a folder beside it")

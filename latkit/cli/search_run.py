@@ -1,0 +1,216 @@
+"""What ``latkit search`` does: one search, or a sweep of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latkit.cli.output import ProgressLine, note, number, print_json, warn
+from latkit.cli.search_report import print_sweep
+from latkit.device import usable_cores
+from latkit.errors import Interrupted, LatkitError, SearchError
+from latkit.lpm.base import LPM
+from latkit.lpm.store import LPMCard
+from latkit.registry import Entry, Registry
+from latkit.search.collapse import signs_of_collapse
+from latkit.search.config import SearchConfig
+from latkit.search.costs import Cost
+from latkit.search.data import ImageData, load_data
+from latkit.search.distributed import Processes
+from latkit.search.epochs import SearchOutcome, SearchProgress
+from latkit.search.parts import make_cost
+from latkit.search.report import finish
+from latkit.search.session import run_search
+from latkit.search.signals import stop_on_signals
+from latkit.search.sweep import Common, Search, run_sweep, write_sweep
+from latkit.search.tensorboard import tensorboard_writer
+from latkit.spaces import DartsSpace, parse_genotype
+
+
+@dataclass(frozen=True)
+class Task:
+    """What searches of one command share."""
+
+    space: DartsSpace
+    registry: Registry
+    entry: Entry
+    lpm: LPM
+    card: LPMCard
+    where: str
+    out: Path
+    also: tuple[tuple[Entry, LPM, LPMCard], ...] = ()
+
+    def load(self, source: str, config: SearchConfig) -> ImageData:
+        data = load_data(source, config.limit, config.seed)
+        mape = number(self.card.metrics["mape_percent"], 2)
+        note(
+            f"searching with LPM {self.entry.reference} (MAPE {mape} %) on {len(data.labels)} "
+            f"images of {data.name}"
+        )
+        if "warning" in self.card.training:
+            warn(self.card.training["warning"])
+        return data
+
+    def identity(self) -> str:
+        # The digest tells a retrained LPM of the same name and number from the one begun with.
+        entries = [self.entry, *(entry for entry, _, _ in self.also)]
+        return ", ".join(f"{e.reference} ({self.registry.weights_digest(e)})" for e in entries)
+
+    def cost(self, config: SearchConfig) -> Cost:
+        lpms = [(self.lpm, self.card), *((lpm, card) for _, lpm, card in self.also)]
+        return make_cost(config, self.space, lpms)
+
+    def finish(
+        self, outcome: SearchOutcome, config: SearchConfig, data: ImageData, out: Path
+    ) -> dict[str, Any]:
+        return finish(
+            outcome, config, self.space, self.lpm, self.card, self.entry, self.registry,
+            data.name, self.where, out,
+        )  # fmt: skip
+
+
+def run_one(
+    task: Task, config: SearchConfig, data: ImageData, tensorboard: bool, processes: Processes
+) -> SearchOutcome:
+    """One search with progress and warnings, in this process or in several of torchrun's.
+
+    Raises:
+        Interrupted: by a signal; the same command goes on.
+        LatkitError: as ``run_search``.
+    """
+    goal = (
+        f"target {config.target_ms} ms"
+        if config.target_ms is not None
+        else f"lambda {config.lambda_per_ms} per ms"
+    )
+    note(f"{config.method}, order {config.order}, {goal}")
+    progress: ProgressLine | None = None
+    warned: str | None = None
+    log: Callable[[dict[str, Any]], None] | None = None
+    if tensorboard and processes.is_main:
+        log = tensorboard_writer(task.out)
+
+    def show(now: SearchProgress) -> None:
+        nonlocal progress
+        if progress is None:
+            if now.done_before:
+                note(
+                    f"going on after epoch {now.done_before // now.steps_per_epoch}, "
+                    f"step {now.done_before % now.steps_per_epoch}, of {now.epochs} epochs"
+                )
+            progress = ProgressLine("steps", now.epochs * now.steps_per_epoch, now.done_before)
+        done = (now.epoch - 1) * now.steps_per_epoch + now.step
+        progress.update(done, describe_step(now))
+
+    def judge(row: dict[str, Any]) -> None:
+        nonlocal warned
+        if log is not None:
+            log(row)
+        # The α of a warm-up is the initial one, and means nothing.
+        if row["epoch"] <= config.warmup_epochs:
+            return
+        signs = signs_of_collapse(parse_genotype(row["genotype"]).normal)
+        if signs is not None and signs != warned:
+            if progress is not None:
+                progress.close()
+            warn(
+                f"epoch {row['epoch']}: the normal cell has {signs}. If that stays so, search with "
+                "a smaller lambda or fewer epochs, or with --stop-on-collapse"
+            )
+        warned = signs
+
+    try:
+        with stop_on_signals() as stop:
+            outcome = run_search(
+                config, task.space, task.lpm, task.identity(), data, task.out, task.where,
+                show, judge, stop, processes, task.cost(config),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; the last checkpoint is kept", "run the same command to go on"
+        ) from None
+    finally:
+        if progress is not None:
+            progress.close()
+    if outcome.collapsed:
+        warn(
+            f"stopped: the normal cell of epoch {len(outcome.history)} has more than two skip "
+            f"connections; this is the cell of epoch {outcome.epoch}"
+        )
+    return outcome
+
+
+def describe_step(now: SearchProgress) -> str:
+    """A step's losses for a progress line."""
+    if now.val_loss is None or now.expected_cost is None:
+        return f"train loss {now.train_loss:.3f}, alpha frozen"
+    return f"val loss {now.val_loss:.3f}, LAT {now.expected_cost:.2f} {now.unit}"
+
+
+def run_several(
+    task: Task,
+    searches: list[Search],
+    data: ImageData,
+    jobs: int | None,
+    tensorboard: bool,
+    as_json: bool,
+) -> None:
+    """A sweep: train side by side, then measure one after the other, then print.
+
+    Raises:
+        Interrupted: by a signal; the same command goes on.
+        SearchError: some searches failed; the others were reported.
+        LatkitError: a result cannot be written.
+    """
+    cores = usable_cores()
+    jobs = min(jobs or (1 if task.where == "cuda" else cores), len(searches))
+    common = Common(
+        task.entry.reference, task.identity(), task.registry.url, data, task.out, task.where,
+        tensorboard, max(1, cores // jobs),
+    )  # fmt: skip
+    names = ", ".join(search.name for search in searches)
+    note(f"{len(searches)} searches ({names}), {jobs} at a time, in {task.out}")
+    done: dict[str, int] = {}
+    progress: ProgressLine | None = None
+
+    def show(name: str, now: SearchProgress) -> None:
+        nonlocal progress
+        done[name] = (now.epoch - 1) * now.steps_per_epoch + now.step
+        if progress is None:
+            total = len(searches) * now.epochs * now.steps_per_epoch
+            progress = ProgressLine("steps", total, now.done_before)
+        progress.update(sum(done.values()), f"{name}: {describe_step(now)}")
+
+    try:
+        with stop_on_signals() as stop:
+            outcomes = run_sweep(searches, common, jobs, show, stop)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; the last checkpoints are kept", "run the same command to go on"
+        ) from None
+    finally:
+        if progress is not None:
+            progress.close()
+    # One after the other, and only now: nothing may disturb what is measured.
+    results: list[dict[str, Any] | LatkitError] = []
+    for search, outcome in zip(searches, outcomes, strict=True):
+        if isinstance(outcome, LatkitError):
+            warn(str(outcome))
+            results.append(outcome)
+            continue
+        note(f"predicting and measuring what {search.name} found")
+        results.append(task.finish(outcome, search.config, data, task.out / search.name))
+    sweep = write_sweep(searches, results, task.out)
+    if as_json:
+        print_json(sweep)
+    else:
+        print_sweep(sweep, task.out)
+    failed = [search.name for search, result in zip(searches, results, strict=True)
+              if isinstance(result, LatkitError)]  # fmt: skip
+    if failed:
+        raise SearchError(
+            f"{len(failed)} of {len(searches)} searches failed ({', '.join(failed)})",
+            "see the warnings above; the same command goes on with what can go on",
+        )

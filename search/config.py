@@ -1,0 +1,170 @@
+"""Everything that decides a search's outcome besides the data and the LPM, and its presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from latkit.errors import InputError
+from latkit.networks.setting import MIN_CELLS
+from latkit.search.bilevel import ORDERS, OptimizerConfig
+from latkit.search.costs import COSTS, check_noise
+from latkit.search.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
+from latkit.search.penalty import EdgeSampling
+from latkit.search.supernet import SUPERNETS
+
+PRECISIONS = ("fp32", "bf16")
+# Costs in milliseconds, and those of several devices.
+IN_MS, OF_SEVERAL = ("predicted", "weighted-sum"), ("weighted-sum", "worst-case")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """A search's configuration; the defaults are the paper's for DARTS on CIFAR-10 (section 4.1).
+
+    Attributes:
+        method: the supernet, ``darts`` or ``pc-darts``.
+        order: 1 holds the weights fixed in the α-step; 2 unrolls one weight step.
+        estimator: how LAT(α) and its gradient are estimated.
+        edge_sampling: which edges the sub-networks of an estimate keep.
+        samples: M, sub-networks per estimate of LAT(α).
+        cost: what is expected and weighed: what the LPM predicts, ``macs`` (Table 4), or of several
+            devices the mean (``weighted-sum``) or the largest share of DARTS_V2's prediction
+            (``worst-case``).
+        also: references of the LPMs of those further devices.
+        lambda_per_ms: λ of Eq. 3; LAT(α) is in milliseconds, so λ is in 1/ms. With ``macs`` it is
+            Table 4's η, in one over a million multiply-adds. None with a target.
+        target_ms: predicted latency to arrive at, instead of a fixed λ.
+        lpm_noise: standard deviation of the noise added to every prediction, in its unit (Table 3).
+        warmup_epochs: first epochs, in which α is frozen.
+        precision: of the supernet: ``fp32``, or ``bf16`` by autocast. α, the losses and LAT(α)
+            are single precision in both.
+        stop_on_collapse: end with the last good cell when skip connections take over.
+        limit: images used; None for all. Half train the weights, half train α.
+    """
+
+    method: str = "darts"
+    order: int = 1
+    cost: str = "predicted"
+    also: tuple[str, ...] = ()
+    estimator: str = DEFAULT_ESTIMATOR
+    edge_sampling: str = "uniform"
+    samples: int = 20
+    lambda_per_ms: float | None = 0.2
+    target_ms: float | None = None
+    lpm_noise: float = 0.0
+    warmup_epochs: int = 0
+    precision: str = "fp32"
+    stop_on_collapse: bool = False
+    cells: int = 8
+    channels: int = 16
+    batch: int = 64
+    epochs: int = 50
+    limit: int | None = None
+    seed: int = 0
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        # Through JSON, so that a configuration read back compares equal.
+        content: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return content
+
+    def check(self) -> None:
+        """Raises: InputError: a value cannot work."""
+        for name, known in (
+            ("method", SUPERNETS),
+            ("order", ORDERS),
+            ("estimator", ESTIMATORS),
+            ("edge_sampling", get_args(EdgeSampling)),
+            ("cost", COSTS),
+            ("precision", PRECISIONS),
+        ):
+            _one_of(name, getattr(self, name), known)
+        if (self.lambda_per_ms is None) == (self.target_ms is None):
+            raise InputError("a search has either a lambda or a target latency", "give one of them")
+        if self.target_ms is not None and self.cost not in IN_MS:
+            raise InputError(f"a target in ms does not fit the cost {self.cost}", "use --lambda")
+        if bool(self.also) != (self.cost in OF_SEVERAL):
+            devices = "several devices" if self.cost in OF_SEVERAL else "one device"
+            raise InputError(
+                f"the cost {self.cost} is of {devices}",
+                "use --also-device together with --cost weighted-sum or worst-case",
+            )
+        if self.lambda_per_ms is not None and not 0 <= self.lambda_per_ms < math.inf:
+            raise InputError(f"lambda={self.lambda_per_ms} is not a coefficient", "use 0 or more")
+        if self.target_ms is not None and not 0 < self.target_ms < math.inf:
+            raise InputError(f"target_ms={self.target_ms} is not a latency", "use more than 0")
+        check_noise(self.lpm_noise)
+        partial = SUPERNETS[self.method].partial
+        if self.channels % partial:
+            raise InputError(
+                f"channels={self.channels} does not fit {self.method}",
+                f"use a multiple of {partial}",
+            )
+        # Fewer cells are all reduction cells; batch norm needs two images.
+        least = {
+            "samples": 1, "cells": MIN_CELLS, "channels": 1, "batch": 2, "epochs": 1,
+            "warmup_epochs": 0,
+        }  # fmt: skip
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise InputError(
+                    f"{name}={getattr(self, name)} is too small", f"use at least {value}"
+                )
+        if self.warmup_epochs >= self.epochs:
+            raise InputError(
+                f"a warm-up of {self.warmup_epochs} of {self.epochs} epochs leaves none to search",
+                "use more epochs or a shorter warm-up",
+            )
+
+
+def _one_of(name: str, value: object, known: Collection[object]) -> None:
+    if value not in known:
+        raise InputError(f"{name}={value} is unknown", f"use one of: {', '.join(map(str, known))}")
+
+
+_PAPER_DARTS = SearchConfig()
+# Scaled down for a few minutes on two CPU cores: a shallower, thinner supernet, few images and
+# epochs, larger learning rates so that both levels get somewhere in them, and a λ that keeps
+# α's few steps from being spent on latency alone.
+_CPU_DARTS = SearchConfig(
+    lambda_per_ms=0.02,
+    cells=5,
+    channels=8,
+    epochs=4,
+    limit=2048,
+    optimizer=OptimizerConfig(arch_lr=0.02, weight_lr=0.1),
+)
+
+# By preset and method.
+PRESETS: dict[str, dict[str, SearchConfig]] = {
+    "paper": {
+        "darts": _PAPER_DARTS,
+        "pc-darts": dataclasses.replace(
+            _PAPER_DARTS,
+            method="pc-darts",
+            batch=256,
+            warmup_epochs=15,
+            optimizer=OptimizerConfig(arch_lr=6e-4, weight_lr=0.1),
+        ),
+    },
+    "cpu": {
+        "darts": _CPU_DARTS,
+        "pc-darts": dataclasses.replace(_CPU_DARTS, method="pc-darts", warmup_epochs=1),
+    },
+}
+
+
+def preset(name: str, method: str) -> SearchConfig:
+    """A preset's configuration for a method.
+
+    Raises:
+        InputError: one of them is unknown.
+    """
+    _one_of("preset", name, PRESETS)
+    _one_of("method", method, SUPERNETS)
+    return PRESETS[name][method]

@@ -1,0 +1,349 @@
+"""The epochs of a search: steps, history, checkpoints, and the ways in which they end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from latkit.errors import Interrupted, SearchError
+from latkit.files import write_atomically
+from latkit.lpm.base import LPM
+from latkit.search.bilevel import StepLosses
+from latkit.search.checkpoint import CHECKPOINT, Begun, load_checkpoint, save_checkpoint
+from latkit.search.collapse import (
+    alpha_entropy,
+    last_good_epoch,
+    parameter_free_share,
+    skip_share,
+)
+from latkit.search.config import SearchConfig
+from latkit.search.costs import Cost, evaluate
+from latkit.search.data import ImageData, batches
+from latkit.search.distributed import Processes
+from latkit.search.parts import derive_at, make_optimizer, make_penalty, make_supernet
+from latkit.spaces import DartsSpace, Genotype, parse_genotype
+
+HISTORY = "history.parquet"
+_NUMBERS = (
+    "train_loss", "val_loss", "expected_cost", "train_accuracy", "val_accuracy", "penalty_weight",
+    "alpha_entropy_normal", "alpha_entropy_reduce", "skip_share_normal", "skip_share_reduce",
+    "parameter_free_share_normal", "parameter_free_share_reduce", "derived_predicted_ms",
+)  # fmt: skip
+# Written out, because a column of a warm-up alone is all nulls.
+_SCHEMA = pa.schema(
+    [
+        ("epoch", pa.int64()),
+        *((name, pa.float64()) for name in _NUMBERS),
+        ("genotype", pa.string()),
+        ("seconds", pa.float64()),
+    ]
+)
+_GO_ON = "run the same command to go on"
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """What the loop tells after each step.
+
+    Attributes:
+        epoch: from 1; the one that is running.
+        step: of the epoch, from 1.
+        steps_per_epoch: how many there are.
+        epochs: how many there will be.
+        done_before: steps that an earlier run of this search did.
+        train_loss: of this step.
+        val_loss: of this step; None while α is frozen.
+        expected_cost: LAT(α) in this step, in the unit of the search's cost; None while α is
+            frozen.
+        unit: of the expected cost.
+    """
+
+    epoch: int
+    step: int
+    steps_per_epoch: int
+    epochs: int
+    done_before: int
+    train_loss: float
+    val_loss: float | None
+    expected_cost: float | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What a search found, before anything is measured.
+
+    Attributes:
+        genotype: the derived cells.
+        epoch: after which they were derived.
+        predicted_ms: latency of the normal cell by the search's LPM.
+        moved_from_ms: predicted latency of α's strongest cell, where that was too far from the
+            target and the strongest cell near the target was taken; else None.
+        history: a row an epoch.
+        collapsed: whether the search was ended by skip connections taking over.
+        seconds: training time of all epochs.
+    """
+
+    genotype: Genotype
+    epoch: int
+    predicted_ms: float
+    moved_from_ms: float | None
+    history: list[dict[str, Any]]
+    collapsed: bool
+    seconds: float
+
+
+class EpochLoop:
+    """A search's state and the steps that move it.
+
+    Args:
+        config: the search.
+        space: what is searched.
+        lpm: predicts latencies in it.
+        cost: what α's step weighs beside the loss.
+        data: the images.
+        out: the search's folder, which is known to be this search's.
+        device: where the supernet is trained.
+        processes: this process among those that search together.
+
+    Raises:
+        SearchError: the checkpoint or the history is corrupt.
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        space: DartsSpace,
+        lpm: LPM,
+        cost: Cost,
+        data: ImageData,
+        out: Path,
+        device: torch.device,
+        processes: Processes,
+    ) -> None:
+        self.config, self.space, self.lpm, self.data = config, space, lpm, data
+        self.cost = cost
+        self.out, self.device, self.processes = out, device, processes
+        half = len(data.labels) // 2
+        self.steps = half // config.batch
+        self.supernet = make_supernet(config, space, data, device, processes)
+        arch_steps = (config.epochs - config.warmup_epochs) * self.steps
+        self.penalty = make_penalty(config, space, cost, arch_steps)
+        self.optimizer = make_optimizer(config, self.supernet, self.penalty, processes)
+        self.finished, self._begun = load_checkpoint(out, self.supernet, self.optimizer)
+        # A crash between the two files leaves the history one row ahead.
+        self.history = _read_history(out)[: self.finished]
+        seed = torch.Generator().manual_seed(config.seed)
+        split = torch.randperm(len(data.labels), generator=seed)
+        self._halves = split[:half], split[half:]
+        self._normalisation = data.normalisation()
+        self._done_before = self.finished * self.steps + (self._begun.step if self._begun else 0)
+
+    def run(
+        self,
+        on_step: Callable[[SearchProgress], None],
+        on_epoch: Callable[[dict[str, Any]], None],
+        stop: Callable[[], bool],
+    ) -> SearchOutcome:
+        """Train to the end, or to where the search stops; see ``run_search``."""
+        self.supernet.train()
+        while self.finished < self.config.epochs and self._good_epoch() is None:
+            self._epoch(on_step, stop)
+            on_epoch(self.history[-1])
+        if stop():
+            raise Interrupted("interrupted; every epoch is done and kept", _GO_ON)
+        good = self._good_epoch()
+        chosen = self.history[(good or self.finished) - 1]
+        genotype = parse_genotype(chosen["genotype"])
+        predicted_ms, moved = chosen["derived_predicted_ms"], None
+        if self.config.target_ms is not None and good is None:
+            genotype, derived = derive_at(self.config.target_ms, self.supernet, self.cost)
+            moved = predicted_ms if derived.changed else None
+            predicted_ms = self._predict(genotype)
+        return SearchOutcome(
+            genotype=genotype,
+            epoch=chosen["epoch"],
+            predicted_ms=predicted_ms,
+            moved_from_ms=moved,
+            history=self.history,
+            collapsed=good is not None,
+            seconds=sum(row["seconds"] for row in self.history),
+        )
+
+    def _good_epoch(self) -> int | None:
+        """The epoch to go back to, where the search is to stop on collapse and has collapsed."""
+        if not self.config.stop_on_collapse:
+            return None
+        return last_good_epoch(self.history, self.config.warmup_epochs)
+
+    def _epoch(self, on_step: Callable[[SearchProgress], None], stop: Callable[[], bool]) -> None:
+        """One epoch, or the rest of one that was begun; its row and its checkpoint."""
+        config, epoch = self.config, self.finished
+        started = time.perf_counter()
+        self.optimizer.set_epoch(epoch, config.epochs)
+        # One stream for the weights' batches, one for α's, one for LAT's samples.
+        streams = [_generator(config.seed, epoch, stream) for stream in range(3)]
+        totals = torch.zeros(5, dtype=torch.float64)
+        first, seconds = 0, 0.0
+        if self._begun is not None:
+            first, seconds = self._begun.step, self._begun.seconds
+            totals += self._begun.totals
+            streams[2].set_state(self._begun.generator)
+            self._begun = None
+        arch = epoch >= config.warmup_epochs
+        pairs = zip(
+            *(
+                batches(
+                    self.data, half, config.batch, self._normalisation, stream,
+                    skip=first, share=self.processes.share,
+                )
+                for half, stream in zip(self._halves, streams[:2], strict=True)
+            ),
+            strict=False,
+        )  # fmt: skip
+        for step, (train, val) in enumerate(pairs, start=first + 1):
+            values, stopping = self._step(step, train, val, streams[2], arch, stop)
+            totals += values
+            seen = values.tolist()
+            if arch:
+                self.penalty.after_step(seen[2])
+            val_loss, expected = (seen[1], seen[2]) if arch else (None, None)
+            on_step(
+                SearchProgress(
+                    epoch + 1, step, self.steps, config.epochs, self._done_before,
+                    seen[0], val_loss, expected, self.cost.unit,
+                )
+            )  # fmt: skip
+            if stopping and step < self.steps:
+                seconds += time.perf_counter() - started
+                self._save(Begun(step, totals, streams[2].get_state(), seconds))
+                _stop(f"epoch {epoch + 1}, step {step}")
+        self._finish_epoch(totals, arch, seconds + time.perf_counter() - started)
+        if stopping:
+            _stop(f"epoch {epoch + 1}")
+
+    def _step(
+        self,
+        step: int,
+        train: tuple[Tensor, Tensor],
+        val: tuple[Tensor, Tensor],
+        generator: torch.Generator,
+        arch: bool,
+        stop: Callable[[], bool],
+    ) -> tuple[Tensor, bool]:
+        """One step; what it saw, over all processes, and whether any of them is to stop."""
+        placed = [tensor.to(self.device, non_blocking=True) for tensor in (*train, *val)]
+        where = f"epoch {self.finished + 1}, step {step}"
+        try:
+            losses = self.optimizer.step(
+                (placed[0], placed[1]), (placed[2], placed[3]), generator, arch
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            raise SearchError(
+                f"memory ran out in {where}",
+                "use a smaller --batch, --channels or --cells, and another --out",
+            ) from None
+        own = _numbers(losses)
+        # Together with the wish to stop, so that all processes end after the same step.
+        values = self.processes.average(torch.cat([own, own.new_tensor([stop()])]))
+        if not torch.isfinite(values).all():
+            raise SearchError(
+                f"the loss is not finite in {where}",
+                "lower the learning rate or lambda; the last good checkpoint is kept in "
+                f"{self.out / CHECKPOINT}",
+            )
+        values[3:5] *= self.processes.world
+        return values[:5], bool(values[5] > 0)
+
+    def _finish_epoch(self, totals: Tensor, arch: bool, seconds: float) -> None:
+        genotype = self.supernet.derive()
+        predicted_ms = self._predict(genotype)
+        train_loss, val_loss, expected, train_correct, val_correct = totals.tolist()
+        images = self.steps * self.config.batch
+        self.finished += 1
+        self.history.append(
+            {
+                "epoch": self.finished,
+                "train_loss": train_loss / self.steps,
+                "val_loss": val_loss / self.steps if arch else None,
+                "expected_cost": expected / self.steps if arch else None,
+                "train_accuracy": train_correct / images,
+                "val_accuracy": val_correct / images if arch else None,
+                "penalty_weight": self.penalty.weight,
+                "alpha_entropy_normal": alpha_entropy(self.supernet.alpha_normal),
+                "alpha_entropy_reduce": alpha_entropy(self.supernet.alpha_reduce),
+                "skip_share_normal": skip_share(genotype.normal),
+                "skip_share_reduce": skip_share(genotype.reduce),
+                "parameter_free_share_normal": parameter_free_share(genotype.normal),
+                "parameter_free_share_reduce": parameter_free_share(genotype.reduce),
+                "derived_predicted_ms": predicted_ms,
+                "genotype": str(genotype),
+                "seconds": seconds,
+            }
+        )
+        if arch:
+            row = self.space.from_genotype(genotype)
+            self.penalty.after_epoch(float(evaluate(self.space, self.cost, row)[0]))
+        # History first: a crash in between leaves one row too many, which resuming drops.
+        if self.processes.is_main:
+            table = pa.Table.from_pylist(self.history, schema=_SCHEMA)
+            write_atomically(self.out / HISTORY, lambda path: pq.write_table(table, path))
+        self._save(None)
+
+    def _predict(self, genotype: Genotype) -> float:
+        encoding = self.space.encode(self.space.from_genotype(genotype))
+        return float(self.lpm.predict(encoding)[0])
+
+    def _save(self, begun: Begun | None) -> None:
+        if self.processes.is_main:
+            save_checkpoint(self.out, self.finished, self.supernet, self.optimizer, begun)
+        # Nobody leaves before it is written: torchrun ends all processes when one has ended.
+        self.processes.wait()
+
+
+def _numbers(losses: StepLosses) -> Tensor:
+    """Train loss, validation loss, expected cost, correct predictions of both; 0 where none."""
+    seen = (
+        losses.train_loss, losses.val_loss, losses.expected_cost, losses.train_correct,
+        losses.val_correct,
+    )  # fmt: skip
+    zero = torch.zeros(())
+    return torch.stack([(zero if value is None else value).double().cpu() for value in seen])
+
+
+def _stop(where: str) -> NoReturn:
+    raise Interrupted(f"interrupted; everything up to {where} is kept", _GO_ON)
+
+
+def _read_history(out: Path) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = pq.ParquetFile(out / HISTORY).read().to_pylist()
+    except FileNotFoundError:
+        return []
+    except (pa.ArrowException, OSError, ValueError):
+        raise SearchError(
+            f"{out / HISTORY} is corrupt", "delete the folder, or choose another --out"
+        ) from None
+    return rows
+
+
+def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:
+    # Distinct for any realistic number of epochs, and the same after a resume.
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 3 + stream)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch failed to allocate; on the CPU only the message tells."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(
+        error
+    )

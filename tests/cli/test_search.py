@@ -1,0 +1,278 @@
+"""``latkit search`` in processes that are killed, stopped and wrongly used."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import safetensors
+
+from latkit.registry import Registry
+from latkit.search.checkpoint import CHECKPOINT, HEADER
+from latkit.search.config import SearchConfig
+from latkit.search.epochs import HISTORY
+from tests.cli.test_errors import check
+from tests.conftest import RunLatkit, start_latkit
+from tests.made import made_lpm
+from tests.search.test_data import write_parquet
+
+SEARCH = (
+    "search", "--device", "formula", "--preset", "cpu", "--cells", 3, "--channels", 2,
+    "--batch", 16, "--epochs", 2, "--limit", 96,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def published(tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Children and this process sum in the same order only with the same threads.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    made = made_lpm(tmp_path / "made")
+    Registry(registry_url).publish(made.lpm, made.card)
+
+
+def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    """In a process group of its own, like a job of a terminal."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "latkit", *map(str, arguments)], cwd=cwd, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "latkit", *map(str, arguments)], cwd=cwd, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+
+
+def wait_for(process: subprocess.Popen[str], *paths: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not all(path.exists() for path in paths):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def check_stopped(process: subprocess.Popen[str], code: int = 130) -> str:
+    """It ended on its own with one line, and said how to go on."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("latkit: interrupted; ")
+    assert "run the same command to go on" in last
+    assert out == ""
+    return last
+
+
+def begun(folder: Path) -> dict[str, Any] | None:
+    """What the checkpoint of a folder tells of an unfinished epoch."""
+    with safetensors.safe_open(folder / CHECKPOINT, "pt") as file:
+        step: dict[str, Any] | None = json.loads(file.metadata()[HEADER]).get("begun")
+        return step
+
+
+def check_same_end(a: Path, b: Path) -> None:
+    """Two searches ended in the same bytes, but for the times in their histories."""
+    assert (a / CHECKPOINT).read_bytes() == (b / CHECKPOINT).read_bytes()
+    histories = [pq.read_table(str(folder / HISTORY)).drop(["seconds"]) for folder in (a, b)]
+    assert histories[0].equals(histories[1])
+
+
+def test_killed_and_stopped_searches_end_in_the_same_bytes(tmp_path: Path) -> None:
+    """kill -9 after the first epoch; SIGTERM, and Ctrl-C, in the first step of the first."""
+    finish(*SEARCH, "--out", "whole", cwd=tmp_path)
+
+    process = start(*SEARCH, "--out", "killed", cwd=tmp_path)
+    wait_for(process, tmp_path / "killed" / CHECKPOINT)
+    process.kill()
+    process.communicate()
+    resumed = finish(*SEARCH, "--out", "killed", cwd=tmp_path)
+    assert "going on after epoch 1, step 0, of 2 epochs" in resumed.stderr
+    check_same_end(tmp_path / "whole", tmp_path / "killed")
+
+    for name, number in (("stopped", signal.SIGTERM), ("interrupted", signal.SIGINT)):
+        folder = tmp_path / name
+        process = start(*SEARCH, "--out", name, cwd=tmp_path)
+        # It stands when signals are already answered, and no step is done yet.
+        wait_for(process, folder / "config.json")
+        process.send_signal(number)
+        said = check_stopped(process)
+        step = begun(folder)
+        assert step is not None
+        assert f"epoch 1, step {step['step']} is kept" in said
+        assert not (folder / HISTORY).exists()
+        resumed = finish(*SEARCH, "--out", name, cwd=tmp_path)
+        assert f"going on after epoch 0, step {step['step']}, of 2" in resumed.stderr
+        check_same_end(tmp_path / "whole", folder)
+
+
+def test_a_sweep(latkit: RunLatkit, tmp_path: Path) -> None:
+    """Two searches at a time; Ctrl-C reaches the whole group and loses nothing."""
+    arguments = (*SEARCH, "--sweep-lambda", "0,0.5", "--jobs", 2)
+    whole = latkit(*arguments, "--out", "whole", "--json")
+    assert whole.returncode == 0, whole.stderr
+    sweep = json.loads(whole.stdout)
+    assert sweep == json.loads(Path("whole/sweep.json").read_text())
+    names = [row["name"] for row in sweep["searches"]]
+    assert names == ["lambda-0", "lambda-0.5"]
+    for row in sweep["searches"]:
+        folder = Path("whole", row["name"])
+        result = json.loads((folder / "result.json").read_text())
+        assert row["genotype"] == result["genotype"]
+        assert row["lambda_per_ms"] == result["config"]["lambda_per_ms"]
+        assert row["val_accuracy"] == result["epochs"][-1]["val_accuracy"]
+        assert (folder / "cells.txt").read_text().startswith("normal cell\n")
+    assert any(row["pareto"] for row in sweep["searches"])
+
+    process = start(*arguments, "--out", "stopped", cwd=tmp_path)
+    folders = [tmp_path / "stopped" / name for name in names]
+    wait_for(process, *(folder / "config.json" for folder in folders))
+    os.killpg(process.pid, signal.SIGINT)
+    assert "every search is kept" in check_stopped(process)
+    assert all(begun(folder) for folder in folders)
+    # One of the two goes on alone, by the command of a single search; then the rest.
+    finish(*SEARCH, "--lambda", 0.5, "--out", "stopped/lambda-0.5", cwd=tmp_path)
+    finish(*arguments, "--out", "stopped", cwd=tmp_path)
+    for name in names:
+        check_same_end(tmp_path / "whole" / name, tmp_path / "stopped" / name)
+
+
+def test_a_sweep_whose_parent_is_killed(tmp_path: Path) -> None:
+    """The children notice, write a checkpoint and end."""
+    arguments = (*SEARCH, "--epochs", 50, "--sweep-lambda", "0,0.5", "--jobs", 2, "--out", "s")
+    process = start(*arguments, cwd=tmp_path)
+    wait_for(process, *(tmp_path / "s" / f"lambda-{v}" / "config.json" for v in ("0", "0.5")))
+    process.kill()
+    process.communicate(timeout=60)  # the children held the same stderr: they have ended too
+    assert begun(tmp_path / "s" / "lambda-0") or (tmp_path / "s" / "lambda-0" / HISTORY).exists()
+
+
+def test_a_search_of_a_sweep_that_fails(latkit: RunLatkit) -> None:
+    """It is named with its reason, the others are reported, and the exit code is not 0."""
+    folder = Path("s/lambda-0.5")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"another": "search"}))
+    done = latkit(*SEARCH, "--epochs", 1, "--sweep-lambda", "0,0.5", "--out", "s")
+    assert done.returncode == 1
+    assert "warning: lambda-0.5: s/lambda-0.5 holds another search" in done.stderr
+    assert "latkit: 1 of 2 searches failed (lambda-0.5)" in done.stderr.splitlines()[-1]
+    assert "lambda-0: Genotype(" in done.stdout
+    assert "error" in json.loads(Path("s/sweep.json").read_text())["searches"][1]
+
+
+def test_what_is_told(latkit: RunLatkit) -> None:
+    done = latkit(*SEARCH, "--epochs", 1, "--out", "s")
+    assert done.returncode == 0, done.stderr
+    assert "by every LPM of the registry" in done.stdout
+    assert "p100/torch-cuda/" in done.stdout
+    assert "warning: predictions of different settings" in done.stderr
+    assert Path("s/cells.txt").read_text().strip() in done.stdout
+    assert "not measured: this is other hardware than formula" in done.stderr
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed"
+)
+def test_tensorboard(latkit: RunLatkit) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    done = latkit(*SEARCH, "--out", "s", "--tensorboard")
+    assert done.returncode == 0, done.stderr
+    events = EventAccumulator("s/tensorboard").Reload()
+    rows = pq.read_table("s/history.parquet").to_pylist()
+    for name in ("val_loss", "skip_share_normal", "penalty_weight"):
+        scalars = events.Scalars(name)
+        assert [scalar.step for scalar in scalars] == [1, 2]
+        assert [scalar.value for scalar in scalars] == pytest.approx([row[name] for row in rows])
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (("--method", "enas"), ("method=enas is unknown", "darts")),
+            (("--order", 3), ("order=3 is unknown",)),
+            (("--estimator", "guess"), ("estimator=guess is unknown", "straight-through")),
+            (("--precision", "fp8"), ("precision=fp8 is unknown", "bf16")),
+            (("--warmup-epochs", 2), ("a warm-up of 2 of 2 epochs",)),
+            (("--lambda", 0.1, "--sweep-lambda", "0,1"), ("exclude each other",)),
+            (("--lambda", 0.1, "--target-ms", 9), ("exclude each other",)),
+            (("--sweep-lambda", "0,x"), ("'0,x' is not a list of numbers",)),
+            (("--sweep-lambda", "0,nan"), ("'0,nan' is not a list of numbers",)),
+            (("--sweep-lambda", "0.1,0.1"), ("is there twice",)),
+            (("--sweep-lambda", "0,-1"), ("lambda=-1.0",)),
+            (("--jobs", 2), ("--jobs counts the searches of a sweep", "--sweep-lambda")),
+            (("--data", "missing"), ("no data at 'missing'", "digits")),
+            (("--batch", 64), ("a batch of 64 is larger", "use --batch 48")),
+            (("--batch", 64, "--sweep-lambda", "0,1"), ("a batch of 64 is larger",)),
+            (("--device", "nope"), ("no LPM for device 'nope' and space darts",)),
+        ],
+    )
+    def test_arguments(
+        self, latkit: RunLatkit, arguments: tuple[object, ...], says: tuple[str, ...]
+    ) -> None:
+        check(latkit, *SEARCH, "--out", "s", *arguments, says=says, code=2)
+        assert not Path("s").exists()
+
+    def test_data_of_one_class(self, latkit: RunLatkit) -> None:
+        write_parquet(Path("d"), [3] * 8)
+        check(latkit, *SEARCH, "--data", "d", says=("are of 1 class", "at least two"), code=2)
+
+    def test_an_lpm_of_another_space(self, latkit: RunLatkit, registry_url: str) -> None:
+        (Path(registry_url) / "darts").rename(Path(registry_url) / "nasbench201")
+        check(latkit, *SEARCH, says=("no LPM for device 'formula' and space darts", "Fix:"), code=2)
+
+    def test_an_lpm_in_the_folder_of_another_space(
+        self, latkit: RunLatkit, registry_url: str
+    ) -> None:
+        (card,) = Path(registry_url).glob("darts/**/lpm.json")
+        from latkit.lpm.store import card_text
+
+        content = json.loads(card.read_text())
+        content["target"]["space"] = "nasbench201"
+        card.write_text(card_text(content))
+        check(latkit, *SEARCH, says=("Fix:",), code=1)
+
+    @pytest.mark.skipif(
+        importlib.util.find_spec("tensorboard") is not None, reason="tensorboard is installed"
+    )
+    def test_tensorboard_that_is_missing(self, latkit: RunLatkit) -> None:
+        check(
+            latkit, *SEARCH, "--tensorboard", "--out", "s",
+            says=("TensorBoard is not installed", "latkit[tensorboard]"), code=2,
+        )  # fmt: skip
+
+    def test_a_corrupt_checkpoint(self, latkit: RunLatkit) -> None:
+        assert latkit(*SEARCH, "--epochs", 1, "--out", "s").returncode == 0
+        path = Path("s", CHECKPOINT)
+        path.write_bytes(path.read_bytes()[:-50])
+        check(
+            latkit, *SEARCH, "--epochs", 1, "--out", "s",
+            says=(f"checkpoint s/{CHECKPOINT} is corrupt", "delete it"), code=1,
+        )  # fmt: skip
+
+
+def test_every_value_of_a_configuration_can_be_asked_for(latkit: RunLatkit) -> None:
+    """Options and configuration do not drift apart."""
+    from latkit.cli.search import command
+
+    options = {parameter.name for parameter in command.params}
+    fields = set(SearchConfig.__dataclass_fields__) - {"optimizer"}
+    assert fields <= options
+
+
+def test_the_package_can_be_run(tmp_path: Path) -> None:
+    done = finish("--version", cwd=tmp_path)
+    assert done.stdout.startswith("latkit, version ")
+    process = start_latkit("--version", cwd=tmp_path)
+    assert process.communicate()[0] == done.stdout

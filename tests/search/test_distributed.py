@@ -1,0 +1,125 @@
+"""Several processes as one: parts of batches, averages, and a whole search under torchrun."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from latkit.errors import InputError
+from latkit.registry import Registry
+from latkit.search.checkpoint import CHECKPOINT
+from latkit.search.distributed import ALONE, Processes, processes_here
+from latkit.search.epochs import HISTORY
+from tests.made import made_lpm
+
+ROOT = Path(__file__).parents[2]
+SEARCH = (
+    "search", "--device", "formula", "--preset", "cpu", "--cells", "3", "--channels", "2",
+    "--batch", "16", "--epochs", "1", "--limit", "96",
+)  # fmt: skip
+
+
+def torchrun(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Two processes on this machine, of this checkout, with a thread each."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         *arguments],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+
+
+def publish(folder: Path) -> None:
+    made = made_lpm(folder / "made")
+    Registry().publish(made.lpm, made.card)
+
+
+def test_averaged_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    done = torchrun(str(Path(__file__).with_name("two_processes.py")), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_search_of_two_processes(tmp_path: Path) -> None:
+    """One result, one voice, and the steps, batches and losses of a search by one process."""
+    publish(tmp_path)
+    done = torchrun("-m", "latkit", *SEARCH, "--out", "two", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "two" / "result.json").read_text())
+    assert done.stderr.count("searching with LPM") == 1
+    alone = subprocess.run(
+        [sys.executable, "-m", "latkit", *SEARCH, "--out", "one"],
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    one, two = (pq.read_table(str(tmp_path / name / HISTORY)).to_pylist()[0] for name in
+                ("one", "two"))  # fmt: skip
+    # LAT depends on α alone.
+    assert two["expected_cost"] == pytest.approx(one["expected_cost"], rel=0.05)
+    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.2)
+    # It can be gone on with, and told again, by one process.
+    again = subprocess.run(
+        [sys.executable, "-m", "latkit", *SEARCH, "--out", "two", "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert json.loads(again.stdout)["genotype"] == two["genotype"]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="each process normalises its own part of a batch until batch norms "
+    "are synchronised in the supernet"
+)  # fmt: skip
+def test_two_processes_find_the_alpha_of_one(tmp_path: Path) -> None:
+    publish(tmp_path)
+    done = torchrun("-m", "latkit", *SEARCH, "--out", "two", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    subprocess.run(
+        [sys.executable, "-m", "latkit", *SEARCH, "--out", "one"],
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=True,
+    )  # fmt: skip
+    one, two = (load_file(tmp_path / name / CHECKPOINT) for name in ("one", "two"))
+    for name in ("supernet/alpha_normal", "supernet/alpha_reduce"):
+        torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)
+
+
+def test_errors_are_told_once(tmp_path: Path) -> None:
+    publish(tmp_path)
+    done = torchrun("-m", "latkit", *SEARCH, "--batch", "15", "--out", "s", cwd=tmp_path)
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith("latkit: ")]
+    assert len(errors) == 1
+    assert "a batch of 15 cannot be shared by 2 processes equally. Fix: use --batch 14" in errors[0]
+    assert not (tmp_path / "s" / CHECKPOINT).exists()
+
+
+class TestProcesses:
+    def test_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("RANK", raising=False)
+        assert processes_here() == ALONE
+        gradient = torch.tensor([2.0])
+        ALONE.average_gradients([gradient])
+        assert gradient.tolist() == [2.0]
+
+    def test_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
+            monkeypatch.setenv(name, value)
+        assert processes_here() == Processes(5, 8, 1)
+        assert not processes_here().is_main
+        monkeypatch.setenv("LOCAL_RANK", "first")
+        with pytest.raises(InputError, match="not what torchrun sets"):
+            processes_here()
+
+    def test_batches_that_cannot_be_shared(self) -> None:
+        Processes(0, 4).check_batch(64)
+        with pytest.raises(InputError, match="use --batch 60"):
+            Processes(0, 4).check_batch(62)
+        with pytest.raises(InputError, match=r"one image to each of 4 .* use --batch 8"):
+            Processes(0, 4).check_batch(4)

@@ -1,0 +1,75 @@
+"""Sweeps: plan, Pareto front and file; tests/cli/test_search.py runs whole ones."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latkit.errors import InputError, SearchError
+from latkit.networks import ZOO
+from latkit.search.config import preset
+from latkit.search.sweep import pareto_front, plan_sweep, write_sweep
+
+CPU = preset("cpu", "darts")
+
+
+def test_plan() -> None:
+    searches = plan_sweep(CPU, "lambda", (0.0, 0.1, 1e-7))
+    assert [search.name for search in searches] == ["lambda-0", "lambda-0.1", "lambda-1e-07"]
+    assert [search.config.lambda_per_ms for search in searches] == [0.0, 0.1, 1e-7]
+    assert {search.config.epochs for search in searches} == {4}
+
+
+@pytest.mark.parametrize(
+    ("values", "says"), [((0.1, 0.10), "is there twice"), ((0.1, -1.0), "lambda=-1.0")]
+)
+def test_plans_that_cannot_work(values: tuple[float, ...], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        plan_sweep(CPU, "lambda", values)
+
+
+def test_pareto_front() -> None:
+    # Faster and better; slower and best; dominated; equal to the first.
+    rows = [(1.0, 0.5), (2.0, 0.9), (2.0, 0.8), (1.0, 0.5)]
+    assert pareto_front(rows) == [True, True, False, True]
+    assert pareto_front([]) == []
+
+
+def test_the_front_by_another_definition() -> None:
+    """Walking from the fastest on, a point is on the front if it is better than all before it."""
+    draw = random.Random(0)
+    for _ in range(50):
+        rows = [(draw.randrange(6), draw.randrange(6)) for _ in range(8)]
+        front = set()
+        for cost, gain in sorted(set(rows), key=lambda row: (row[0], -row[1])):
+            if all(gain > better for _, better in front):
+                front.add((cost, gain))
+        assert pareto_front(rows) == [row in front for row in rows]
+
+
+def result(predicted_ms: float, accuracies: list[float], epoch: int) -> dict[str, Any]:
+    found = {"predicted_ms": predicted_ms, "predicted_std_ms": 0.1, "measured_ms": None,
+             "measured_at_profile_speed_ms": None, "macs": 1, "params": 2}  # fmt: skip
+    return {
+        "found": found, "genotype": str(ZOO["gdas"]), "genotype_epoch": epoch, "collapsed": False,
+        "epochs": [{"val_accuracy": accuracy} for accuracy in accuracies], "seconds": 1.0,
+        "measured": {"why_not": "no backend"},
+    }  # fmt: skip
+
+
+def test_the_file(tmp_path: Path) -> None:
+    """A search that failed is in it with its reason, and is on no front."""
+    searches = plan_sweep(CPU, "lambda", (0.0, 0.1, 0.2))
+    results = [result(9.0, [0.7, 0.8], 2), SearchError("it died", "go on"),
+               result(8.0, [0.9, 0.1], 1)]  # fmt: skip
+    sweep = write_sweep(searches, results, tmp_path)
+    assert sweep == json.loads((tmp_path / "sweep.json").read_text())
+    first, failed, last = sweep["searches"]
+    assert (first["val_accuracy"], first["pareto"]) == (0.8, False)
+    assert failed == {"name": "lambda-0.1", "lambda_per_ms": 0.1, "target_ms": None,
+                      "error": "it died. Fix: go on"}  # fmt: skip
+    assert (last["val_accuracy"], last["pareto"]) == (0.9, True)

@@ -1,0 +1,42 @@
+"""Started by torchrun: averaged gradients of the parts of a batch are those of the batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from latkit.search.data import ImageData, batches
+from latkit.search.distributed import joined, processes_here
+
+
+def main() -> None:
+    images = torch.randint(0, 256, (24, 3, 4, 4), dtype=torch.uint8,
+                           generator=torch.Generator().manual_seed(0))  # fmt: skip
+    data = ImageData("made", images, torch.arange(24) % 3, 3, flip=True)
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    parameters = list(model.parameters())
+
+    def gradients(share: tuple[int, int]) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(2)
+        passed = batches(data, torch.arange(24), 8, data.normalisation(), generator, share=share)
+        loss = sum(
+            (nn.functional.cross_entropy(model(x.double()), y) for x, y in passed), torch.zeros(())
+        )
+        return list(torch.autograd.grad(loss, parameters))
+
+    with joined(processes_here(), "cpu") as processes:
+        assert processes.world == 2
+        own, whole = gradients(processes.share), gradients((0, 1))
+        assert not torch.allclose(own[0], whole[0])
+        processes.average_gradients(own)
+        for ours, expected in zip(own, whole, strict=True):
+            torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+        # Each process has its own number; the mean is everybody's.
+        mean = processes.average(torch.tensor([float(processes.rank), 3.0]))
+        assert mean.tolist() == [0.5, 3.0]
+        processes.wait()
+
+
+if __name__ == "__main__":
+    main()
