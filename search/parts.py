@@ -46,7 +46,7 @@ def make_supernet(
         )
     if processes.world > 1:
         supernet.how.group = dist.group.WORLD
-    return supernet.to(device).to(memory_format=torch.channels_last)
+    return supernet.to(device)
 
 
 def make_cost(config: SearchConfig, space: DartsSpace, lpms: Sequence[tuple[LPM, LPMCard]]) -> Cost:

@@ -73,10 +73,6 @@ def test_a_search_of_two_processes(tmp_path: Path) -> None:
     assert json.loads(again.stdout)["genotype"] == two["genotype"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="each process normalises its own part of a batch until batch norms "
-    "are synchronised in the supernet"
-)  # fmt: skip
 def test_two_processes_find_the_alpha_of_one(tmp_path: Path) -> None:
     publish(tmp_path)
     done = torchrun("-m", "latkit", *SEARCH, "--out", "two", cwd=tmp_path)

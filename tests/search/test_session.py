@@ -154,7 +154,7 @@ def test_warm_up(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     for name in ("alpha_normal", "alpha_reduce"):
         assert torch.equal(earlier[0][f"supernet/{name}"], initial[name])
         assert not torch.equal(earlier[1][f"supernet/{name}"], initial[name])
-    assert not torch.equal(earlier[0]["supernet/stem.0.weight"], initial["stem.0.weight"])
+    assert not torch.equal(earlier[0]["supernet/stem.weight"], initial["stem.weight"])
     assert [row["val_loss"] is None for row in history] == [True, False]
     assert [step.expected_cost is None for step in steps] == [True] * 3 + [False] * 3
     assert pq.read_table(str(tmp_path / "s" / HISTORY)).to_pylist() == history
@@ -173,7 +173,7 @@ def test_bf16_learns_as_well(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
 def test_stop_on_collapse(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     """A latency term that drowns the loss collapses: skip connections are the fastest."""
     config = dataclasses.replace(
-        MICRO, lambda_per_ms=1.0, epochs=3, seed=1, optimizer=OptimizerConfig(arch_lr=0.003)
+        MICRO, lambda_per_ms=1.0, epochs=3, seed=0, optimizer=OptimizerConfig(arch_lr=0.006)
     )
     collapsing = run(tmp_path / "a", lpm, data, config)
     good = [row["skip_share_normal"] * 8 <= 2 for row in collapsing.history]
@@ -235,7 +235,7 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         "change",
-        [{"lambda_per_ms": -1.0}, {"lambda_per_ms": float("nan")}, {"channels": 3}, {"epochs": 0}],
+        [{"lambda_per_ms": -1.0}, {"lambda_per_ms": float("nan")}, {"channels": 0}, {"epochs": 0}],
     )
     def test_values_that_cannot_work(
         self, tmp_path: Path, lpm: LPM, data: ImageData, change: dict[str, float]
