@@ -234,64 +234,82 @@ def _synchronised_norm(x: Tensor, running: Running, how: Statistics) -> Tensor:
     return normal
 
 
+class Sum:
+    """What is added up, ``N x C`` rows, and vectors that each row of it is still to be given: all
+    of them at once, so that rows are read and written only once for it.
+
+    Attributes:
+        rows: changed in place; None: nothing yet.
+        shifts: ``C``-dim.
+    """
+
+    def __init__(self, rows: Tensor | None = None) -> None:
+        self.rows = rows
+        self.shifts: list[Tensor] = []
+
+    def add(self, rows: Tensor) -> None:
+        """Add rows; the first ones are kept as they are."""
+        self.rows = rows if self.rows is None else self.rows + rows
+
+
 def pointwise_norm(
     rows: Tensor,
     weight: Tensor,
     running: Running,
     how: Statistics,
     scale: Tensor | None = None,
-    total: Tensor | None = None,
-    relu: bool = False,
-) -> Tensor:
-    """A 1x1 convolution, batch norm, and what comes next, without its own output in memory.
+    total: Sum | None = None,
+) -> Tensor | None:
+    """A 1x1 convolution and batch norm, then a ReLU, or into a sum.
 
     The mean and variance of ``W d`` follow from those of its input ``d``: ``W m`` and the diagonal
-    of ``W Cov(d) W^T``. So the norm becomes a part of the weight, and the convolution one product
-    that adds to ``total`` at once.
+    of ``W Cov(d) W^T``. So the norm can become a part of the weight, and the convolution one
+    product that adds to a sum at once, without an output of its own in memory.
 
     Args:
         rows: ``N x K``, d.
         weight: ``C x K``, W.
         running: of the batch norm, which has no affine parameters.
-        scale: multiplies the result; ``1``- or ``C``-dim. Not with ``relu``.
-        total: ``N x C`` that the result is added to, in place. Not with ``relu``.
-        relu: end with a ReLU.
+        scale: of what goes into a sum; ``1``- or ``C``-dim.
+        total: a sum; None: end with a ReLU.
 
     Returns:
-        ``N x C``.
+        ``N x C``; None if it went into a sum.
     """
+    if how.training and not (weight.shape[1] < UNFOLDED_CHANNELS and fused(rows)):
+        return norm(rows @ weight.T, running, how, scale, total)
     if not how.training:
         inverse = (running.var + EPS).rsqrt()
         if scale is not None:
             inverse = inverse * scale
-        rows = torch.addmm(-running.mean * inverse, rows, (inverse[:, None] * weight).T)
-        if total is not None:
-            rows = total + rows
-        return rows.relu() if relu else rows
-    if weight.shape[1] < UNFOLDED_CHANNELS and fused(rows):
-        result: Tensor = _PointwiseNorm.apply(rows, weight, scale, total, relu, running, how)
-        return result
-    return norm(rows @ weight.T, running, how, scale, total, relu)
+        y = torch.addmm(-running.mean * inverse, rows, (inverse[:, None] * weight).T)
+        if total is None:
+            return y.relu()
+        total.add(y)
+        return None
+    if total is None:
+        return _PointwiseNorm.apply(rows, weight, None, None, True, running, how)[0]  # type: ignore[no-any-return]
+    total.rows, shift = _PointwiseNorm.apply(rows, weight, scale, total.rows, False, running, how)
+    total.shifts.append(shift)
+    return None
 
 
 def norm(
-    rows: Tensor,
-    running: Running,
-    how: Statistics,
-    scale: Tensor | None = None,
-    total: Tensor | None = None,
-    relu: bool = False,
-) -> Tensor:
+    rows: Tensor, running: Running, how: Statistics, scale: Tensor | None, total: Sum | None
+) -> Tensor | None:
     """Batch norm and what comes next, of ``N x C``; the rest as :func:`pointwise_norm`."""
     if scale is not None:
         scale = scale.expand(rows.shape[1])
     y = rows_of(batch_norm(images_of(rows, 1, len(rows), 1), running, how, scale))
-    if total is not None:
-        y = total.add_(y)
-    return y.relu_() if relu else y
+    if total is None:
+        return y.relu_()
+    total.rows = y if total.rows is None else total.rows.add_(y)
+    return None
 
 
 class _PointwiseNorm(torch.autograd.Function):
+    """Returns rows and a shift; with ``relu`` the rows have been given it."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -302,13 +320,13 @@ class _PointwiseNorm(torch.autograd.Function):
         relu: bool,
         running: Running,
         how: Statistics,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         count = len(d)
         mean = d.mean(0)
         if how.group is None:
             covariance = torch.addmm(torch.outer(mean, mean), d.T, d, beta=-1, alpha=1 / count)
         else:
-            # Sums over all processes, of moments about zero, so that one message is enough.
+            # Means over all processes, of moments about zero, so that one message is enough.
             moments = torch.cat([mean[None], (d.T @ d) / count])
             dist.all_reduce(moments, group=how.group)
             moments /= dist.get_world_size(how.group)
@@ -323,28 +341,29 @@ class _PointwiseNorm(torch.autograd.Function):
         shift = -factor * centre
         if how.track:
             running.move(centre, var, count)
-        if total is None:
-            y = torch.addmm(shift, d, folded.T)
-            if relu:
-                y.relu_()
+        if relu:
+            y = torch.addmm(shift, d, folded.T).relu_()
+            ctx.mark_non_differentiable(shift)
+        elif total is None:
+            y = d @ folded.T
         else:
-            y = total.addmm_(d, folded.T).add_(shift)
+            y = total.addmm_(d, folded.T)
             ctx.mark_dirty(total)
         ctx.how, ctx.count = how, count
         ctx.save_for_backward(
             d, weight, scale, y if relu else None, mean, covariance, centre, inverse, folded
         )
-        return y
+        return y, shift
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, gradient: Tensor, sums: Tensor) -> tuple[Any, ...]:
         d, weight, scale, y, mean, covariance, centre, inverse, folded = ctx.saved_tensors
         to_total = gradient
         if y is not None:
             gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+            sums = gradient.sum(0)
         factor = inverse if scale is None else inverse * scale
         products = gradient.T @ d
-        sums = gradient.sum(0)
         # With y = factor (W d - centre): the gradients of the factor and of the variance in it.
         to_factor = (products * weight).sum(1) - sums * centre
         to_scale = None
@@ -358,12 +377,11 @@ class _PointwiseNorm(torch.autograd.Function):
             ] * (weight @ covariance)
         to_d = None
         if ctx.needs_input_grad[0]:
+            through_mean = factor * sums
             if ctx.how.group is not None:
-                both = torch.stack([to_var, factor * sums])
+                both = torch.stack([to_var, through_mean])
                 dist.all_reduce(both, group=ctx.how.group)
                 to_var, through_mean = both[0], both[1]
-            else:
-                through_mean = factor * sums
             spread = (2 / ctx.count) * (weight.T @ (to_var[:, None] * weight))
             shift = -(mean @ spread) - (through_mean @ weight) / ctx.count
             to_d = torch.addmm(shift, d, spread).addmm_(gradient, folded)

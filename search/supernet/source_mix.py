@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from latkit.search.supernet.functions import (
     Running,
     Statistics,
+    Sum,
     batch_norm,
     depthwise,
     from_phases,
@@ -47,25 +48,32 @@ class NodeSum:
     """What has been added up in a node so far.
 
     Attributes:
-        rows: ``N x C``, pixels in the order of images.
-        phases: ``N x C``, pixels in the order of :func:`to_phases`.
-        rest: channels that pass the operations by (PC-DARTS).
+        plain: pixels in the order of images.
+        phased: pixels in the order of :func:`to_phases`.
+        rest: ``N x *``, channels that pass the operations by (PC-DARTS).
     """
 
     def __init__(self) -> None:
-        self.rows: Tensor | None = None
-        self.phases: Tensor | None = None
+        self.plain, self.phased = Sum(), Sum()
         self.rest: Tensor | None = None
 
     def total(self, batch: int, height: int, width: int) -> Tensor:
         """All of it, ``N x C`` rows; channels are shuffled where some have passed by."""
-        rows = self.rows
-        assert rows is not None
-        if self.phases is not None:
-            rows = rows + from_phases(self.phases, batch, height, width)
-        if self.rest is None:
-            return rows
-        return interleave(rows, self.rest)
+        whole = together(self.plain, self.phased, batch, height, width)
+        assert whole.rows is not None
+        rows = whole.rows
+        if whole.shifts:
+            rows = rows + torch.stack(whole.shifts).sum(0)
+        return rows if self.rest is None else interleave(rows, self.rest)
+
+
+def together(plain: Sum, phased: Sum, batch: int, height: int, width: int) -> Sum:
+    """Two sums in one, with pixels in the order of images."""
+    whole = Sum(plain.rows)
+    whole.shifts = plain.shifts + phased.shifts
+    if phased.rows is not None:
+        whole.add(from_phases(phased.rows, batch, height, width))
+    return whole
 
 
 @dataclass
@@ -162,18 +170,17 @@ class Part:
         stride: int = 1,
         dilation: int = 1,
         scale: Tensor | None = None,
-        total: Tensor | None = None,
-        relu: bool = False,
-    ) -> Tensor:
+        total: Sum | None = None,
+    ) -> Tensor | None:
         """From ``B x gC x H x W`` to ``N x gC`` rows; see :func:`pointwise_norm`."""
         d = depthwise(x, self.depthwise, stride, dilation)
         groups = len(self.pointwise)
         if fused(x):
             each = self.pointwise.unbind()
             weight = each[0] if groups == 1 else torch.block_diag(*each)
-            return pointwise_norm(rows_of(d), weight, self.running, how, scale, total, relu)
+            return pointwise_norm(rows_of(d), weight, self.running, how, scale, total)
         z = F.conv2d(d, self.pointwise.flatten(0, 1)[:, :, None, None], groups=groups)
-        return norm(rows_of(z), self.running, how, scale, total, relu)
+        return norm(rows_of(z), self.running, how, scale, total)
 
 
 class SourceMix(nn.Module):
@@ -249,8 +256,9 @@ class SourceMix(nn.Module):
                 assert isinstance(norms, Norms)
                 term = batch_norm(term, norms.of(0), how)
             terms.append(rows_of(term))
-        for node, total in zip(sums, mix(terms, weights, [s.rows for s in sums]), strict=True):
-            node.rows = total
+        totals = mix(terms, weights, [node.plain.rows for node in sums])
+        for node, total in zip(sums, totals, strict=True):
+            node.plain.rows = total
 
     def _reduce(
         self,
@@ -265,7 +273,7 @@ class SourceMix(nn.Module):
         for edge, (node, scale) in enumerate(zip(sums, weights.others[SKIP].unbind(), strict=True)):
             weight = torch.block_diag(halves[edge, 0], halves[edge, 1])
             running = self.skip_norms.of(edge)
-            node.rows = pointwise_norm(pixels, weight, running, how, scale, node.rows)
+            pointwise_norm(pixels, weight, running, how, scale, node.plain)
 
     def _convolve(
         self, relu: Tensor, weights: EdgeWeights, sums: Sequence[NodeSum], how: Statistics
@@ -283,32 +291,31 @@ class SourceMix(nn.Module):
         wide: dict[int, tuple[Tensor, Tensor, int, bool]] = {}
         for index, first in enumerate(range(0, self.edges, every)):
             nodes = sums[first : first + every]
-            alone = nodes[0] if len(nodes) == 1 else None
-            total = alone.rows if alone else None
-            phases = alone.phases if alone else None
+            alone = len(nodes) == 1
+            plain, phases = (nodes[0].plain, nodes[0].phased) if alone else (Sum(), Sum())
             if len(nodes) not in wide:
                 x = repeat(relu, len(nodes))
                 wide[len(nodes)] = x, *self._undilated(x)
             x, undilated, dilation, phased = wide[len(nodes)]
             for name, stages in separable.items():
-                inner = images_of(stages[0][index](x, how, self.stride, relu=True), *inside)
                 scale = self._channelwise(scales[name][index])
-                total = stages[1][index](inner, how, scale=scale, total=total)
+                inner = stages[0][index](x, how, self.stride)
+                assert inner is not None
+                stages[1][index](images_of(inner, *inside), how, scale=scale, total=plain)
             for name, parts in dilated.items():
                 scale = self._channelwise(scales[name][index])
-                if phased:
-                    phases = parts[index](undilated, how, 1, dilation, scale, phases)
-                else:
-                    total = parts[index](undilated, how, 1, dilation, scale, total)
-            if alone:
-                alone.rows, alone.phases = total, phases
+                total = phases if phased else plain
+                parts[index](undilated, how, 1, dilation, scale, total)
+            if alone or not (separable or dilated):
                 continue
-            if phases is not None:
-                back = from_phases(phases, *inside)
-                total = back if total is None else total + back
-            if total is not None:
-                for node, part in zip(nodes, total.split(self.channels, 1), strict=True):
-                    node.rows = part if node.rows is None else node.rows + part
+            whole = together(plain, phases, *inside)
+            assert whole.rows is not None
+            for node, part in zip(nodes, whole.rows.split(self.channels, 1), strict=True):
+                node.plain.add(part)
+            if whole.shifts:
+                shifts = torch.stack(whole.shifts).sum(0).split(self.channels)
+                for node, shift in zip(nodes, shifts, strict=True):
+                    node.plain.shifts.append(shift)
 
     def _channelwise(self, scale: Tensor) -> Tensor:
         return scale if len(scale) == 1 else scale.repeat_interleave(self.channels)

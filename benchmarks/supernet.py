@@ -1,0 +1,206 @@
+"""A step of the search, α and weights: the supernet in print against ours.
+
+    python benchmarks/supernet.py > benchmarks/results/DATE-supernet.json
+
+For each case two processes, one for each supernet, take steps in turn on the same random images, on
+one thread. Told are medians over steps, after a warm-up: CPU seconds a step, their ratio (the median
+of the ratios of neighbouring steps), the highest resident memory, and calls of operators that
+compute something (a proxy for launches on a GPU). The textbook is tests/search/textbook.py, which
+tests hold ours to. Prints JSON, progress to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from latkit.device import cpu_name
+from latkit.lpm.default import fit_default
+from latkit.networks.setting import PRESETS
+from latkit.search.bilevel import ORDERS, OptimizerConfig
+from latkit.search.costs import LPMCost
+from latkit.search.penalty import FixedWeight, Penalty
+from latkit.search.supernet import SUPERNETS, build_supernet
+from latkit.spaces import get_space
+from tests.search.textbook import Textbook, TextbookSearch
+
+RESOLUTION, CLASSES = 32, 10
+WARM_UP = 2
+# method, order, C, cells, batch
+CASES = [
+    ("darts", 1, 16, 8, 64),
+    ("darts", 1, 8, 5, 32),
+    ("darts", 2, 8, 5, 32),
+    ("pc-darts", 1, 16, 8, 64),
+    ("pc-darts", 1, 8, 5, 32),
+]
+
+
+class CountCalls(TorchDispatchMode):
+    """Counts operators other than views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.calls += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def penalty(space: Any) -> Penalty:
+    """LAT(α) with the default LPM and estimator."""
+    rows = space.unrank(space.sample(50, 0))
+    x = space.encode(rows).astype("float64")
+    lpm = fit_default(space, PRESETS["imagenet"], x, 10 + x @ x[0], 0)
+    return Penalty(space, LPMCost(lpm), FixedWeight(0.1))
+
+
+def stepper(which: str, case: tuple[Any, ...]) -> tuple[Callable[[], None], Callable[[], float]]:
+    """A function that takes one step, and one that estimates LAT(α) and tells its CPU seconds."""
+    method, order, channels, cells, batch = case
+    torch.manual_seed(0)
+    space: Any = get_space("darts")
+    shape = (batch, 3, RESOLUTION, RESOLUTION)
+    train, val = ((torch.randn(shape), torch.randint(CLASSES, (batch,))) for _ in range(2))
+    if which == "textbook":
+        partial = SUPERNETS[method].partial
+        book = TextbookSearch(
+            Textbook(space, channels, cells, CLASSES, partial=partial), order == 2
+        )
+        return lambda: book.step(train, val), lambda: 0.0
+    net = build_supernet(method, space, channels, cells, CLASSES)
+    term = penalty(space)
+    generator = torch.Generator().manual_seed(0)
+    ours = ORDERS[order](net, OptimizerConfig(), term)
+
+    def lat() -> float:
+        started = time.process_time()
+        expected = term.expected(net.alpha_normal, net.edge_strength(False), generator)
+        torch.autograd.grad(expected, net.alpha_normal)
+        return time.process_time() - started
+
+    def last(images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=torch.channels_last)
+
+    train, val = (last(train[0]), train[1]), (last(val[0]), val[1])
+    return lambda: (ours.step(train, val, generator), None)[1], lat
+
+
+def work(which: str, case: tuple[Any, ...], connection: Connection) -> None:
+    """Take steps as asked."""
+    torch.set_num_threads(1)
+    step, lat = stepper(which, case)
+    while (asked := connection.recv()) != "end":
+        if asked == "count":
+            with CountCalls() as counter:
+                step()
+            connection.send(counter.calls)
+        elif asked == "lat":
+            connection.send(statistics.median(lat() for _ in range(9)))
+        else:
+            started = time.process_time()
+            step()
+            connection.send(time.process_time() - started)
+    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def compare(case: tuple[Any, ...], steps: int) -> dict[str, Any]:
+    """Both supernets in turn."""
+    context = multiprocessing.get_context("spawn")
+    workers: dict[str, Connection] = {}
+    processes = []
+    for which in ("textbook", "ours"):
+        here, there = context.Pipe()
+        process = context.Process(target=work, args=(which, case, there), daemon=True)
+        process.start()
+        processes.append(process)
+        workers[which] = here
+
+    def ask(which: str, what: str) -> float:
+        workers[which].send(what)
+        answer: float = workers[which].recv()
+        return answer
+
+    for _ in range(WARM_UP):
+        for which in workers:
+            ask(which, "step")
+    seconds: dict[str, list[float]] = {which: [] for which in workers}
+    for _ in range(steps):
+        for which in workers:
+            seconds[which].append(ask(which, "step"))
+    pairs = zip(seconds["textbook"], seconds["ours"], strict=True)
+    ratios = [book / ours for book, ours in pairs]
+    calls = {which: ask(which, "count") for which in workers}
+    lat = ask("ours", "lat")
+    memory = {which: ask(which, "end") for which in workers}
+    for process in processes:
+        process.join()
+    ours = statistics.median(seconds["ours"])
+    return {
+        "cpu_seconds": {which: statistics.median(values) for which, values in seconds.items()},
+        "times_faster": statistics.median(ratios),
+        "times_faster_range": [min(ratios), max(ratios)],
+        "max_rss_mb": memory,
+        "rss_ratio": memory["ours"] / memory["textbook"],
+        "operator_calls": calls,
+        "lat_cpu_seconds": lat,
+        "lat_share_percent": 100 * lat / ours,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=5)
+    arguments = parser.parse_args()
+    results = []
+    for case in CASES:
+        method, order, channels, cells, batch = case
+        found = compare(case, arguments.steps)
+        results.append(
+            {
+                "method": method, "order": order, "channels": channels, "cells": cells,
+                "batch": batch, "resolution": RESOLUTION, **found,
+            }
+        )  # fmt: skip
+        print(
+            f"{method} order {order} C{channels} L{cells} B{batch}: "
+            f"{found['times_faster']:.2f} times faster, RSS {found['rss_ratio']:.2f}, "
+            f"LAT {found['lat_share_percent']:.2f} %",
+            file=sys.stderr,
+            flush=True,
+        )
+    content = {
+        "date": date.today().isoformat(),
+        "cpu": cpu_name(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": 1,
+        "steps": arguments.steps,
+        "cases": results,
+    }
+    json.dump(content, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    main()
