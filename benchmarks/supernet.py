@@ -2,11 +2,11 @@
 
     python benchmarks/supernet.py > benchmarks/results/DATE-supernet.json
 
-For each case two processes, one for each supernet, take steps in turn on the same random images, on
-one thread. Told are medians over steps, after a warm-up: CPU seconds a step, their ratio (the median
-of the ratios of neighbouring steps), the highest resident memory, and calls of operators that
-compute something (a proxy for launches on a GPU). The textbook is tests/search/textbook.py, which
-tests hold ours to. Prints JSON, progress to stderr.
+For each case two processes, one for each supernet, take steps in turn on random images, on one
+thread. Told are medians over steps, after a warm-up: CPU seconds a step, their ratio (the median of
+the ratios of neighbouring steps), the highest resident memory, and calls of operators that compute
+something (a proxy for launches on a GPU); and what an estimate of LAT(α) and its gradient takes.
+The textbook is tests/search/textbook.py, which tests hold ours to. Prints JSON, progress to stderr.
 """
 
 from __future__ import annotations
