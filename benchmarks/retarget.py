@@ -1,0 +1,137 @@
+"""The same search for two targets, and what each found measured on both; a sweep over λ; controls.
+
+    python benchmarks/retarget.py --data ../shared/data/cifar10 --out work > benchmarks/results/...
+
+Runs the commands a user would: ``profile`` and ``train-lpm`` for PyTorch in NCHW (where max-pooling
+is dear) and for ONNX Runtime, ``search --preset cpu`` (scaled down: 5 cells, C = 8, 4 epochs of
+2,048 images) from one seed with each LPM; then measures both cells in both targets. λ is a share of
+one over DARTS_V2's predicted latency, so that it means the same on both. The sweep, the control by
+multiply-adds and the search with noise (paper, Tables 1, 3 and 4) are of the second target. What
+was done is kept in ``--out``: an interrupted run goes on. Prints JSON, progress to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latkit.backends import get_backend_class
+from latkit.device import cpu_name
+from latkit.networks import get_genotype
+from latkit.networks.setting import parse_setting
+from latkit.profiling.protocol import PRESETS
+from latkit.profiling.session import measure
+from latkit.spaces import get_space
+
+TARGETS = {
+    "nchw": ("torch-cpu", "imagenet,memory_format=nchw"),
+    "ort": ("onnxruntime-cpu", "imagenet"),
+}
+SHARES = (0.0, 0.5, 1.0, 2.0)
+VISITS = 8
+
+
+def latkit(out: Path, *arguments: str) -> Any:
+    """The JSON of a command."""
+    print("latkit", *arguments, file=sys.stderr, flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "latkit", *arguments, "--json"],
+        env={**os.environ, "LATKIT_REGISTRY": str(out / "registry")},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def brief(result: dict[str, Any]) -> dict[str, Any]:
+    """What of a search's result is told."""
+    found, last = result["found"], result["epochs"][-1]
+    return {
+        "genotype": result["genotype"],
+        "predicted_ms": found["predicted_ms"],
+        "measured_at_profile_speed_ms": found["measured_at_profile_speed_ms"],
+        "macs": found["macs"],
+        "params": found["params"],
+        "supernet_val_accuracy": last["val_accuracy"],
+        "seconds": result["seconds"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=100)
+    arguments = parser.parse_args()
+    out, data = arguments.out, arguments.data
+    out.mkdir(parents=True, exist_ok=True)
+    lpms: dict[str, Any] = {}
+    unit_lambda: dict[str, float] = {}
+    for name, (backend, setting) in TARGETS.items():
+        latkit(out, "profile", "--backend", backend, "--device", name, "--setting", setting,
+               "--protocol", "fast", "--n", str(arguments.n), "--out", str(out / name))  # fmt: skip
+        card = latkit(out, "train-lpm", str(out / name))
+        lpms[name] = {m: card["metrics"][m] for m in ("mape_percent", "spearman", "n_train")}
+        reference = latkit(out, "predict", "--device", name, "darts_v2")
+        unit_lambda[name] = 1 / reference["predictions"][0]["latency_ms"]
+
+    def search(name: str, folder: str, *more: str) -> Any:
+        return latkit(out, "search", "--device", name, "--data", data, "--preset", "cpu",
+                      "--out", str(out / folder), *more)  # fmt: skip
+
+    found = {
+        name: search(name, f"search-{name}", "--lambda", f"{unit_lambda[name]:.6f}")
+        for name in TARGETS
+    }
+    space: Any = get_space("darts")
+    crossed: dict[str, Any] = {}
+    for name, (backend_name, text) in TARGETS.items():
+        setting = parse_setting(text)
+        reduction = get_genotype(setting.reduction)
+        cells = [
+            space.genotype(space.parse(found[other]["arch"])[0], reduction) for other in TARGETS
+        ]
+        with get_backend_class(backend_name)() as backend:
+            times = measure(backend, cells, setting, PRESETS["standard"], VISITS)
+        crossed[f"measured in {name}"] = {
+            f"cell found for {other}": {
+                "latency_ms": its.latency_ms,
+                "relative_std": its.ratio_std / its.ratio_to_anchor,
+            }
+            for other, its in zip(TARGETS, times, strict=True)
+        }
+    unit = unit_lambda["ort"]
+    sweep = search("ort", "sweep", "--sweep-lambda", ",".join(f"{s * unit:.6f}" for s in SHARES))
+    noise = search("ort", "noise", "--lambda", f"{unit:.6f}", "--lpm-noise", f"{0.025 / unit:.6f}")
+    reference_macs = found["ort"]["darts_v2"]["macs"] / 1e6
+    control = search("ort", "macs", "--cost", "macs", "--lambda", f"{1 / reference_macs:.6f}")
+    content = {
+        "date": date.today().isoformat(),
+        "cpu": cpu_name(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "preset": "cpu (scaled down)",
+        "lpms": lpms,
+        "one_over_predicted_darts_v2_per_ms": unit_lambda,
+        "found": {name: brief(result) for name, result in found.items()},
+        "crossed": crossed,
+        "sweep": sweep,
+        "noise": {"sd_ms": 0.025 / unit, **brief(noise)},
+        "macs_control": brief(control),
+    }
+    json.dump(content, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    main()
