@@ -64,21 +64,23 @@ def make_cost(config: SearchConfig, space: DartsSpace, lpms: Sequence[tuple[LPM,
     return cost_named(config.cost, parts)
 
 
+def check_reach(config: SearchConfig, space: DartsSpace, cost: Cost) -> None:
+    """Raises: InputError: the target is outside what the space's architectures cost."""
+    if config.target_ms is not None:
+        check_target(config.target_ms, cost_range(space, cost), cost.unit)
+
+
 def make_penalty(config: SearchConfig, space: DartsSpace, cost: Cost, steps: int) -> Penalty:
     """What the configuration adds to the validation loss.
 
     Args:
         steps: of α in the whole search.
-
-    Raises:
-        InputError: the target is outside what the space's architectures cost.
     """
     multiplier: Multiplier
     if config.target_ms is None:
         assert config.lambda_per_ms is not None
         multiplier = FixedWeight(config.lambda_per_ms)
     else:
-        check_target(config.target_ms, cost_range(space, cost), cost.unit)
         multiplier = TargetWeight(config.target_ms, steps)
     return Penalty(
         space,

@@ -23,6 +23,7 @@ from latkit.search.costs import Cost, LPMCost
 from latkit.search.data import ImageData
 from latkit.search.distributed import ALONE, Processes
 from latkit.search.epochs import HISTORY, EpochLoop, SearchOutcome, SearchProgress
+from latkit.search.parts import check_reach
 from latkit.spaces import DartsSpace
 
 __all__ = ["CONFIG", "HISTORY", "RESULT", "SearchOutcome", "SearchProgress", "run_search"]
@@ -66,7 +67,8 @@ def run_search(
         cost: what α's step weighs; None: what the LPM predicts.
 
     Raises:
-        InputError: the configuration does not fit the data or the number of processes.
+        InputError: the configuration does not fit the data, the number of processes, or what the
+            space's architectures cost.
         SearchError: ``out`` holds another search, its checkpoint is corrupt, another process
             writes it, or a loss is no longer finite.
         Interrupted: ``stop`` said so; the same call goes on.
@@ -75,6 +77,8 @@ def run_search(
     config.check()
     processes.check_batch(config.batch)
     check_fits(config, data)
+    cost = cost or LPMCost(lpm)
+    check_reach(config, space, cost)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / ".lock", blocking=False)
@@ -85,7 +89,7 @@ def run_search(
             # The others read the folder only when it is known to hold this search.
             processes.wait()
             place = processes.place(device)
-            loop = EpochLoop(config, space, lpm, cost or LPMCost(lpm), data, out, place, processes)
+            loop = EpochLoop(config, space, lpm, cost, data, out, place, processes)
             return loop.run(on_step, on_epoch, stop)
     except filelock.Timeout:
         raise SearchError(

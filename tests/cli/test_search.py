@@ -215,6 +215,11 @@ class TestRefused:
             (("--data", "missing"), ("no data at 'missing'", "digits")),
             (("--batch", 64), ("a batch of 64 is larger", "use --batch 48")),
             (("--batch", 64, "--sweep-lambda", "0,1"), ("a batch of 64 is larger",)),
+            (("--target-ms", 900), ("the target of 900 ms is outside", "choose one in between")),
+            (("--cost", "macs", "--target-ms", 9), ("does not fit the cost macs",)),
+            (("--cost", "worst-case"), ("is of several devices", "--also-device")),
+            (("--also-device", "nope"), ("no LPM for device 'nope'",)),
+            (("--method", "pc-darts", "--channels", 6), ("use a multiple of 4",)),
             (("--device", "nope"), ("no LPM for device 'nope' and space darts",)),
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,9 +13,11 @@ from safetensors.torch import load_file
 
 from latkit.errors import InputError, Interrupted, LatkitError, SearchError
 from latkit.lpm.base import LPM
+from latkit.networks import network_cost
 from latkit.search.bilevel import OptimizerConfig
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.config import SearchConfig
+from latkit.search.costs import MacsCost
 from latkit.search.data import ImageData, load_data
 from latkit.search.session import (
     HISTORY,
@@ -23,7 +26,8 @@ from latkit.search.session import (
     run_search,
 )
 from latkit.search.supernet import Supernet
-from latkit.spaces import get_space
+from latkit.spaces import get_space, parse_genotype
+from tests.made import MICRO as SETTING
 from tests.made import made_lpm
 
 SPACE = get_space("darts")
@@ -130,6 +134,69 @@ def test_stopping_is_bitwise(tmp_path: Path, lpm: LPM, data: ImageData, at: int)
     assert files[0] == files[1]
     for a, b in zip(undisturbed.history, resumed.history, strict=True):
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "pc-darts", "channels": 4, "warmup_epochs": 1, "edge_sampling": "strength"},
+        {"order": 2},
+        {"lambda_per_ms": None, "target_ms": 22.0},
+        {"lpm_noise": 0.5, "estimator": "score-function"},
+    ],
+    ids=str,
+)
+def test_every_kind_of_search_resumes_to_the_bit(
+    tmp_path: Path, lpm: LPM, data: ImageData, changes: dict[str, Any]
+) -> None:
+    config = dataclasses.replace(MICRO, **changes)
+    run(tmp_path / "a", lpm, data, config)
+    steps: list[SearchProgress] = []
+    with pytest.raises(Interrupted):
+        run(
+            tmp_path / "b", lpm, data, config,
+            on_step=steps.append, stop=lambda: len(steps) >= 3,
+        )  # fmt: skip
+    assert len(steps) == 4
+    resumed = run(tmp_path / "b", lpm, data, config)
+    files = [(tmp_path / name / CHECKPOINT).read_bytes() for name in "ab"]
+    assert files[0] == files[1]
+    assert len(resumed.history) == 2
+
+
+@pytest.mark.parametrize("target_ms", [16.0, 24.0, 30.0])
+def test_a_target_is_met(tmp_path: Path, lpm: LPM, data: ImageData, target_ms: float) -> None:
+    config = dataclasses.replace(MICRO, epochs=3, lambda_per_ms=None, target_ms=target_ms)
+    outcome = run(tmp_path / "s", lpm, data, config)
+    assert outcome.predicted_ms == pytest.approx(target_ms, rel=0.05001)
+    last = outcome.history[-1]
+    if outcome.moved_from_ms is None:
+        assert str(outcome.genotype) == last["genotype"]
+    else:
+        assert outcome.moved_from_ms == last["derived_predicted_ms"]
+        assert outcome.genotype.reduce == parse_genotype(last["genotype"]).reduce
+    if target_ms != 24.0:  # about where the search would end by itself
+        assert (last["penalty_weight"] > 0) == (target_ms < 24.0)
+
+
+def test_a_target_out_of_reach(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    for target_ms in (2.0, 200.0):
+        config = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=target_ms)
+        with pytest.raises(InputError, match=r"outside what this space's .* cost, which is 1\d"):
+            run(tmp_path / "s", lpm, data, config)
+    assert not (tmp_path / "s").exists()
+
+
+def test_multiply_adds_as_the_cost(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    """The control of Table 4: the exact expectation of a table, no sampling."""
+    cost = MacsCost(SPACE, SETTING)
+    config = dataclasses.replace(MICRO, cost="macs", epochs=4, lambda_per_ms=0.0)
+    free = run(tmp_path / "a", lpm, data, config, cost=cost)
+    weighed = dataclasses.replace(config, lambda_per_ms=50.0)
+    frugal = run(tmp_path / "b", lpm, data, weighed, cost=cost)
+    macs = [network_cost(o.genotype, SETTING).macs / 1e6 for o in (free, frugal)]
+    assert macs[1] < macs[0]
+    assert frugal.history[-1]["expected_cost"] < free.history[-1]["expected_cost"] < 10
 
 
 def test_asked_to_stop_after_the_last_step(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
