@@ -34,7 +34,7 @@ from latkit.spaces import get_space
 
 TARGETS = {
     "nchw": ("torch-cpu", "imagenet,memory_format=nchw"),
-    "ort": ("onnxruntime-cpu", "imagenet"),
+    "ort": ("onnxruntime-cpu", "imagenet,memory_format=nchw"),
 }
 SHARES = (0.0, 0.5, 1.0, 2.0)
 VISITS = 8
