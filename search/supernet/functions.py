@@ -224,6 +224,7 @@ def _synchronised_norm(x: Tensor, running: Running, how: Statistics) -> Tensor:
     from torch.distributed.nn.functional import all_reduce
 
     wide = (1, -1, 1, 1)
+    kind, x = x.dtype, x.float() if x.dtype == torch.bfloat16 else x
     world = dist.get_world_size(how.group)
     mean = all_reduce(x.mean((0, 2, 3)), group=how.group) / world
     centred = x - mean.view(wide)
@@ -231,7 +232,7 @@ def _synchronised_norm(x: Tensor, running: Running, how: Statistics) -> Tensor:
     if how.track:
         running.move(mean.detach(), var.detach(), world * x.numel() // x.shape[1])
     normal: Tensor = centred * (var + EPS).rsqrt().view(wide)
-    return normal
+    return normal.to(kind)
 
 
 class Sum:
