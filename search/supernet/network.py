@@ -12,22 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latkit.search.supernet.functions import (
-    Running,
-    Statistics,
-    batch_norm,
-    fused,
-    images_of,
-    mix,
-    rows_of,
-)
+from latkit.search.supernet.layout import corners, images_of, rows_of, split_channels
+from latkit.search.supernet.norms import Running, Statistics, batch_norm
+from latkit.search.supernet.products import pointwise
 from latkit.search.supernet.source_mix import (
+    LOOP_CHANNELS,
     EdgeWeights,
-    NodeSum,
     Norms,
     SourceMix,
     uniform,
 )
+from latkit.search.supernet.sums import NodeSums, mix
 from latkit.spaces import DartsSpace, Genotype
 from latkit.spaces.darts import CONCAT, NODES
 
@@ -49,22 +44,15 @@ class Preprocess(nn.Module):
         self.norms = Norms(1, c_out)
 
     def forward(self, x: Tensor, how: Statistics) -> Tensor:
-        x = x.relu()
+        """Of ``B x c_in x H x W`` that has been given its ReLU."""
+        batch, _, height, width = x.shape
         if self.reduce:
-            corners = (x[:, :, ::2, ::2], x[:, :, 1::2, 1::2])
-            z = torch.cat(
-                [_pointwise(c, w) for c, w in zip(corners, self.weight.unbind(), strict=True)], 1
-            )
+            height, width = height // 2, width // 2
+            halves = zip(corners(x), self.weight.unbind(), strict=True)
+            rows = torch.cat([pointwise(rows_of(pixels), part) for pixels, part in halves], dim=1)
         else:
-            z = _pointwise(x, self.weight)
-        return batch_norm(z, self.norms.of(0), how)
-
-
-def _pointwise(x: Tensor, weight: Tensor) -> Tensor:
-    """A 1x1 convolution; on a CPU a plain product, which has the faster gradients."""
-    if fused(x):
-        return images_of(rows_of(x) @ weight.T, x.shape[0], *x.shape[2:])
-    return F.conv2d(x, weight[:, :, None, None])
+            rows = pointwise(rows_of(x), self.weight)
+        return batch_norm(images_of(rows, batch, height, width), self.norms.of(0), how)
 
 
 class SearchCell(nn.Module):
@@ -72,8 +60,13 @@ class SearchCell(nn.Module):
 
     Args:
         operated: channels that the operations see; the others pass by (PC-DARTS).
-        width: see :class:`SourceMix`.
+
+    Attributes:
+        grouped: whether the edges of a source are computed side by side rather than in a loop;
+            None: as is best where it runs.
     """
+
+    grouped: bool | None = None
 
     def __init__(
         self,
@@ -84,7 +77,6 @@ class SearchCell(nn.Module):
         operated: int,
         reduction: bool,
         reduction_prev: bool,
-        width: int | None,
     ) -> None:
         super().__init__()
         self.reduction = reduction
@@ -92,19 +84,15 @@ class SearchCell(nn.Module):
         self.preprocess = nn.ModuleList(
             [Preprocess(c_prev_prev, c, reduction_prev), Preprocess(c_prev, c, False)]
         )
-        self.targets = [
-            [edge.target - 2 for edge in space.edges if edge.source == source]
-            for source in range(NODES + 1)
-        ]
+        edges = [sum(e.source == source for e in space.edges) for source in range(NODES + 1)]
         self.mixes = nn.ModuleList(
             SourceMix(
                 space.operations,
-                len(targets),
+                count,
                 operated,
                 2 if reduction and source < 2 else 1,
-                width,
             )
-            for source, targets in enumerate(self.targets)
+            for source, count in enumerate(edges)
         )
 
     def forward(
@@ -118,7 +106,7 @@ class SearchCell(nn.Module):
         """Mix.
 
         Args:
-            s0, s1: ``B x * x H x W``.
+            s0, s1: ``B x * x H x W``, given their ReLU.
             weights: for each source, of its edges.
             passing: for each source, β of its edges, which weights the channels that pass by.
         """
@@ -126,24 +114,24 @@ class SearchCell(nn.Module):
         batch, _, height, width = states[0].shape
         if self.reduction:
             height, width = height // 2, width // 2
-        sums = [NodeSum() for _ in range(NODES)]
+        grouped = self.grouped
+        if grouped is None:
+            grouped = s0.device.type != "cpu" or self.operated < LOOP_CHANNELS
+        sums = NodeSums(NODES, self.operated, grouped)
         nodes: list[Tensor] = []
-        for source, (operations, targets) in enumerate(zip(self.mixes, self.targets, strict=True)):
+        for source, operations in enumerate(self.mixes):
             if source >= 2:
-                nodes.append(sums[source - 2].total(batch, height, width))
+                nodes.append(sums.pop(batch, height, width))
                 states.append(images_of(nodes[-1], batch, height, width))
-            chosen = [sums[target] for target in targets]
             x = states[source]
             if passing is not None:
-                rest = x[:, self.operated :]
-                x = x[:, : self.operated].contiguous(memory_format=torch.channels_last)
+                seen, rest = split_channels(rows_of(x), self.operated)
+                x = images_of(seen, *(batch, *x.shape[2:]))
                 if self.reduction and source < 2:
-                    rest = F.max_pool2d(rest, 2, 2)
-                rests = mix([rows_of(rest)], passing[source][:, None], [n.rest for n in chosen])
-                for node, total in zip(chosen, rests, strict=True):
-                    node.rest = total
-            operations(x, weights[source], chosen, how)
-        nodes.append(sums[-1].total(batch, height, width))
+                    rest = rows_of(F.max_pool2d(images_of(rest, batch, *x.shape[2:]), 2, 2))
+                sums.rests = list(mix([rest], passing[source][:, None], sums.rests))
+            operations(x, weights[source], sums, how)
+        nodes.append(sums.pop(batch, height, width))
         return images_of(torch.cat(nodes, dim=1), batch, height, width)
 
 
@@ -156,7 +144,6 @@ class Supernet(nn.Module):
         cells: number of cells; those at one and two thirds of the depth reduce.
         classes: width of the classifier.
         image_channels: channels of the images.
-        width: see :class:`SourceMix`.
 
     Attributes:
         how: how batch norms are done; ``how.group`` names the processes that share a batch.
@@ -172,7 +159,6 @@ class Supernet(nn.Module):
         cells: int,
         classes: int,
         image_channels: int = 3,
-        width: int | None = None,
     ) -> None:
         super().__init__()
         self.space = space
@@ -190,9 +176,7 @@ class Supernet(nn.Module):
             c = 2 * c if reduction else c
             operated = c // self.partial
             self.cells.append(
-                SearchCell(
-                    space, c_prev_prev, c_prev, c, operated, reduction, reduction_prev, width
-                )
+                SearchCell(space, c_prev_prev, c_prev, c, operated, reduction, reduction_prev)
             )
             reduction_prev = reduction
             c_prev_prev, c_prev = c_prev, NODES * c
@@ -213,11 +197,14 @@ class Supernet(nn.Module):
         ) + self.stem_norm.bias.view(1, -1, 1, 1)
         weights = {reduction: self._edge_weights(reduction) for reduction in (False, True)}
         passing = {reduction: self._passing(reduction) for reduction in (False, True)}
-        s0 = s1 = stem
+        state = stem
+        # Both cells that read a state begin with its ReLU.
+        s0 = s1 = state.relu()
         for cell in self.cells:
             kind = bool(cell.reduction)
-            s0, s1 = s1, cell(s0, s1, weights[kind], passing[kind], how)
-        logits: Tensor = self.classifier(s1.mean(dim=(2, 3)))
+            state = cell(s0, s1, weights[kind], passing[kind], how)
+            s0, s1 = s1, state.relu()
+        logits: Tensor = self.classifier(state.mean(dim=(2, 3)))
         return logits
 
     def _edge_weights(self, reduction: bool) -> list[EdgeWeights]:

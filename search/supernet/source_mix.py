@@ -1,79 +1,47 @@
 """All operations on all edges that leave one state of a cell.
 
 What edges of one source have in common is computed once: the ReLU, both pools and their norms, the
-pixel phases for dilated convolutions. Parameters are stacked by edge, and executed a few edges at a
-time, side by side in one convolution: on a CPU just so many that vectors are full, on a GPU all of
-them, for few launches.
+pixel phases for dilated convolutions. Parameters are stacked by edge, and executed in one of two
+ways: an edge at a time, or grouped, all edges side by side in one convolution, so that on a CPU
+vectors are full and on a GPU launches are few.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latkit.search.supernet.functions import (
+from latkit.search.supernet.layout import corners, images_of, into_rows, rows_of, to_phases
+from latkit.search.supernet.norms import (
     Running,
     Statistics,
-    Sum,
     batch_norm,
-    depthwise,
-    from_phases,
-    fused,
-    images_of,
-    interleave,
-    mix,
     norm,
     pointwise_norm,
-    repeat,
-    rows_of,
-    to_phases,
 )
+from latkit.search.supernet.products import (
+    average_pool,
+    depthwise,
+    fused,
+    max_pool,
+    pointwise,
+    repeat,
+    tiled,
+)
+from latkit.search.supernet.sums import NodeSums, Pair, Sum, mix
 
 # Kernel side of the convolutions.
 SEPARABLE = {"sep_conv_3x3": 3, "sep_conv_5x5": 5}
 DILATED = {"dil_conv_3x3": 3, "dil_conv_5x5": 5}
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 SKIP = "skip_connect"
-# Channels side by side on a CPU: a convolution computes 16 at once, and each call costs something.
-CPU_WIDTH = 64
+# From so many channels on, an edge by itself fills a CPU's vectors.
 LOOP_CHANNELS = 16
-
-
-class NodeSum:
-    """What has been added up in a node so far.
-
-    Attributes:
-        plain: pixels in the order of images.
-        phased: pixels in the order of :func:`to_phases`.
-        rest: ``N x *``, channels that pass the operations by (PC-DARTS).
-    """
-
-    def __init__(self) -> None:
-        self.plain, self.phased = Sum(), Sum()
-        self.rest: Tensor | None = None
-
-    def total(self, batch: int, height: int, width: int) -> Tensor:
-        """All of it, ``N x C`` rows; channels are shuffled where some have passed by."""
-        whole = together(self.plain, self.phased, batch, height, width)
-        assert whole.rows is not None
-        rows = whole.rows
-        if whole.shifts:
-            rows = rows + torch.stack(whole.shifts).sum(0)
-        return rows if self.rest is None else interleave(rows, self.rest)
-
-
-def together(plain: Sum, phased: Sum, batch: int, height: int, width: int) -> Sum:
-    """Two sums in one, with pixels in the order of images."""
-    whole = Sum(plain.rows)
-    whole.shifts = plain.shifts + phased.shifts
-    if phased.rows is not None:
-        whole.add(from_phases(phased.rows, batch, height, width))
-    return whole
 
 
 @dataclass
@@ -120,10 +88,10 @@ class Norms(nn.Module):
         self.register_buffer("mean", torch.zeros(edges, channels))
         self.register_buffer("var", torch.ones(edges, channels))
 
-    def of(self, first: int, edges: int = 1) -> Running:
+    def of(self, first: int, edges: int = 1, copies: int = 1) -> Running:
         """Of some edges side by side."""
         chosen = slice(first, first + edges)
-        return Running(self.mean[chosen].view(-1), self.var[chosen].view(-1))
+        return Running(self.mean[chosen].view(-1), self.var[chosen].view(-1), copies)
 
 
 class Stage(nn.Module):
@@ -180,7 +148,7 @@ class Part:
             weight = each[0] if groups == 1 else torch.block_diag(*each)
             return pointwise_norm(rows_of(d), weight, self.running, how, scale, total)
         z = F.conv2d(d, self.pointwise.flatten(0, 1)[:, :, None, None], groups=groups)
-        return norm(rows_of(z), self.running, how, scale, total)
+        return norm(into_rows(z), self.running, how, scale, total)
 
 
 class SourceMix(nn.Module):
@@ -191,21 +159,12 @@ class SourceMix(nn.Module):
         edges: k.
         channels: C.
         stride: of the edges.
-        width: edges executed at a time; None: what is best where it runs.
     """
 
-    def __init__(
-        self,
-        operations: Sequence[str],
-        edges: int,
-        channels: int,
-        stride: int,
-        width: int | None = None,
-    ) -> None:
+    def __init__(self, operations: Sequence[str], edges: int, channels: int, stride: int) -> None:
         super().__init__()
         self.operations = tuple(operations)
         self.edges, self.channels, self.stride = edges, channels, stride
-        self.width = width
         self.separable = nn.ModuleDict(
             {
                 name: nn.ModuleList(Stage(edges, channels, side) for _ in range(2))
@@ -228,109 +187,109 @@ class SourceMix(nn.Module):
             self.halves = nn.Parameter(uniform(shape, channels))
             self.skip_norms = Norms(edges, channels)
 
-    def forward(
-        self, x: Tensor, weights: EdgeWeights, sums: Sequence[NodeSum], how: Statistics
-    ) -> None:
-        """Add to the sums of the k targets.
+    def forward(self, x: Tensor, weights: EdgeWeights, sums: NodeSums, how: Statistics) -> None:
+        """Add to the sums of the k targets; grouped, if they are.
 
         Args:
             x: ``B x C x H x W``, channels_last.
         """
         self._linear(x, weights.linear, sums, how)
         relu = x.relu()
-        if self.halves is not None:
-            self._reduce(relu, self.halves, weights, sums, how)
-        self._convolve(relu, weights, sums, how)
+        halves = None
+        if self.stride == 2:
+            # Dilated convolutions read every second pixel, from the first on, and nothing else.
+            halves = corners(relu)
+            undilated, dilation, phased = halves[0], 1, False
+        elif relu.shape[2] % 2 or relu.shape[3] % 2:
+            undilated, dilation, phased = relu, 2, False
+        else:
+            undilated, dilation, phased = to_phases(relu), 1, True
+        if halves is not None and self.halves is not None:
+            self._reduce(halves, self.halves, weights, sums, how)
+        groups = self.edges // len(sums.pairs)
+        self._separable(repeat(relu, groups), weights, sums.pairs, how)
+        undilated = repeat(undilated, groups)
+        for name, stage in self.dilated.items():
+            for part, scale, pair in self._parts(name, stage, weights, sums.pairs):
+                part(undilated, how, 1, dilation, scale, pair.phased if phased else pair.plain)
 
-    def _linear(self, x: Tensor, weights: Tensor, sums: Sequence[NodeSum], how: Statistics) -> None:
+    def _linear(self, x: Tensor, weights: Tensor, sums: NodeSums, how: Statistics) -> None:
         """Pools and, with stride 1, the skip."""
         terms = []
         for name in linear_names(self.operations, self.stride):
             term = x
-            if name == "max_pool_3x3":
-                term = F.max_pool2d(x, 3, self.stride, padding=1)
-            elif name == "avg_pool_3x3":
-                term = F.avg_pool2d(x, 3, self.stride, padding=1, count_include_pad=False)
             if name in POOLS:
-                norms = self.pools[name]
-                assert isinstance(norms, Norms)
-                term = batch_norm(term, norms.of(0), how)
-            terms.append(rows_of(term))
-        totals = mix(terms, weights, [node.plain.rows for node in sums])
-        for node, total in zip(sums, totals, strict=True):
-            node.plain.rows = total
+                pool = max_pool if name == "max_pool_3x3" else average_pool
+                term = pool(x, self.stride)
+            terms.append((name, term))
+        if sums.grouped:
+            for (name, term), scale in zip(terms, weights.unbind(1), strict=True):
+                self._spread(name, term, scale, sums.pairs[0].plain, how)
+            return
+        normal = [rows_of(self._norm_of(name, term, how)) for name, term in terms]
+        totals = mix(normal, weights, [pair.plain.rows for pair in sums.pairs])
+        for pair, total in zip(sums.pairs, totals, strict=True):
+            pair.plain.rows = total
+
+    def _spread(self, name: str, term: Tensor, scale: Tensor, total: Sum, how: Statistics) -> None:
+        """Add one term to all targets side by side: a product that repeats it."""
+        places = tiled(self.channels, self.edges, term)
+        scale = self._channelwise(scale)
+        if name in POOLS and fused(term):
+            running = self.pools[name].of(0, copies=self.edges)  # type: ignore[operator]
+            pointwise_norm(rows_of(term), places, running, how, scale, total)
+        else:
+            normal = rows_of(self._norm_of(name, term, how))
+            total.add(pointwise(normal, scale[:, None] * places))
+
+    def _norm_of(self, name: str, term: Tensor, how: Statistics) -> Tensor:
+        if name not in POOLS:
+            return term
+        return batch_norm(term, self.pools[name].of(0), how)  # type: ignore[operator]
 
     def _reduce(
         self,
-        relu: Tensor,
+        pixels: tuple[Tensor, Tensor],
         halves: Tensor,
         weights: EdgeWeights,
-        sums: Sequence[NodeSum],
+        sums: NodeSums,
         how: Statistics,
     ) -> None:
         """Factorized reductions: both halves are one product of pixels (0, 0) and (1, 1)."""
-        pixels = torch.cat([rows_of(relu[:, :, ::2, ::2]), rows_of(relu[:, :, 1::2, 1::2])], 1)
-        for edge, (node, scale) in enumerate(zip(sums, weights.others[SKIP].unbind(), strict=True)):
-            weight = torch.block_diag(halves[edge, 0], halves[edge, 1])
-            running = self.skip_norms.of(edge)
-            pointwise_norm(pixels, weight, running, how, scale, node.plain)
+        rows = torch.cat([rows_of(corner) for corner in pixels], 1)
+        every = self.edges // len(sums.pairs)
+        each = [torch.block_diag(*pair.unbind()) for pair in halves.unbind()]
+        scales = weights.others[SKIP].split(every)
+        for index, (pair, scale) in enumerate(zip(sums.pairs, scales, strict=True)):
+            first = index * every
+            weight = torch.cat(each[first : first + every])
+            running = self.skip_norms.of(first, every)
+            pointwise_norm(rows, weight, running, how, self._channelwise(scale), pair.plain)
 
-    def _convolve(
-        self, relu: Tensor, weights: EdgeWeights, sums: Sequence[NodeSum], how: Statistics
+    def _separable(
+        self, x: Tensor, weights: EdgeWeights, pairs: Sequence[Pair], how: Statistics
     ) -> None:
-        batch, _, height, width = relu.shape
+        batch, _, height, width = x.shape
         inside = (batch, height // self.stride, width // self.stride)
-        every = self.edges if relu.device.type != "cpu" else self._edges_on_a_cpu()
-        every = min(self.edges, self.width or every)
-        separable = {
-            name: [stage.parts(every) for stage in stages]  # type: ignore[attr-defined]
-            for name, stages in self.separable.items()
-        }
-        dilated = {name: stage.parts(every) for name, stage in self.dilated.items()}  # type: ignore[operator]
-        scales = {name: weights.others[name].split(every) for name in (*separable, *dilated)}
-        wide: dict[int, tuple[Tensor, Tensor, int, bool]] = {}
-        for index, first in enumerate(range(0, self.edges, every)):
-            nodes = sums[first : first + every]
-            alone = len(nodes) == 1
-            plain, phases = (nodes[0].plain, nodes[0].phased) if alone else (Sum(), Sum())
-            if len(nodes) not in wide:
-                x = repeat(relu, len(nodes))
-                wide[len(nodes)] = x, *self._undilated(x)
-            x, undilated, dilation, phased = wide[len(nodes)]
-            for name, stages in separable.items():
-                scale = self._channelwise(scales[name][index])
-                inner = stages[0][index](x, how, self.stride)
+        for name, (first, second) in self.separable.items():  # type: ignore[misc]
+            begins = first.parts(self.edges // len(pairs))  # type: ignore[has-type]
+            ends = self._parts(name, second, weights, pairs)  # type: ignore[has-type]
+            for begin, (end, scale, pair) in zip(begins, ends, strict=True):
+                inner = begin(x, how, self.stride)
                 assert inner is not None
-                stages[1][index](images_of(inner, *inside), how, scale=scale, total=plain)
-            for name, parts in dilated.items():
-                scale = self._channelwise(scales[name][index])
-                total = phases if phased else plain
-                parts[index](undilated, how, 1, dilation, scale, total)
-            if alone or not (separable or dilated):
-                continue
-            whole = together(plain, phases, *inside)
-            assert whole.rows is not None
-            for node, part in zip(nodes, whole.rows.split(self.channels, 1), strict=True):
-                node.plain.add(part)
-            if whole.shifts:
-                shifts = torch.stack(whole.shifts).sum(0).split(self.channels)
-                for node, shift in zip(nodes, shifts, strict=True):
-                    node.plain.shifts.append(shift)
+                end(images_of(inner, *inside), how, scale=scale, total=pair.plain)
+
+    def _parts(
+        self, name: str, stage: nn.Module, weights: EdgeWeights, pairs: Sequence[Pair]
+    ) -> Iterator[tuple[Part, Tensor, Pair]]:
+        """What adds to each pair: a part of a stage, and the scale of its channels."""
+        assert isinstance(stage, Stage)
+        every = self.edges // len(pairs)
+        scales = map(self._channelwise, weights.others[name].split(every))
+        return zip(stage.parts(every), scales, pairs, strict=True)
 
     def _channelwise(self, scale: Tensor) -> Tensor:
         return scale if len(scale) == 1 else scale.repeat_interleave(self.channels)
-
-    def _undilated(self, relu: Tensor) -> tuple[Tensor, int, bool]:
-        """What the dilated convolutions read with stride 1: ``x``, dilation, whether in phases."""
-        if self.stride == 2:
-            # They read every second pixel, from the first on, and nothing else.
-            return relu[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last), 1, False
-        if relu.shape[2] % 2 or relu.shape[3] % 2:
-            return relu, 2, False
-        return to_phases(relu), 1, True
-
-    def _edges_on_a_cpu(self) -> int:
-        return 1 if self.channels >= LOOP_CHANNELS else max(1, CPU_WIDTH // self.channels)
 
 
 def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:

@@ -14,8 +14,7 @@ from latkit.networks import ZOO, Setting
 from latkit.networks.network import Network
 from latkit.search.bilevel import FirstOrder, OptimizerConfig, SecondOrder
 from latkit.search.supernet import SUPERNETS, Supernet, build_supernet, derive_cell
-from latkit.search.supernet.functions import depthwise, from_phases, images_of, rows_of, to_phases
-from latkit.search.supernet.source_mix import SourceMix
+from latkit.search.supernet.network import SearchCell
 from latkit.search.supernet.textbook import from_textbook, to_textbook
 from latkit.spaces import Genotype, get_space
 from latkit.spaces.darts import CONCAT
@@ -34,14 +33,14 @@ def one_thread() -> Iterator[None]:
 
 
 def twins(
-    method: str, channels: int, cells: int, image_channels: int = 3, width: int | None = None
+    method: str, channels: int, cells: int, image_channels: int = 3, grouped: bool | None = None
 ) -> tuple[Supernet, Textbook]:
     """Ours with random α and β, and the one in print with the same state, in double precision."""
     torch.manual_seed(0)
     ours = build_supernet(method, SPACE, channels, cells, 5, image_channels).double()
     for module in ours.modules():
-        if isinstance(module, SourceMix):
-            module.width = width
+        if isinstance(module, SearchCell):
+            module.grouped = grouped
     with torch.no_grad():
         for p in ours.architecture_parameters():
             p.copy_(torch.randn_like(p))
@@ -72,21 +71,23 @@ CASES = [
     ("darts", 4, 3, 8, 3, None),
     ("darts", 3, 4, 8, 1, None),
     ("darts", 5, 5, 4, 3, None),  # a side of one pixel after two reductions
-    ("darts", 4, 3, 12, 3, 1),  # three pixels
-    ("darts", 16, 3, 8, 3, 2),
-    ("darts", 8, 3, 8, 3, 4),
+    ("darts", 4, 3, 12, 3, False),  # three pixels
+    ("darts", 16, 3, 8, 3, True),
+    ("darts", 8, 3, 8, 3, False),
     ("pc-darts", 16, 3, 8, 3, None),
     ("pc-darts", 4, 4, 8, 3, None),
     ("pc-darts", 64, 3, 8, 3, None),
+    ("darts", 4, 3, 64, 3, None),  # so many pixels that products are convolutions
+    ("pc-darts", 16, 3, 64, 3, None),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_logits_and_every_gradient_are_those_in_print(
-    case: tuple[str, int, int, int, int, int],
+    case: tuple[str, int, int, int, int, bool | None],
 ) -> None:
-    method, channels, cells, side, image_channels, width = case
-    ours, book = twins(method, channels, cells, image_channels, width)
+    method, channels, cells, side, image_channels, grouped = case
+    ours, book = twins(method, channels, cells, image_channels, grouped)
     x, y = images(side, image_channels)
     logits, expected = ours(x), book(x)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-10)
@@ -159,30 +160,6 @@ def test_a_state_in_print_can_be_loaded(method: str) -> None:
         from_textbook(ours, {})
     with pytest.raises(SearchError, match="is not this supernet's"):
         from_textbook(ours, Textbook(SPACE, 16, 3, 5, 3, ours.partial).state_dict())
-
-
-def test_phases_are_undone() -> None:
-    x = torch.randn(2, 3, 4, 6).contiguous(memory_format=torch.channels_last)
-    back = images_of(from_phases(rows_of(to_phases(x)), 2, 4, 6), 2, 4, 6)
-    assert torch.equal(back, x)
-    assert torch.equal(to_phases(x)[2:4], x[:, :, ::2, 1::2])
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("side", [3, 5, 7])
-def test_depthwise_gradients(side: int, stride: int) -> None:
-    x = torch.randn(2, 4, 8, 6, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(4, 1, side, side, dtype=torch.float64, requires_grad=True)
-    x.requires_grad_()
-    plain = nn.functional.conv2d(x, weight, None, stride, side // 2, 1, 4)
-    ours = depthwise(x, weight, stride)
-    assert torch.equal(ours, plain)
-    g = torch.randn_like(plain)
-    for a, b in zip(
-        torch.autograd.grad(ours, (x, weight), g), torch.autograd.grad(plain, (x, weight), g),
-        strict=True,
-    ):  # fmt: skip
-        torch.testing.assert_close(a, b)
 
 
 def test_bf16_stays_close() -> None:

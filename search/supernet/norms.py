@@ -1,0 +1,239 @@
+"""Batch norms, alone and folded into the 1x1 convolution before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import functional as F
+
+from latkit.search.supernet.layout import images_of, into_rows
+from latkit.search.supernet.products import add_product, fused, gram, pointwise, product
+from latkit.search.supernet.sums import Sum
+
+EPS = 1e-5
+MOMENTUM = 0.1
+# From here on a product costs more than the passes over memory that folding a norm into it saves.
+UNFOLDED_CHANNELS = 32
+
+
+@dataclass
+class Statistics:
+    """How a batch norm is to be done.
+
+    Attributes:
+        training: by the statistics of the batch, else by the running ones.
+        track: a training pass moves the running statistics.
+        group: processes whose batches are one (None: this one alone).
+    """
+
+    training: bool = True
+    track: bool = True
+    group: Any = None
+
+
+@dataclass
+class Running:
+    """A batch norm's running mean and (unbiased) variance, each ``C``-dim, changed in place.
+
+    Attributes:
+        copies: how many times the same channels are normalised side by side.
+    """
+
+    mean: Tensor
+    var: Tensor
+    copies: int = 1
+
+    @classmethod
+    def of(cls, norm: torch.nn.BatchNorm2d) -> Running:
+        """A module's."""
+        mean, var = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert var is not None
+        return cls(mean, var)
+
+    def move(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Towards a batch's statistics."""
+        width = len(self.mean)  # of which there may be copies
+        with torch.no_grad():
+            self.mean.lerp_(mean[:width], MOMENTUM)
+            self.var.lerp_(var[:width] * (count / max(1, count - 1)), MOMENTUM)
+
+    def line(self, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The norm by these statistics as a factor and a shift, with a scale on top."""
+        inverse = (self.var.repeat(self.copies) + EPS).rsqrt()
+        if scale is not None:
+            inverse = inverse * scale
+        return inverse, -self.mean.repeat(self.copies) * inverse
+
+
+def batch_norm(x: Tensor, running: Running, how: Statistics, scale: Tensor | None = None) -> Tensor:
+    """Batch norm of ``B x C x H x W`` without parameters of its own; ``scale`` is ``C``-dim."""
+    if how.training and how.group is not None:
+        y = _synchronised_norm(x, running, how)
+        return y if scale is None else y * scale.to(y.dtype).view(1, -1, 1, 1)
+    # PyTorch (2.14, CPU, channels_last) takes a weight for contiguous whatever its strides.
+    scale = None if scale is None else scale.contiguous()
+    if scale is None and x.dtype in (torch.bfloat16, torch.float16):
+        scale = running.mean.new_ones(x.shape[1])  # else the statistics too are in half precision
+    if not how.training:
+        return F.batch_norm(x, running.mean, running.var, scale, None, False, MOMENTUM, EPS)
+    # The statistics of many norms are parts of one tensor, which autograd must not see change.
+    y, mean, inverse = torch.native_batch_norm(x, scale, None, None, None, True, MOMENTUM, EPS)
+    if how.track:
+        running.move(mean.detach(), inverse.detach().pow(-2) - EPS, x.numel() // x.shape[1])
+    return y
+
+
+def _synchronised_norm(x: Tensor, running: Running, how: Statistics) -> Tensor:
+    """By the statistics of all processes' batches (equal in size); gradients flow across them."""
+    from torch.distributed.nn.functional import all_reduce
+
+    wide = (1, -1, 1, 1)
+    kind, x = x.dtype, x.float() if x.dtype == torch.bfloat16 else x
+    world = dist.get_world_size(how.group)
+    mean = all_reduce(x.mean((0, 2, 3)), group=how.group) / world
+    centred = x - mean.view(wide)
+    var = all_reduce(centred.square().mean((0, 2, 3)), group=how.group) / world
+    if how.track:
+        running.move(mean.detach(), var.detach(), world * x.numel() // x.shape[1])
+    normal: Tensor = centred * (var + EPS).rsqrt().view(wide)
+    return normal.to(kind)
+
+
+def pointwise_norm(
+    rows: Tensor,
+    weight: Tensor,
+    running: Running,
+    how: Statistics,
+    scale: Tensor | None = None,
+    total: Sum | None = None,
+) -> Tensor | None:
+    """A 1x1 convolution and batch norm, then a ReLU, or into a sum.
+
+    The mean and variance of ``W d`` follow from those of its input ``d``: ``W m`` and the diagonal
+    of ``W Cov(d) W^T``. So the norm can become a part of the weight, and the convolution one
+    product that adds to a sum at once, without an output of its own in memory.
+
+    Args:
+        rows: ``N x K``, d.
+        weight: ``C x K``, W.
+        running: of the batch norm, which has no affine parameters.
+        scale: of what goes into a sum; ``1``- or ``C``-dim.
+        total: a sum; None: end with a ReLU.
+
+    Returns:
+        ``N x C``; None if it went into a sum.
+    """
+    if how.training and not (weight.shape[1] < UNFOLDED_CHANNELS and fused(rows)):
+        return norm(pointwise(rows, weight), running, how, scale, total)
+    if not how.training:
+        factor, shift = running.line(scale)
+        y = torch.addmm(shift, rows, (factor[:, None] * weight).T)
+        if total is None:
+            return y.relu()
+        total.add(y)
+        return None
+    if total is None:
+        return _PointwiseNorm.apply(rows, weight, None, None, True, running, how)[0]  # type: ignore[no-any-return]
+    total.rows, shift = _PointwiseNorm.apply(rows, weight, scale, total.rows, False, running, how)
+    total.shifts.append(shift)
+    return None
+
+
+def norm(
+    rows: Tensor, running: Running, how: Statistics, scale: Tensor | None, total: Sum | None
+) -> Tensor | None:
+    """Batch norm and what comes next, of ``N x C``; the rest as :func:`pointwise_norm`."""
+    if scale is not None:
+        scale = scale.expand(rows.shape[1])
+    y = into_rows(batch_norm(images_of(rows, 1, len(rows), 1), running, how, scale))
+    if total is None:
+        return y.relu_()
+    total.add(y)
+    return None
+
+
+class _PointwiseNorm(torch.autograd.Function):
+    """Returns rows and a shift; with ``relu`` the rows have been given it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        d: Tensor,
+        weight: Tensor,
+        scale: Tensor | None,
+        total: Tensor | None,
+        relu: bool,
+        running: Running,
+        how: Statistics,
+    ) -> tuple[Tensor, Tensor]:
+        count = len(d)
+        mean = d.mean(0)
+        if how.group is None:
+            covariance = gram(d, d).div_(count).sub_(torch.outer(mean, mean))
+        else:
+            # Means over all processes, of moments about zero, so that one message is enough.
+            moments = torch.cat([mean[None], gram(d, d) / count])
+            dist.all_reduce(moments, group=how.group)
+            moments /= dist.get_world_size(how.group)
+            count *= dist.get_world_size(how.group)
+            mean = moments[0]
+            covariance = moments[1:] - torch.outer(mean, mean)
+        centre = weight @ mean
+        var = ((weight @ covariance) * weight).sum(1).clamp_min_(0)
+        inverse = (var + EPS).rsqrt_()
+        factor = inverse if scale is None else inverse * scale
+        folded = factor[:, None] * weight
+        shift = -factor * centre
+        if how.track:
+            running.move(centre, var, count)
+        if relu:
+            y = product(d, folded, shift).relu_()
+            ctx.mark_non_differentiable(shift)
+        elif total is None:
+            y = product(d, folded)
+        else:
+            y = add_product(total, d, folded)
+            ctx.mark_dirty(total)
+        ctx.how, ctx.count = how, count
+        ctx.save_for_backward(
+            d, weight, scale, y if relu else None, mean, covariance, centre, inverse, folded
+        )
+        return y, shift
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, sums: Tensor) -> tuple[Any, ...]:
+        d, weight, scale, y, mean, covariance, centre, inverse, folded = ctx.saved_tensors
+        to_total = gradient
+        if y is not None:
+            gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+            sums = gradient.sum(0)
+        factor = inverse if scale is None else inverse * scale
+        products = gram(gradient, d)
+        # With y = factor (W d - centre): the gradients of the factor and of the variance in it.
+        to_factor = (products * weight).sum(1) - sums * centre
+        to_scale = None
+        if scale is not None and ctx.needs_input_grad[2]:
+            to_scale = (to_factor * inverse).sum_to_size(scale.shape)
+        to_var = -0.5 * factor * inverse.square() * to_factor
+        to_weight = None
+        if ctx.needs_input_grad[1]:
+            to_weight = factor[:, None] * (products - torch.outer(sums, mean)) + 2 * to_var[
+                :, None
+            ] * (weight @ covariance)
+        to_d = None
+        if ctx.needs_input_grad[0]:
+            through_mean = factor * sums
+            if ctx.how.group is not None:
+                both = torch.stack([to_var, through_mean])
+                dist.all_reduce(both, group=ctx.how.group)
+                to_var, through_mean = both[0], both[1]
+            spread = (2 / ctx.count) * (weight.T @ (to_var[:, None] * weight))
+            shift = -(mean @ spread) - (through_mean @ weight) / ctx.count
+            # (The spread is symmetric.)
+            to_d = add_product(product(d, spread, shift), gradient, folded.T)
+        return to_d, to_weight, to_scale, to_total if ctx.needs_input_grad[3] else None, *[None] * 3
