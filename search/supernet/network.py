@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from latkit.search.decode import derive_cell
 from latkit.search.supernet.functions import (
     Running,
     Statistics,
@@ -72,7 +73,6 @@ class SearchCell(nn.Module):
 
     Args:
         operated: channels that the operations see; the others pass by (PC-DARTS).
-        width: see :class:`SourceMix`.
     """
 
     def __init__(
@@ -84,7 +84,6 @@ class SearchCell(nn.Module):
         operated: int,
         reduction: bool,
         reduction_prev: bool,
-        width: int | None,
     ) -> None:
         super().__init__()
         self.reduction = reduction
@@ -98,11 +97,7 @@ class SearchCell(nn.Module):
         ]
         self.mixes = nn.ModuleList(
             SourceMix(
-                space.operations,
-                len(targets),
-                operated,
-                2 if reduction and source < 2 else 1,
-                width,
+                space.operations, len(targets), operated, 2 if reduction and source < 2 else 1
             )
             for source, targets in enumerate(self.targets)
         )
@@ -156,7 +151,6 @@ class Supernet(nn.Module):
         cells: number of cells; those at one and two thirds of the depth reduce.
         classes: width of the classifier.
         image_channels: channels of the images.
-        width: see :class:`SourceMix`.
 
     Attributes:
         how: how batch norms are done; ``how.group`` names the processes that share a batch.
@@ -172,7 +166,6 @@ class Supernet(nn.Module):
         cells: int,
         classes: int,
         image_channels: int = 3,
-        width: int | None = None,
     ) -> None:
         super().__init__()
         self.space = space
@@ -190,9 +183,7 @@ class Supernet(nn.Module):
             c = 2 * c if reduction else c
             operated = c // self.partial
             self.cells.append(
-                SearchCell(
-                    space, c_prev_prev, c_prev, c, operated, reduction, reduction_prev, width
-                )
+                SearchCell(space, c_prev_prev, c_prev, c, operated, reduction, reduction_prev)
             )
             reduction_prev = reduction
             c_prev_prev, c_prev = c_prev, NODES * c
@@ -271,24 +262,3 @@ class Supernet(nn.Module):
                 for alpha, reduction in ((self.alpha_normal, False), (self.alpha_reduce, True))
             )
         return Genotype(normal, CONCAT, reduce, CONCAT)
-
-
-def derive_cell(
-    space: DartsSpace, alpha: Tensor, edge_strength: Tensor | None = None
-) -> tuple[tuple[str, int], ...]:
-    """The discrete cell of α: per node the two edges with the strongest operation.
-
-    The strength of an edge is the largest softmax weight among its operations but ``none``, times
-    the edge's own weight if it has one; that operation is kept (DARTS, section 2.4).
-    """
-    weights = alpha.detach().softmax(-1)[:, list(space.choices)]
-    strengths, best = weights.max(dim=1)
-    if edge_strength is not None:
-        strengths = strengths * edge_strength.detach()
-    connections: list[tuple[str, int]] = []
-    for group in space.groups:
-        ranked = sorted(group.edges, key=lambda e: (-float(strengths[e]), e))
-        for edge in sorted(ranked[: group.keep]):
-            operation = space.operations[space.choices[int(best[edge])]]
-            connections.append((operation, space.edges[edge].source))
-    return tuple(connections)

@@ -19,7 +19,7 @@ import safetensors
 from latkit.registry import Registry
 from latkit.search.checkpoint import CHECKPOINT, HEADER
 from latkit.search.config import SearchConfig
-from latkit.search.epochs import HISTORY
+from latkit.search.history import HISTORY
 from tests.cli.test_errors import check
 from tests.conftest import RunLatkit, start_latkit
 from tests.made import made_lpm

@@ -17,7 +17,7 @@ from latkit.errors import InputError
 from latkit.registry import Registry
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.distributed import ALONE, Processes, processes_here
-from latkit.search.epochs import HISTORY
+from latkit.search.history import HISTORY
 from tests.made import made_lpm
 
 ROOT = Path(__file__).parents[2]
