@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from latkit.search.distributed import Processes
     from latkit.search.sweep import Search
 
-# How long a process that is not the main one keeps an error to itself. If the main one has it too,
-# it speaks in that time, and torchrun then ends all of them.
+# How long a process keeps to itself what another one may have to say: the main one the same error,
+# any one why it has gone. When one has spoken and ended, torchrun ends all of them.
 PATIENCE_SECONDS = 5.0
 
 
@@ -303,9 +303,13 @@ def _one_voice(processes: Processes) -> Iterator[None]:
                 raise
             raise SystemExit(error.exit_code) from None
         except (LatkitError, RuntimeError) as error:
+            own = isinstance(error, LatkitError)
             told = error if isinstance(error, LatkitError) else connection_lost(error)
-            if told is None or processes.is_main:
-                raise told or error from None
-            time.sleep(PATIENCE_SECONDS)
+            if told is None:
+                raise
+            if not (own and processes.is_main):
+                time.sleep(PATIENCE_SECONDS)
+            if processes.is_main:
+                raise told from None
             who = f"process {processes.rank} of {processes.world}"
             raise type(told)(f"{who}: {told.cause}", told.fix) from None
