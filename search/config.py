@@ -18,8 +18,8 @@ from latkit.search.penalty import EdgeSampling
 from latkit.search.supernet import SUPERNETS
 
 PRECISIONS = ("fp32", "bf16")
-# Costs in milliseconds, and those of several devices.
-IN_MS, OF_SEVERAL = ("predicted", "weighted-sum"), ("weighted-sum", "worst-case")
+# Of any count: what is larger by far does not fit an integer of PyTorch's, rather than a memory.
+MOST = 10**9
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class SearchConfig:
             devices the mean (``weighted-sum``) or the largest share of DARTS_V2's prediction
             (``worst-case``).
         also: references of the LPMs of those further devices.
-        lambda_per_ms: λ of Eq. 3; LAT(α) is in milliseconds, so λ is in 1/ms. With ``macs`` it is
-            Table 4's η, in one over a million multiply-adds. None with a target.
-        target_ms: predicted latency to arrive at, instead of a fixed λ.
+        lambda_per_ms: λ of Eq. 3, in one over the unit of the cost: 1/ms where it is a latency.
+            With ``macs`` it is Table 4's η, in one over a million multiply-adds. None with a
+            target.
+        target_ms: predicted latency to arrive at, instead of a fixed λ; of a cost in ms only.
         lpm_noise: standard deviation of the noise added to every prediction, in its unit (Table 3).
         warmup_epochs: first epochs, in which α is frozen.
         precision: of the supernet: ``fp32``, or ``bf16`` by autocast. α, the losses and LAT(α)
@@ -86,13 +87,12 @@ class SearchConfig:
             _one_of(name, getattr(self, name), known)
         if (self.lambda_per_ms is None) == (self.target_ms is None):
             raise InputError("a search has either a lambda or a target latency", "give one of them")
-        if self.target_ms is not None and self.cost not in IN_MS:
-            raise InputError(f"a target in ms does not fit the cost {self.cost}", "use --lambda")
-        if bool(self.also) != (self.cost in OF_SEVERAL):
-            devices = "several devices" if self.cost in OF_SEVERAL else "one device"
+        several = COSTS[self.cost].several
+        if bool(self.also) != several:
+            named = " or ".join(name for name, kind in COSTS.items() if kind.several)
             raise InputError(
-                f"the cost {self.cost} is of {devices}",
-                "use --also-device together with --cost weighted-sum or worst-case",
+                f"the cost {self.cost} is of {'several devices' if several else 'one device'}",
+                f"use --also-device together with --cost {named}",
             )
         if self.lambda_per_ms is not None and not 0 <= self.lambda_per_ms < math.inf:
             raise InputError(f"lambda={self.lambda_per_ms} is not a coefficient", "use 0 or more")
@@ -114,6 +114,10 @@ class SearchConfig:
             if getattr(self, name) < value:
                 raise InputError(
                     f"{name}={getattr(self, name)} is too small", f"use at least {value}"
+                )
+            if getattr(self, name) > MOST:
+                raise InputError(
+                    f"{name}={getattr(self, name)} is too large", f"use {MOST} at most"
                 )
         if self.warmup_epochs >= self.epochs:
             raise InputError(
@@ -140,7 +144,7 @@ _CPU_DARTS = SearchConfig(
     optimizer=OptimizerConfig(arch_lr=0.02, weight_lr=0.1),
 )
 
-# By preset and method.
+# By preset and method; a method that is not there has the values of darts.
 PRESETS: dict[str, dict[str, SearchConfig]] = {
     "paper": {
         "darts": _PAPER_DARTS,
@@ -167,4 +171,5 @@ def preset(name: str, method: str) -> SearchConfig:
     """
     _one_of("preset", name, PRESETS)
     _one_of("method", method, SUPERNETS)
-    return PRESETS[name][method]
+    known = PRESETS[name]
+    return known.get(method) or dataclasses.replace(known["darts"], method=method)

@@ -1,6 +1,7 @@
 """What a search may spend less of: latency or energy of one device or several, or multiply-adds.
 
-A new cost is a subclass of :class:`Cost` in a file of its own and a line in ``COSTS``.
+A new cost is a subclass of :class:`Cost` in a file of its own and a line in ``COSTS``, whose entry
+says what it is made of and whether it is of several devices.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Cost(ABC):
 
     Attributes:
         name: with the unit, as in ``latency_ms``.
-        unit: for people, as in ``ms``.
+        unit: for people, as in ``ms``; λ is in one over it.
     """
 
     name: str
@@ -179,7 +180,7 @@ class WorstCase(Cost):
     """
 
     name = "share_of_target"
-    unit = "of the target"
+    unit = "share of the target"
 
     def __init__(self, costs: Sequence[Cost], targets: Sequence[float]) -> None:
         _check_factors("target", costs, targets)
@@ -229,6 +230,23 @@ class CostParts:
     factors: Sequence[float] | None = None
 
 
+@dataclass(frozen=True)
+class CostKind:
+    """An entry of ``COSTS``.
+
+    Attributes:
+        make: makes the cost.
+        several: whether it is of several devices, rather than of one.
+        relative: whether its factors are what a cell in print costs on each device.
+        usual_weight: λ in one over its unit, where one is in print, and where; for people.
+    """
+
+    make: Callable[[CostParts], Cost]
+    several: bool = False
+    relative: bool = False
+    usual_weight: str | None = None
+
+
 def _single(parts: CostParts) -> Cost:
     if len(parts.predicted) != 1:
         raise InputError(
@@ -244,11 +262,16 @@ def _worst_case(parts: CostParts) -> Cost:
     return WorstCase(parts.predicted, parts.factors)
 
 
-COSTS: dict[str, Callable[[CostParts], Cost]] = {
-    "predicted": _single,
-    "macs": lambda parts: MacsCost(parts.space, parts.setting),
-    "weighted-sum": lambda parts: WeightedSum(parts.predicted, parts.factors),
-    "worst-case": _worst_case,
+COSTS: dict[str, CostKind] = {
+    "predicted": CostKind(_single),
+    "macs": CostKind(
+        lambda parts: MacsCost(parts.space, parts.setting),
+        usual_weight="0.005 (Table 4's η, of networks of some 500 MMACs)",
+    ),
+    "weighted-sum": CostKind(
+        lambda parts: WeightedSum(parts.predicted, parts.factors), several=True
+    ),
+    "worst-case": CostKind(_worst_case, several=True, relative=True),
 }
 
 
@@ -260,7 +283,7 @@ def make_cost(name: str, parts: CostParts) -> Cost:
     """
     if name not in COSTS:
         raise InputError(f"unknown cost {name!r}", f"use one of: {', '.join(COSTS)}")
-    return COSTS[name](parts)
+    return COSTS[name].make(parts)
 
 
 def expectation(

@@ -16,7 +16,8 @@ from latkit.errors import InputError
 from latkit.lpm.base import FloatArray
 from latkit.search.costs import Cost, evaluate
 from latkit.search.estimators.distribution import WEAKEST
-from latkit.spaces import ABSENT, ChoiceMatrix, SearchSpace
+from latkit.spaces import ABSENT, ChoiceMatrix, DartsSpace, SearchSpace
+from latkit.spaces.genotype import Connections
 
 # A cost this near its target is on target.
 TOLERANCE = 0.05
@@ -65,6 +66,11 @@ def cost_range(
         rows = np.stack([_descend(space, cost, starts, sign) for sign in (1, -1)])
     low, high = evaluate(space, cost, rows).tolist()
     return CostRange(low, high, rows[0], rows[1])
+
+
+def is_on_target(cost: float, target: float) -> bool:
+    """Whether a cost is within ``TOLERANCE`` of its target."""
+    return abs(cost / target - 1) <= TOLERANCE
 
 
 def check_target(target: float, reach: CostRange, unit: str) -> None:
@@ -145,6 +151,13 @@ def strongest(space: SearchSpace, logs: FloatArray) -> ChoiceMatrix:
         kept = edges[np.argsort(-strength[edges], kind="stable")[: group.keep]]
         row[kept] = operation[kept]
     return row
+
+
+def derive_cell(
+    space: DartsSpace, alpha: Tensor, edge_weights: Tensor | None = None
+) -> Connections:
+    """The strongest cell of α, ``E x O``, as (operation, input) pairs; see :func:`strongest`."""
+    return space.cell(strongest(space, log_weights(space, alpha, edge_weights)))
 
 
 @dataclass(frozen=True)

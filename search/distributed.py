@@ -95,6 +95,21 @@ class Processes:
 ALONE = Processes()
 
 
+def connection_lost(error: Exception) -> SearchError | None:
+    """What to say where an error of PyTorch's means that another process has gone; else None."""
+    # Gloo's are RuntimeErrors; only their text tells.
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    text = str(error)
+    if not isinstance(error, dist.DistError) and not ("gloo" in text and any(
+        sign in text for sign in signs
+    )):  # fmt: skip
+        return None
+    return SearchError(
+        "another process of this search has ended",
+        "see what it said; then run the same command to go on",
+    )
+
+
 def processes_here() -> Processes:
     """This process's place as torchrun's environment tells it; alone without torchrun.
 

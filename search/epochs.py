@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from latkit.errors import Interrupted, SearchError
-from latkit.files import write_atomically
 from latkit.lpm.base import LPM
 from latkit.search.bilevel import StepLosses
 from latkit.search.checkpoint import CHECKPOINT, Begun, load_checkpoint, save_checkpoint
@@ -24,28 +21,15 @@ from latkit.search.collapse import (
     parameter_free_share,
     skip_share,
 )
-from latkit.search.config import SearchConfig
-from latkit.search.costs import Cost, evaluate
+from latkit.search.config import SearchConfig, preset
+from latkit.search.costs import Cost
 from latkit.search.data import ImageData, batches
+from latkit.search.decode import is_on_target
 from latkit.search.distributed import Processes
-from latkit.search.parts import derive_at, make_optimizer, make_penalty, make_supernet
+from latkit.search.history import read_history, write_history
+from latkit.search.parts import cell_cost, derive_at, make_optimizer, make_penalty, make_supernet
 from latkit.spaces import DartsSpace, Genotype, parse_genotype
 
-HISTORY = "history.parquet"
-_NUMBERS = (
-    "train_loss", "val_loss", "expected_cost", "train_accuracy", "val_accuracy", "penalty_weight",
-    "alpha_entropy_normal", "alpha_entropy_reduce", "skip_share_normal", "skip_share_reduce",
-    "parameter_free_share_normal", "parameter_free_share_reduce", "derived_predicted_ms",
-)  # fmt: skip
-# Written out, because a column of a warm-up alone is all nulls.
-_SCHEMA = pa.schema(
-    [
-        ("epoch", pa.int64()),
-        *((name, pa.float64()) for name in _NUMBERS),
-        ("genotype", pa.string()),
-        ("seconds", pa.float64()),
-    ]
-)
 _GO_ON = "run the same command to go on"
 
 
@@ -85,8 +69,10 @@ class SearchOutcome:
         genotype: the derived cells.
         epoch: after which they were derived.
         predicted_ms: latency of the normal cell by the search's LPM.
-        moved_from_ms: predicted latency of α's strongest cell, where that was too far from the
-            target and the strongest cell near the target was taken; else None.
+        cost: what was searched for of the normal cell, in the unit of the search's cost.
+        on_target: whether that is within 5 % of the target; None without a target.
+        moved_from_ms: that cost of α's strongest cell, where it was too far from the target and
+            the strongest cell near the target was taken; else None.
         history: a row an epoch.
         collapsed: whether the search was ended by skip connections taking over.
         seconds: training time of all epochs.
@@ -95,6 +81,8 @@ class SearchOutcome:
     genotype: Genotype
     epoch: int
     predicted_ms: float
+    cost: float
+    on_target: bool | None
     moved_from_ms: float | None
     history: list[dict[str, Any]]
     collapsed: bool
@@ -115,7 +103,7 @@ class EpochLoop:
         processes: this process among those that search together.
 
     Raises:
-        SearchError: the checkpoint or the history is corrupt.
+        SearchError: the checkpoint or the history is corrupt, or memory ran out.
     """
 
     def __init__(
@@ -134,13 +122,19 @@ class EpochLoop:
         self.out, self.device, self.processes = out, device, processes
         half = len(data.labels) // 2
         self.steps = half // config.batch
-        self.supernet = make_supernet(config, space, data, device, processes)
         arch_steps = (config.epochs - config.warmup_epochs) * self.steps
         self.penalty = make_penalty(config, space, cost, arch_steps)
-        self.optimizer = make_optimizer(config, self.supernet, self.penalty, processes)
-        self.finished, self._begun = load_checkpoint(out, self.supernet, self.optimizer)
-        # A crash between the two files leaves the history one row ahead.
-        self.history = _read_history(out)[: self.finished]
+        try:
+            self.supernet = make_supernet(config, space, data, device, processes)
+            self.optimizer = make_optimizer(config, self.supernet, self.penalty, processes)
+            self.finished, self._begun = load_checkpoint(out, self.supernet, self.optimizer)
+        except (RuntimeError, MemoryError) as error:
+            raise _memory_ran_out(error, "while the supernet was made") from None
+        # What the checkpoint is of, for messages.
+        self._kept = f"epoch {self.finished}" if self.finished else None
+        if self._begun is not None:
+            self._kept = f"epoch {self.finished + 1}, step {self._begun.step}"
+        self.history = read_history(out, self.finished)
         seed = torch.Generator().manual_seed(config.seed)
         split = torch.randperm(len(data.labels), generator=seed)
         self._halves = split[:half], split[half:]
@@ -163,15 +157,19 @@ class EpochLoop:
         good = self._good_epoch()
         chosen = self.history[(good or self.finished) - 1]
         genotype = parse_genotype(chosen["genotype"])
-        predicted_ms, moved = chosen["derived_predicted_ms"], None
-        if self.config.target_ms is not None and good is None:
-            genotype, derived = derive_at(self.config.target_ms, self.supernet, self.cost)
-            moved = predicted_ms if derived.changed else None
-            predicted_ms = self._predict(genotype)
+        predicted_ms, cost = chosen["derived_predicted_ms"], self._cost(genotype)
+        target_ms, moved = self.config.target_ms, None
+        # The α of an earlier epoch is gone: its cell is taken as it is, on target or not.
+        if target_ms is not None and good is None:
+            genotype, derived = derive_at(target_ms, self.supernet, self.cost)
+            if derived.changed:
+                moved, cost, predicted_ms = cost, derived.cost, self._predict(genotype)
         return SearchOutcome(
             genotype=genotype,
             epoch=chosen["epoch"],
             predicted_ms=predicted_ms,
+            cost=cost,
+            on_target=None if target_ms is None else is_on_target(cost, target_ms),
             moved_from_ms=moved,
             history=self.history,
             collapsed=good is not None,
@@ -247,20 +245,14 @@ class EpochLoop:
                 (placed[0], placed[1]), (placed[2], placed[3]), generator, arch
             )
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
-                raise
-            raise SearchError(
-                f"memory ran out in {where}",
-                "use a smaller --batch, --channels or --cells, and another --out",
-            ) from None
+            raise _memory_ran_out(error, f"in {where}; {self._what_is_kept()}") from None
         own = _numbers(losses)
         # Together with the wish to stop, so that all processes end after the same step.
         values = self.processes.average(torch.cat([own, own.new_tensor([stop()])]))
         if not torch.isfinite(values).all():
             raise SearchError(
-                f"the loss is not finite in {where}",
-                "lower the learning rate or lambda; the last good checkpoint is kept in "
-                f"{self.out / CHECKPOINT}",
+                f"the loss is not finite in {where}; {self._what_is_kept()}",
+                f"search in another --out with {_calmer(self.config)}",
             )
         values[3:5] *= self.processes.world
         return values[:5], bool(values[5] > 0)
@@ -292,21 +284,28 @@ class EpochLoop:
             }
         )
         if arch:
-            row = self.space.from_genotype(genotype)
-            self.penalty.after_epoch(float(evaluate(self.space, self.cost, row)[0]))
+            self.penalty.after_epoch(self._cost(genotype))
         # History first: a crash in between leaves one row too many, which resuming drops.
         if self.processes.is_main:
-            table = pa.Table.from_pylist(self.history, schema=_SCHEMA)
-            write_atomically(self.out / HISTORY, lambda path: pq.write_table(table, path))
+            write_history(self.out, self.history)
         self._save(None)
 
     def _predict(self, genotype: Genotype) -> float:
         encoding = self.space.encode(self.space.from_genotype(genotype))
         return float(self.lpm.predict(encoding)[0])
 
+    def _cost(self, genotype: Genotype) -> float:
+        return cell_cost(self.space, self.cost, genotype)
+
+    def _what_is_kept(self) -> str:
+        if self._kept is None:
+            return "nothing is kept yet"
+        return f"the checkpoint of {self._kept} is kept in {self.out / CHECKPOINT}"
+
     def _save(self, begun: Begun | None) -> None:
         if self.processes.is_main:
             save_checkpoint(self.out, self.finished, self.supernet, self.optimizer, begun)
+        self._kept = f"epoch {self.finished}"
         # Nobody leaves before it is written: torchrun ends all processes when one has ended.
         self.processes.wait()
 
@@ -325,25 +324,34 @@ def _stop(where: str) -> NoReturn:
     raise Interrupted(f"interrupted; everything up to {where} is kept", _GO_ON)
 
 
-def _read_history(out: Path) -> list[dict[str, Any]]:
-    try:
-        rows: list[dict[str, Any]] = pq.ParquetFile(out / HISTORY).read().to_pylist()
-    except FileNotFoundError:
-        return []
-    except (pa.ArrowException, OSError, ValueError):
-        raise SearchError(
-            f"{out / HISTORY} is corrupt", "delete the folder, or choose another --out"
-        ) from None
-    return rows
-
-
 def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:
     # Distinct for any realistic number of epochs, and the same after a resume.
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 3 + stream)
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """Whether PyTorch failed to allocate; on the CPU only the message tells."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(
-        error
+def _memory_ran_out(error: Exception, when: str) -> Exception:
+    """What to raise for an error of PyTorch's: itself, if it is another; on the CPU only the
+    message tells.
+    """
+    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(
+        sign in str(error) for sign in ("DefaultCPUAllocator", "Storage size calculation overflow")
+    ):
+        return error
+    return SearchError(
+        f"memory ran out {when}",
+        "free some and run the same command again, or use a smaller --batch, --channels or "
+        "--cells in another --out",
     )
+
+
+def _calmer(config: SearchConfig) -> str:
+    """Options that make a loss less likely to grow without bounds."""
+    options = ["a larger --batch"]
+    if config.lambda_per_ms:
+        options.insert(0, "a smaller --lambda")
+    if config.precision != "fp32":
+        options.append("--precision fp32")
+    paper = preset("paper", config.method).optimizer
+    if config.optimizer.weight_lr > paper.weight_lr or config.optimizer.arch_lr > paper.arch_lr:
+        options.append("--preset paper, whose learning rates are smaller")
+    return ", or ".join(options)

@@ -7,18 +7,19 @@ one is a file there and a line in its table, and the command line knows it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from latkit.errors import InputError
 from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
 from latkit.networks.zoo import get_genotype
 from latkit.search.bilevel import ORDERS, Bilevel
 from latkit.search.config import SearchConfig
-from latkit.search.costs import Cost, CostParts, LPMCost, evaluate
+from latkit.search.costs import COSTS, Cost, CostParts, LPMCost, evaluate
 from latkit.search.costs import make_cost as cost_named
 from latkit.search.data import ImageData
 from latkit.search.decode import Derived, check_target, cost_range, derive_on_target
@@ -57,17 +58,54 @@ def make_cost(config: SearchConfig, space: DartsSpace, lpms: Sequence[tuple[LPM,
     """
     predicted = [LPMCost(lpm, card.cost) for lpm, card in lpms]
     factors = None
-    if config.cost == "worst-case":
-        reference = space.from_genotype(get_genotype(REFERENCE))
-        factors = [float(evaluate(space, cost, reference)[0]) for cost in predicted]
+    if COSTS[config.cost].relative:
+        factors = [reference_cost(space, cost) for cost in predicted]
     parts = CostParts(space, lpms[0][1].target.setting, predicted, factors)
     return cost_named(config.cost, parts)
 
 
-def check_reach(config: SearchConfig, space: DartsSpace, cost: Cost) -> None:
-    """Raises: InputError: the target is outside what the space's architectures cost."""
-    if config.target_ms is not None:
-        check_target(config.target_ms, cost_range(space, cost), cost.unit)
+def cell_cost(space: DartsSpace, cost: Cost, genotype: Genotype) -> float:
+    """What the normal cell of a genotype costs, in the cost's unit."""
+    return float(evaluate(space, cost, space.from_genotype(genotype))[0])
+
+
+def reference_cost(space: DartsSpace, cost: Cost) -> float:
+    """What the cell in print costs."""
+    return cell_cost(space, cost, get_genotype(REFERENCE))
+
+
+def check_reach(targets_ms: Iterable[float | None], space: DartsSpace, cost: Cost) -> None:
+    """Refuse targets that cannot be met; None is no target.
+
+    Raises:
+        InputError: the cost is not in ms, or a target is outside what architectures cost.
+    """
+    targets = [target for target in targets_ms if target is not None]
+    if not targets:
+        return
+    if cost.unit != "ms":
+        raise InputError(
+            f"a target in ms does not fit the cost {cost.name}, which is in {cost.unit}",
+            f"use --lambda, per {cost.unit}",
+        )
+    reach = cost_range(space, cost)
+    for target in targets:
+        check_target(target, reach, cost.unit)
+
+
+def check_weight_is_given(config: SearchConfig, space: DartsSpace, cost: Cost) -> None:
+    """Refuse a preset's λ, which is in 1/ms, for a cost of another unit.
+
+    Raises:
+        InputError: the cost is not in ms. The example it names makes λ times the cost of the cell
+            in print 3, which is what λ = 0.1 per ms makes of the 30 ms of the paper (Table 2).
+    """
+    if cost.unit != "ms":
+        example = COSTS[config.cost].usual_weight or f"{3 / reference_cost(space, cost):.1g}"
+        raise InputError(
+            f"the preset's lambda is per ms, but the cost {config.cost} is in {cost.unit}",
+            f"give --lambda per {cost.unit}, e.g. --lambda {example}",
+        )
 
 
 def make_penalty(config: SearchConfig, space: DartsSpace, cost: Cost, steps: int) -> Penalty:

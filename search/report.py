@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from latkit.profiling.protocol import Protocol, anchor_name
 from latkit.profiling.session import Measurement, measure
 from latkit.registry import Entry, Registry, built_in_entries
 from latkit.search.config import SearchConfig
+from latkit.search.costs import Cost
 from latkit.search.drawing import draw_genotype
 from latkit.search.epochs import SearchOutcome
-from latkit.search.parts import REFERENCE
+from latkit.search.parts import REFERENCE, cell_cost, reference_cost
 from latkit.search.session import RESULT
 from latkit.spaces import ChoiceMatrix, DartsSpace, Genotype
 
@@ -40,6 +42,8 @@ def finish(
     data: str,
     device: str,
     out: Path,
+    cost: Cost,
+    devices: Sequence[tuple[str, Cost]],
 ) -> dict[str, Any]:
     """Measure the found normal cell in the LPM's target; write ``result.json`` and a drawing.
 
@@ -47,8 +51,9 @@ def finish(
     reduction cell, which is what the LPM predicts; ``darts_v2``'s normal cell likewise.
     ``measured_ms`` is at the machine's speed now, ``measured_at_profile_speed_ms`` at the anchor's
     speed when the LPM's dataset was measured (None for an imported one): only the latter is
-    comparable with predictions. ``lpms`` holds what every LPM of the registry predicts for the
-    found cell, each in its own setting.
+    comparable with predictions. ``searched_for`` holds what the search weighed, of both cells:
+    its value, name and unit, and what is predicted of each device. ``lpms`` holds what every LPM of
+    the registry predicts for the found cell, each in its own setting.
 
     Args:
         outcome: what the search found.
@@ -61,6 +66,8 @@ def finish(
         data: name of the images.
         device: where the supernet was trained.
         out: the search's folder.
+        cost: what was searched for.
+        devices: of each device searched for, its LPM's reference and what that predicts.
 
     Returns:
         The content of ``result.json``.
@@ -79,7 +86,7 @@ def finish(
     anchor_then_ms = card.dataset["anchor_median_ms"] if same_anchor else None
     facts: dict[str, dict[str, Any]] = {}
     for index, (name, network) in enumerate(networks.items()):
-        cost = network_cost(network, target.setting)
+        size = network_cost(network, target.setting)
         its = None if session is None else session[index]
         facts[name] = {
             "predicted_ms": float(lpm.predict(space.encode(cells[name]))[0]),
@@ -91,8 +98,8 @@ def finish(
                 else its.ratio_to_anchor * anchor_then_ms
             ),
             "measured_relative_std": None if its is None else its.ratio_std / its.ratio_to_anchor,
-            "macs": cost.macs,
-            "params": cost.params,
+            "macs": size.macs,
+            "params": size.params,
         }
     measured: dict[str, Any] = {"why_not": why_not}
     if session is not None:
@@ -110,6 +117,24 @@ def finish(
         "arch": space.format(row[0]),
         "arch_id": int(space.rank(row)[0]),
         **facts,
+        "searched_for": {
+            "cost": config.cost,
+            "name": cost.name,
+            "unit": cost.unit,
+            "found": outcome.cost,
+            REFERENCE: reference_cost(space, cost),
+            "target_ms": config.target_ms,
+            "on_target": outcome.on_target,
+            "devices": [
+                {
+                    "lpm": reference,
+                    "unit": predicted.unit,
+                    "found": cell_cost(space, predicted, outcome.genotype),
+                    REFERENCE: reference_cost(space, predicted),
+                }
+                for reference, predicted in devices
+            ],
+        },
         "measured": measured,
         "target": target.to_dict(),
         "genotype_epoch": outcome.epoch,

@@ -18,19 +18,29 @@ from latkit.device import differences
 from latkit.errors import InputError, SearchError, from_os_error
 from latkit.files import write_json_atomically
 from latkit.lpm.base import LPM
+from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.config import SearchConfig
 from latkit.search.costs import Cost, LPMCost
 from latkit.search.data import ImageData
 from latkit.search.distributed import ALONE, Processes
-from latkit.search.epochs import HISTORY, EpochLoop, SearchOutcome, SearchProgress
+from latkit.search.epochs import EpochLoop, SearchOutcome, SearchProgress
+from latkit.search.history import HISTORY
 from latkit.search.parts import check_reach
 from latkit.spaces import DartsSpace
 
-__all__ = ["CONFIG", "HISTORY", "RESULT", "SearchOutcome", "SearchProgress", "run_search"]
+__all__ = [
+    "CONFIG",
+    "HISTORY",
+    "RESULT",
+    "SearchOutcome",
+    "SearchProgress",
+    "check_fits",
+    "run_search",
+    "what_is_kept",
+]
 
 CONFIG = "config.json"
 RESULT = "result.json"
-_KEPT = "the last checkpoint is kept; then run the same command again"
 
 
 def run_search(
@@ -76,9 +86,9 @@ def run_search(
     """
     config.check()
     processes.check_batch(config.batch)
-    check_fits(config, data)
+    check_fits(config, data, processes)
     cost = cost or LPMCost(lpm)
-    check_reach(config, space, cost)
+    check_reach([config.target_ms], space, cost)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / ".lock", blocking=False)
@@ -96,17 +106,31 @@ def run_search(
             f"another process is searching in {out}", "wait for it, or choose another --out"
         ) from None
     except OSError as error:
-        raise from_os_error(error, f"write the search in {out}", _KEPT) from None
+        kept = f"{what_is_kept(out)}; then run the same command again"
+        raise from_os_error(error, f"write the search in {out}", kept) from None
 
 
-def check_fits(config: SearchConfig, data: ImageData) -> None:
+def what_is_kept(out: Path) -> str:
+    """What an interruption or a failed write leaves of a search, for a message."""
+    try:
+        kept = (out / CHECKPOINT).exists()
+    except OSError:
+        kept = False
+    return "the last checkpoint is kept" if kept else "nothing is kept yet"
+
+
+def check_fits(config: SearchConfig, data: ImageData, processes: Processes = ALONE) -> None:
     """Raises: InputError: the images do not fill a batch of each level."""
-    half = len(data.labels) // 2
-    if config.batch > half:
-        raise InputError(
-            f"a batch of {config.batch} is larger than half of the {len(data.labels)} images",
-            f"use --batch {max(1, half)} or less, or more images",
-        )
+    images, world = len(data.labels), processes.world
+    half = images // 2
+    if config.batch <= half:
+        return
+    # Equal parts of at least two images, which batch norm needs.
+    largest = half // world * world
+    fix = f"use --batch {largest} or less, or more images"
+    if largest < 2 * world:
+        fix = f"use at least {4 * world} images (a larger --limit, or other data)"
+    raise InputError(f"a batch of {config.batch} is larger than half of the {images} images", fix)
 
 
 def _claim(out: Path, content: dict[str, Any]) -> None:

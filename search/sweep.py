@@ -45,7 +45,6 @@ class Search:
     """One search of a sweep; its folder is called by its name."""
 
     name: str
-    value: float
     config: SearchConfig
 
 
@@ -75,7 +74,7 @@ class Common:
 
 
 def plan_sweep(config: SearchConfig, parameter: str, values: Sequence[float]) -> list[Search]:
-    """The searches of a sweep over ``lambda`` (in 1/ms) or ``target`` (in ms).
+    """The searches of a sweep over ``lambda`` (in one over the cost's unit) or ``target`` (in ms).
 
     Raises:
         InputError: a value cannot work, or is there twice.
@@ -89,7 +88,7 @@ def plan_sweep(config: SearchConfig, parameter: str, values: Sequence[float]) ->
         else:
             changed = dataclasses.replace(config, lambda_per_ms=None, target_ms=value)
         changed.check()
-        searches.append(Search(f"{parameter}-{value:.12g}", value, changed))
+        searches.append(Search(f"{parameter}-{value:.12g}", changed))
     return searches
 
 
@@ -98,6 +97,7 @@ def run_sweep(
     common: Common,
     jobs: int,
     on_step: Callable[[str, SearchProgress], None],
+    on_end: Callable[[str], None],
     stop: Callable[[], bool],
 ) -> list[SearchOutcome | LatkitError]:
     """Run the searches, or what is left of them, ``jobs`` at a time.
@@ -107,6 +107,7 @@ def run_sweep(
         common: what they share.
         jobs: processes at once.
         on_step: told a search's name and progress a few times a second.
+        on_end: told the name of a search that has ended.
         stop: asked whether to stop; every search then writes a checkpoint and ends.
 
     Returns:
@@ -146,6 +147,7 @@ def run_sweep(
                     ended[search.name] = message if isinstance(message, SearchOutcome) else (
                         SearchError(f"{search.name}: {message[0]}", message[1])
                     )  # fmt: skip
+                    on_end(search.name)
             if stop() and not told:
                 told = True
                 for _, child in running.values():
@@ -198,6 +200,14 @@ def write_sweep(
         found = ("predicted_ms", "predicted_std_ms", "measured_ms",
                  "measured_at_profile_speed_ms", "macs", "params")  # fmt: skip
         row |= {name: result["found"][name] for name in found}
+        searched_for = result["searched_for"]
+        row |= {
+            "cost": searched_for["found"],
+            "cost_name": searched_for["name"],
+            "cost_unit": searched_for["unit"],
+            "on_target": searched_for["on_target"],
+            "moved_from_ms": result["moved_from_ms"],
+        }
         row |= {
             "val_accuracy": result["epochs"][result["genotype_epoch"] - 1]["val_accuracy"],
             "genotype": result["genotype"],
@@ -277,9 +287,9 @@ def _child(
                 request.requested = True
 
         out = common.out / search.name
-        on_epoch = tensorboard_writer(out) if common.tensorboard else lambda row: None
         registry, space = Registry(common.registry), get_space("darts")
         try:
+            on_epoch = tensorboard_writer(out) if common.tensorboard else lambda row: None
             references = (common.reference, *search.config.also)
             lpms = [registry.load(registry.resolve(r, space.name)) for r in references]
             outcome = run_search(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from latkit.errors import InputError
+from latkit.errors import InputError, from_os_error
 
 FOLDER = "tensorboard"
 
@@ -26,11 +26,16 @@ def tensorboard_writer(out: Path) -> Callable[[dict[str, Any]], None]:
 
     Raises:
         InputError: TensorBoard is not installed.
+        LatkitError: ``out`` cannot be written.
     """
     check_tensorboard()
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(out / FOLDER))
+    folder = out / FOLDER
+    try:
+        writer = SummaryWriter(str(folder))
+    except OSError as error:
+        raise from_os_error(error, f"write {folder}", "nothing was changed") from None
 
     def write(row: dict[str, Any]) -> None:
         for name, value in row.items():

@@ -57,6 +57,6 @@ def made_dataset(
     return LatencyDataset.open(folder)
 
 
-def made_lpm(folder: Path, device: str = "formula") -> TrainedLPM:
+def made_lpm(folder: Path, device: str = "formula", scale: float = 1.0) -> TrainedLPM:
     """An LPM of a made dataset, trained until it knows the operations apart."""
-    return train_lpm(made_dataset(folder, 300, device), Recipe("default"))
+    return train_lpm(made_dataset(folder, 300, device, scale), Recipe("default"))

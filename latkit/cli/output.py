@@ -118,6 +118,15 @@ class ProgressLine:
         self._terminal = sys.stderr.isatty()
         self._width = 0
 
+    def found_done(self, more: int) -> None:
+        """Tell of more that were done before: they are no work of this run."""
+        self._first += more
+
+    def remaining_seconds(self, done: int, elapsed: float) -> float | None:
+        """What is left at the rate of this run; None: nothing tells yet."""
+        worked = done - self._first
+        return (self.total - done) * elapsed / worked if worked > 0 else None
+
     def update(self, done: int, detail: str = "") -> None:
         """Tell how many are done now."""
         now = time.monotonic()
@@ -126,7 +135,8 @@ class ProgressLine:
         self._shown = now
         elapsed = now - self._started
         rate = (done - self._first) / elapsed if elapsed else 0.0
-        remaining = _duration((self.total - done) / rate) if rate else "?"
+        seconds = self.remaining_seconds(done, elapsed)
+        remaining = "?" if seconds is None else _duration(seconds)
         text = (
             f"{self.label} {done}/{self.total} ({100 * done // self.total} %)  "
             f"{_duration(elapsed)} elapsed, {remaining} left, {rate:.3g}/s  {detail}"
@@ -141,6 +151,37 @@ class ProgressLine:
         """Leave the line."""
         if self._terminal and self._width:
             click.echo(err=True)
+
+
+class SharedProgress:
+    """One line for several tasks of the same size, of which parts may have been done before.
+
+    Args:
+        label: what is counted.
+        names: of the tasks.
+        each: how many each has.
+    """
+
+    def __init__(self, label: str, names: Sequence[str], each: int) -> None:
+        self.line = ProgressLine(label, len(names) * each)
+        self.done: dict[str, int] = {}
+        self._each = each
+
+    def update(self, name: str, done: int, before: int, detail: str = "") -> None:
+        """Tell how many a task has done, and how many of these an earlier run did."""
+        if name not in self.done:
+            self.line.found_done(before)
+        self.done[name] = done
+        self.line.update(sum(self.done.values()), detail)
+
+    def end(self, name: str) -> None:
+        """A task is over; what it has not told of, it has not done in this run."""
+        self.line.found_done(self._each - self.done.get(name, 0))
+        self.done[name] = self._each
+
+    def close(self) -> None:
+        """Leave the line."""
+        self.line.close()
 
 
 def _duration(seconds: float) -> str:

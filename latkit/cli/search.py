@@ -6,18 +6,24 @@ import contextlib
 import dataclasses
 import io
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from latkit.cli.output import SEED, json_option, note, print_json
-from latkit.errors import InputError, Interrupted
+from latkit.errors import InputError, Interrupted, LatkitError
 
 if TYPE_CHECKING:
+    from latkit.search.config import SearchConfig
     from latkit.search.distributed import Processes
     from latkit.search.sweep import Search
+
+# How long a process keeps to itself what another one may have to say: the main one the same error,
+# any one why it has gone. When one has spoken and ended, torchrun ends all of them.
+PATIENCE_SECONDS = 5.0
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -78,7 +84,8 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     "--lambda",
     "lambda_per_ms",
     type=float,
-    help="Weight of the predicted latency in the loss, in 1/ms [paper: 0.2, cpu: 0.02].",
+    help="Weight of the predicted latency in the loss, per ms [paper: 0.2, cpu: 0.02]; of a --cost "
+    "in another unit, per that unit, and then there is no default.",
 )
 @click.option(
     "--target-ms",
@@ -175,7 +182,7 @@ def command(
       latkit search --device p100 --data cifar10
       latkit search --device p100 --data cifar10 --method pc-darts --order 2
       latkit search --device my-cpu --preset cpu --target-ms 20
-      latkit search --device my-cpu --also-device my-gpu --cost worst-case
+      latkit search --device my-cpu --also-device my-gpu --cost worst-case --lambda 3
       latkit search --device my-cpu --data cifar10 --preset cpu --lambda 0.05
       latkit search --device my-cpu --preset cpu --sweep-lambda 0,0.01,0.02
       torchrun --nproc-per-node 2 -m latkit search --device p100 --data cifar10
@@ -184,81 +191,125 @@ def command(
     from latkit.cli.search_report import print_result
     from latkit.cli.search_run import Task, run_one, run_several
     from latkit.registry import Registry
-    from latkit.search.config import preset as preset_of
     from latkit.search.distributed import joined, processes_here
+    from latkit.search.parts import check_reach, check_weight_is_given
     from latkit.search.session import check_fits
-    from latkit.search.sweep import plan_sweep
     from latkit.search.tensorboard import check_tensorboard
     from latkit.spaces import get_space
 
-    given = {name: value for name, value in changes.items() if value is not None}
+    processes = processes_here()
+    # The backend's own probe: torch alone calls a GPU available that it has no code for.
+    probe = get_backend_class("torch-cuda").probe()
+    where = "cuda" if probe.usable else "cpu"
+    with joined(processes, where), _one_voice(processes):
+        given = {name: value for name, value in changes.items() if value is not None}
+        config, searches = _plan(preset, method, also, sweep_lambda, sweep_target_ms, jobs, given)
+        if tensorboard:
+            check_tensorboard()
+        space, registry = get_space("darts"), Registry()
+        entry = registry.resolve(device, space.name)
+        lpm, card = registry.load(entry)
+        others = [registry.resolve(reference, space.name) for reference in also]
+        task = Task(
+            space, registry, entry, lpm, card, where, out or Path("searches", entry.device),
+            tuple((other, *registry.load(other)) for other in others),
+        )  # fmt: skip
+        cost = task.cost(config)
+        if searches is None and not {"lambda_per_ms", "target_ms"} & set(given):
+            check_weight_is_given(config, space, cost)
+        note(f"training the supernet on {where} (torch-cuda is {probe.status}: {probe.reason})")
+        if searches is not None:
+            if processes.world > 1:
+                raise InputError("a sweep starts its own processes", "start it without torchrun")
+            # All of them, before any is begun.
+            check_reach([search.config.target_ms for search in searches], space, cost)
+            data = task.load(source, config)
+            check_fits(config, data)
+            run_several(task, searches, data, jobs, tensorboard, as_json)
+            return
+        # The main process first: it may have to download.
+        if not processes.is_main:
+            processes.wait()
+        data = task.load(source, config)
+        if processes.is_main:
+            processes.wait()
+        outcome = run_one(task, config, data, tensorboard, processes)
+    if not processes.is_main:
+        return
+    result = task.finish(outcome, config, data, task.out)
+    if as_json:
+        print_json(result)
+    else:
+        print_result(result, task.out)
+
+
+def _plan(
+    preset: str,
+    method: str,
+    also: tuple[str, ...],
+    sweep_lambda: tuple[float, ...] | None,
+    sweep_target_ms: tuple[float, ...] | None,
+    jobs: int | None,
+    given: Mapping[str, Any],
+) -> tuple[SearchConfig, list[Search] | None]:
+    """The configuration that the options ask for, and the searches of a sweep.
+
+    Raises:
+        InputError: options exclude each other, or a value cannot work.
+    """
+    from latkit.search.config import preset as preset_of
+    from latkit.search.sweep import plan_sweep
+
     if sum(n in given for n in ("lambda_per_ms", "target_ms")) + (sweep_lambda is not None) + (
         sweep_target_ms is not None
     ) > 1:  # fmt: skip
         raise InputError(
             "--lambda, --target-ms and the sweeps exclude each other", "give one of them"
         )
+    values = dict(given)
     if "target_ms" in given:
-        given["lambda_per_ms"] = None
+        values["lambda_per_ms"] = None
     if also:
-        given = {"cost": "weighted-sum", **given, "also": also}
-    config = dataclasses.replace(preset_of(preset, method), **given)
+        values = {"cost": "weighted-sum", **values, "also": also}
+    config = dataclasses.replace(preset_of(preset, method), **values)
     config.check()
-    searches: list[Search] | None = None
     if sweep_lambda is not None:
-        searches = plan_sweep(config, "lambda", sweep_lambda)
-    elif sweep_target_ms is not None:
-        searches = plan_sweep(config, "target", sweep_target_ms)
-    elif jobs is not None:
+        return config, plan_sweep(config, "lambda", sweep_lambda)
+    if sweep_target_ms is not None:
+        return config, plan_sweep(config, "target", sweep_target_ms)
+    if jobs is not None:
         raise InputError("--jobs counts the searches of a sweep", "add --sweep-lambda")
-    if tensorboard:
-        check_tensorboard()
-    processes = processes_here()
-    with _only_main_speaks(processes):
-        space, registry = get_space("darts"), Registry()
-        entry = registry.resolve(device, space.name)
-        lpm, card = registry.load(entry)
-        # The backend's own probe: torch alone calls a GPU available that it has no code for.
-        probe = get_backend_class("torch-cuda").probe()
-        where = "cuda" if probe.usable else "cpu"
-        others = [registry.resolve(reference, space.name) for reference in also]
-        task = Task(
-            space, registry, entry, lpm, card, where, out or Path("searches", entry.device),
-            tuple((other, *registry.load(other)) for other in others),
-        )  # fmt: skip
-        note(f"training the supernet on {where} (torch-cuda is {probe.status}: {probe.reason})")
-        if searches is not None:
-            if processes.world > 1:
-                raise InputError("a sweep starts its own processes", "start it without torchrun")
-            data = task.load(source, config)
-            check_fits(config, data)
-            run_several(task, searches, data, jobs, tensorboard, as_json)
-            return
-        with joined(processes, where):
-            # The main process first: it may have to download.
-            if not processes.is_main:
-                processes.wait()
-            data = task.load(source, config)
-            if processes.is_main:
-                processes.wait()
-            outcome = run_one(task, config, data, tensorboard, processes)
-        if not processes.is_main:
-            return
-        result = task.finish(outcome, config, data, task.out)
-        if as_json:
-            print_json(result)
-        else:
-            print_result(result, task.out)
+    return config, None
 
 
 @contextlib.contextmanager
-def _only_main_speaks(processes: Processes) -> Iterator[None]:
-    """Silence all processes but the main one, and what it says too when they fail."""
-    if processes.is_main:
-        yield
-        return
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+def _one_voice(processes: Processes) -> Iterator[None]:
+    """Silence all processes but the main one, but for errors that it does not have.
+
+    Raises:
+        SearchError: another process has ended.
+    """
+    from latkit.search.distributed import connection_lost
+
+    with contextlib.ExitStack() as stack:
+        if not processes.is_main:
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        try:
             yield
-    except (InputError, Interrupted) as error:
-        raise SystemExit(error.exit_code) from None
+        except Interrupted as error:
+            # All processes end after the same step.
+            if processes.is_main:
+                raise
+            raise SystemExit(error.exit_code) from None
+        except (LatkitError, RuntimeError) as error:
+            own = isinstance(error, LatkitError)
+            told = error if isinstance(error, LatkitError) else connection_lost(error)
+            if told is None:
+                raise
+            if not (own and processes.is_main):
+                time.sleep(PATIENCE_SECONDS)
+            if processes.is_main:
+                raise told from None
+            who = f"process {processes.rank} of {processes.world}"
+            raise type(told)(f"{who}: {told.cause}", told.fix) from None

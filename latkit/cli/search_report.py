@@ -31,6 +31,7 @@ def print_result(result: dict[str, Any], out: Path) -> None:
             for name, row in (("found", result["found"]), ("darts_v2", result["darts_v2"]))
         ],
     )
+    _print_searched_for(result)
     if measured["why_not"] is not None:
         note(f"not measured: {measured['why_not']}")
     else:
@@ -46,6 +47,41 @@ def print_result(result: dict[str, Any], out: Path) -> None:
     click.echo(draw_genotype(parse_genotype(result["genotype"])))
     click.echo(result["genotype"])
     note(f"result: {out / 'result.json'}; history: {out / 'history.parquet'}")
+
+
+def on_target_line(
+    target_ms: float, cost_ms: float, on_target: bool, moved_from_ms: float | None
+) -> str:
+    """What became of a target, in a line."""
+    met = "within 5 %" if on_target else "which is not within 5 %"
+    line = f"target {target_ms:g} ms: the found cell is predicted at {cost_ms:.2f} ms, {met}"
+    if moved_from_ms is not None:
+        line += f" (alpha's strongest cell, at {moved_from_ms:.2f} ms, was moved away from)"
+    return line
+
+
+def _print_searched_for(result: dict[str, Any]) -> None:
+    """The cost, where it is not the first device's prediction, and what became of a target."""
+    weighed = result["searched_for"]
+    if weighed["cost"] != "predicted":
+        print_table(
+            "what was searched for, and the LPMs it was searched with",
+            ["of the normal cell", "unit", "found", "darts_v2"],
+            [
+                [name, row["unit"], number(row["found"], 3), number(row["darts_v2"], 3)]
+                for name, row in (
+                    (f"{weighed['cost']} ({weighed['name']})", weighed),
+                    *((row["lpm"], row) for row in weighed["devices"]),
+                )
+            ],
+        )
+    if weighed["target_ms"] is not None:
+        moved_from_ms = result["moved_from_ms"]
+        click.echo(
+            on_target_line(
+                weighed["target_ms"], weighed["found"], weighed["on_target"], moved_from_ms
+            )
+        )
 
 
 def _print_lpms(predictions: list[dict[str, Any]]) -> None:
@@ -99,6 +135,14 @@ def print_sweep(sweep: dict[str, Any], out: Path) -> None:
     note("the accuracy is the supernet's on the half that trains alpha, in the cell's epoch")
     for row in rows:
         click.echo(f"{row['name']}: {row['genotype']}")
+        if row["cost_name"] != "latency_ms" or row["cost"] != row["predicted_ms"]:
+            cost = f"{row['cost_name']} {number(row['cost'], 3)} {row['cost_unit']}"
+            click.echo(f"{row['name']}: searched for {cost}")
+        if row["target_ms"] is not None:
+            told = on_target_line(
+                row["target_ms"], row["cost"], row["on_target"], row["moved_from_ms"]
+            )
+            click.echo(f"{row['name']}: {told}")
         signs = signs_of_collapse(parse_genotype(row["genotype"]).normal)
         if signs is not None:
             warn(f"{row['name']}: the normal cell has {signs}")

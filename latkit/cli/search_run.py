@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latkit.cli.output import ProgressLine, note, number, print_json, warn
-from latkit.cli.search_report import print_sweep
+from latkit.cli.output import ProgressLine, SharedProgress, note, number, print_json, warn
+from latkit.cli.search_report import on_target_line, print_sweep
 from latkit.device import usable_cores
-from latkit.errors import Interrupted, LatkitError, SearchError
+from latkit.errors import Interrupted, LatkitError, SearchError, from_os_error
 from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
 from latkit.registry import Entry, Registry
 from latkit.search.collapse import signs_of_collapse
 from latkit.search.config import SearchConfig
-from latkit.search.costs import Cost
+from latkit.search.costs import Cost, LPMCost
 from latkit.search.data import ImageData, load_data
 from latkit.search.distributed import Processes
 from latkit.search.epochs import SearchOutcome, SearchProgress
 from latkit.search.parts import make_cost
 from latkit.search.report import finish
-from latkit.search.session import run_search
+from latkit.search.session import run_search, what_is_kept
 from latkit.search.signals import stop_on_signals
 from latkit.search.sweep import Common, Search, run_sweep, write_sweep
 from latkit.search.tensorboard import tensorboard_writer
@@ -58,16 +58,20 @@ class Task:
         entries = [self.entry, *(entry for entry, _, _ in self.also)]
         return ", ".join(f"{e.reference} ({self.registry.weights_digest(e)})" for e in entries)
 
+    def devices(self) -> list[tuple[Entry, LPM, LPMCard]]:
+        """Of each device searched for, its LPM."""
+        return [(self.entry, self.lpm, self.card), *self.also]
+
     def cost(self, config: SearchConfig) -> Cost:
-        lpms = [(self.lpm, self.card), *((lpm, card) for _, lpm, card in self.also)]
-        return make_cost(config, self.space, lpms)
+        return make_cost(config, self.space, [(lpm, card) for _, lpm, card in self.devices()])
 
     def finish(
         self, outcome: SearchOutcome, config: SearchConfig, data: ImageData, out: Path
     ) -> dict[str, Any]:
         return finish(
             outcome, config, self.space, self.lpm, self.card, self.entry, self.registry,
-            data.name, self.where, out,
+            data.name, self.where, out, self.cost(config),
+            [(entry.reference, LPMCost(lpm, card.cost)) for entry, lpm, card in self.devices()],
         )  # fmt: skip
 
 
@@ -80,10 +84,11 @@ def run_one(
         Interrupted: by a signal; the same command goes on.
         LatkitError: as ``run_search``.
     """
+    cost = task.cost(config)
     goal = (
         f"target {config.target_ms} ms"
         if config.target_ms is not None
-        else f"lambda {config.lambda_per_ms} per ms"
+        else f"lambda {config.lambda_per_ms} per {cost.unit}"
     )
     note(f"{config.method}, order {config.order}, {goal}")
     progress: ProgressLine | None = None
@@ -125,21 +130,40 @@ def run_one(
         with stop_on_signals() as stop:
             outcome = run_search(
                 config, task.space, task.lpm, task.identity(), data, task.out, task.where,
-                show, judge, stop, processes, task.cost(config),
+                show, judge, stop, processes, cost,
             )  # fmt: skip
     except KeyboardInterrupt:
         raise Interrupted(
-            "interrupted; the last checkpoint is kept", "run the same command to go on"
+            f"interrupted; {what_is_kept(task.out)}", "run the same command to go on"
         ) from None
     finally:
         if progress is not None:
             progress.close()
+    for warning in warnings_of(outcome, config):
+        warn(warning)
+    return outcome
+
+
+def warnings_of(outcome: SearchOutcome, config: SearchConfig) -> list[str]:
+    """What nobody should miss of how a search ended."""
+    warnings = []
     if outcome.collapsed:
-        warn(
+        warnings.append(
             f"stopped: the normal cell of epoch {len(outcome.history)} has more than two skip "
             f"connections; this is the cell of epoch {outcome.epoch}"
         )
-    return outcome
+    if outcome.on_target is False:
+        assert config.target_ms is not None
+        fix = "choose a larger target, or leave out --stop-on-collapse"
+        if not outcome.collapsed:
+            fix = "choose another one, or more --epochs"
+        told = on_target_line(config.target_ms, outcome.cost, False, None)
+        warnings.append(f"{told}: {fix}")
+    # Of each epoch's cell it was told before; this one α alone would not have been derived to.
+    signs = signs_of_collapse(outcome.genotype.normal)
+    if outcome.moved_from_ms is not None and signs is not None:
+        warnings.append(f"the normal cell that meets the target has {signs}")
+    return warnings
 
 
 def describe_step(now: SearchProgress) -> str:
@@ -170,29 +194,29 @@ def run_several(
         task.entry.reference, task.identity(), task.registry.url, data, task.out, task.where,
         tensorboard, max(1, cores // jobs),
     )  # fmt: skip
+    try:
+        task.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error, f"write the sweep in {task.out}", "nothing was begun") from None
     names = ", ".join(search.name for search in searches)
     note(f"{len(searches)} searches ({names}), {jobs} at a time, in {task.out}")
-    done: dict[str, int] = {}
-    progress: ProgressLine | None = None
+    first = searches[0].config
+    steps = first.epochs * (len(data.labels) // 2 // first.batch)
+    progress = SharedProgress("steps", [search.name for search in searches], steps)
 
     def show(name: str, now: SearchProgress) -> None:
-        nonlocal progress
-        done[name] = (now.epoch - 1) * now.steps_per_epoch + now.step
-        if progress is None:
-            total = len(searches) * now.epochs * now.steps_per_epoch
-            progress = ProgressLine("steps", total, now.done_before)
-        progress.update(sum(done.values()), f"{name}: {describe_step(now)}")
+        done = (now.epoch - 1) * now.steps_per_epoch + now.step
+        progress.update(name, done, now.done_before, f"{name}: {describe_step(now)}")
 
     try:
         with stop_on_signals() as stop:
-            outcomes = run_sweep(searches, common, jobs, show, stop)
+            outcomes = run_sweep(searches, common, jobs, show, progress.end, stop)
     except KeyboardInterrupt:
         raise Interrupted(
             "interrupted; the last checkpoints are kept", "run the same command to go on"
         ) from None
     finally:
-        if progress is not None:
-            progress.close()
+        progress.close()
     # One after the other, and only now: nothing may disturb what is measured.
     results: list[dict[str, Any] | LatkitError] = []
     for search, outcome in zip(searches, outcomes, strict=True):
@@ -200,6 +224,8 @@ def run_several(
             warn(str(outcome))
             results.append(outcome)
             continue
+        for warning in warnings_of(outcome, search.config):
+            warn(f"{search.name}: {warning}")
         note(f"predicting and measuring what {search.name} found")
         results.append(task.finish(outcome, search.config, data, task.out / search.name))
     sweep = write_sweep(searches, results, task.out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latkit.errors import InputError
-from latkit.search.supernet.network import Supernet, derive_cell
+from latkit.search.supernet.network import Supernet
 from latkit.search.supernet.pc_darts import PCDartsSupernet
 from latkit.spaces import DartsSpace
 
@@ -33,4 +33,4 @@ def build_supernet(
     return kind(space, channels, cells, classes, image_channels)
 
 
-__all__ = ["SUPERNETS", "Supernet", "build_supernet", "derive_cell"]
+__all__ = ["SUPERNETS", "Supernet", "build_supernet"]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from latkit.search.decode import derive_cell
 from latkit.search.supernet.layout import corners, images_of, rows_of, split_channels
 from latkit.search.supernet.norms import Running, Statistics, batch_norm
 from latkit.search.supernet.products import pointwise
@@ -258,24 +259,3 @@ class Supernet(nn.Module):
                 for alpha, reduction in ((self.alpha_normal, False), (self.alpha_reduce, True))
             )
         return Genotype(normal, CONCAT, reduce, CONCAT)
-
-
-def derive_cell(
-    space: DartsSpace, alpha: Tensor, edge_strength: Tensor | None = None
-) -> tuple[tuple[str, int], ...]:
-    """The discrete cell of α: per node the two edges with the strongest operation.
-
-    The strength of an edge is the largest softmax weight among its operations but ``none``, times
-    the edge's own weight if it has one; that operation is kept (DARTS, section 2.4).
-    """
-    weights = alpha.detach().softmax(-1)[:, list(space.choices)]
-    strengths, best = weights.max(dim=1)
-    if edge_strength is not None:
-        strengths = strengths * edge_strength.detach()
-    connections: list[tuple[str, int]] = []
-    for group in space.groups:
-        ranked = sorted(group.edges, key=lambda e: (-float(strengths[e]), e))
-        for edge in sorted(ranked[: group.keep]):
-            operation = space.operations[space.choices[int(best[edge])]]
-            connections.append((operation, space.edges[edge].source))
-    return tuple(connections)

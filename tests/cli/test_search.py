@@ -19,7 +19,7 @@ import safetensors
 from latkit.registry import Registry
 from latkit.search.checkpoint import CHECKPOINT, HEADER
 from latkit.search.config import SearchConfig
-from latkit.search.epochs import HISTORY
+from latkit.search.history import HISTORY
 from tests.cli.test_errors import check
 from tests.conftest import RunLatkit, start_latkit
 from tests.made import made_lpm
@@ -180,6 +180,52 @@ def test_what_is_told(latkit: RunLatkit) -> None:
     assert "not measured: this is other hardware than formula" in done.stderr
 
 
+def test_what_became_of_a_target(latkit: RunLatkit, tmp_path: Path, registry_url: str) -> None:
+    """Of the mean of two devices: the target, what was found, and what was moved away from."""
+    slow = made_lpm(tmp_path / "slow", "slow", 2.0)
+    Registry(registry_url).publish(slow.lpm, slow.card)
+    arguments = (*SEARCH, "--epochs", 1, "--also-device", "slow", "--target-ms", 25)
+    done = latkit(*arguments, "--out", "s")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(Path("s/result.json").read_text())
+    weighed = result["searched_for"]
+    devices = [device["found"] for device in weighed["devices"]]
+    assert weighed["found"] == pytest.approx(sum(devices) / 2)
+    assert weighed["found"] == pytest.approx(25, rel=0.05001)
+    assert weighed["on_target"] is True
+    assert result["found"]["predicted_ms"] == pytest.approx(devices[0])
+    line = next(line for line in done.stdout.splitlines() if line.startswith("target 25 ms: "))
+    told = f"the found cell is predicted at {weighed['found']:.2f} ms, within 5 %"
+    assert told in line
+    # One epoch of three steps leaves the strongest cell where it was, far from the target.
+    assert result["moved_from_ms"] is not None
+    assert f"at {result['moved_from_ms']:.2f} ms, was moved away from" in line
+    assert "weighted-sum (latency_ms)" in done.stdout
+    for device, predicted in zip(weighed["devices"], devices, strict=True):
+        assert device["lpm"] in done.stdout
+        assert f"{predicted:.3f}" in done.stdout
+
+
+def test_a_target_that_a_collapse_leaves(latkit: RunLatkit) -> None:
+    """A collapse is waited for; when it comes, what is kept is told to be off the target."""
+    for seed in range(6):
+        done = latkit(*SEARCH, "--epochs", 4, "--target-ms", 17, "--stop-on-collapse",
+                      "--seed", seed, "--out", seed, "--json")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        weighed = result["searched_for"]
+        assert weighed["on_target"] == (abs(weighed["found"] / 17 - 1) <= 0.05)
+        warned = "ms, which is not within 5 %: choose a larger target" in done.stderr
+        assert warned == (not weighed["on_target"])
+        if warned:
+            assert result["collapsed"]
+            assert f"target 17 ms: the found cell is predicted at {weighed['found']:.2f}" in (
+                done.stderr
+            )
+            return
+    pytest.fail("none of the searches collapsed off the target")
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed"
 )
@@ -217,6 +263,13 @@ class TestRefused:
             (("--batch", 64, "--sweep-lambda", "0,1"), ("a batch of 64 is larger",)),
             (("--target-ms", 900), ("the target of 900 ms is outside", "choose one in between")),
             (("--cost", "macs", "--target-ms", 9), ("does not fit the cost macs",)),
+            (("--cost", "macs"), ("the preset's lambda is per ms", "--lambda 0.005")),
+            (("--sweep-target-ms", "20,900"), ("the target of 900 ms is outside",)),
+            (("--sweep-target-ms", "20,nan"), ("'20,nan' is not a list of numbers",)),
+            (("--lambda", "nan"), ("lambda=nan is not a coefficient",)),
+            (("--target-ms", "nan"), ("target_ms=nan is not a latency",)),
+            (("--lpm-noise", "nan"), ("nan is no standard deviation",)),
+            (("--channels", 10**30), ("is too large",)),
             (("--cost", "worst-case"), ("is of several devices", "--also-device")),
             (("--also-device", "nope"), ("no LPM for device 'nope'",)),
             (("--method", "pc-darts", "--channels", 6), ("use a multiple of 4",)),
@@ -228,6 +281,32 @@ class TestRefused:
     ) -> None:
         check(latkit, *SEARCH, "--out", "s", *arguments, says=says, code=2)
         assert not Path("s").exists()
+
+    @pytest.mark.parametrize("more", [(), ("--sweep-lambda", "0,1"), ("--tensorboard",)])
+    def test_a_folder_that_cannot_be_written(
+        self, latkit: RunLatkit, more: tuple[str, ...]
+    ) -> None:
+        if more == ("--tensorboard",) and importlib.util.find_spec("tensorboard") is None:
+            pytest.skip("tensorboard is not installed")
+        Path("file").touch()
+        check(latkit, *SEARCH, *more, "--out", "file/s", says=("file/s", "Fix:"), code=1)
+
+    def test_three_images(self, latkit: RunLatkit) -> None:
+        write_parquet(Path("d"), [0, 1, 2])
+        says = ("larger than half of the 3 images", "use at least 4 images")
+        check(latkit, *SEARCH, "--data", "d", says=says, code=2)
+        write_parquet(Path("d"), [0, 1, 2, 0])
+        done = latkit(*SEARCH, "--data", "d", "--batch", 2, "--epochs", 1)
+        assert done.returncode == 0, done.stderr
+
+    def test_a_history_that_is_missing(self, latkit: RunLatkit) -> None:
+        assert latkit(*SEARCH, "--epochs", 1, "--out", "s").returncode == 0
+        Path("s", HISTORY).unlink()
+        check(
+            latkit, *SEARCH, "--epochs", 1, "--out", "s",
+            says=(f"s/{HISTORY} is missing, but 1 epochs are finished", "delete the folder s"),
+            code=1,
+        )  # fmt: skip
 
     def test_data_of_one_class(self, latkit: RunLatkit) -> None:
         write_parquet(Path("d"), [3] * 8)

@@ -9,6 +9,7 @@ import pytest
 
 from latkit.errors import InputError
 from latkit.search.config import PRESETS, SearchConfig, preset
+from latkit.search.supernet import SUPERNETS, Supernet
 
 
 def test_the_paper_preset_of_darts_is_the_papers() -> None:
@@ -56,8 +57,10 @@ def test_a_configuration_survives_json() -> None:
         ({"cost": "guess"}, "cost=guess is unknown. Fix: use one of: predicted, macs"),
         ({"cost": "worst-case"}, "the cost worst-case is of several devices"),
         ({"also": ("p100",)}, "the cost predicted is of one device"),
-        ({"cost": "macs", "target_ms": 9.0, "lambda_per_ms": None}, "does not fit the cost macs"),
         ({"lpm_noise": -1.0}, "-1.0 is no standard deviation"),
+        ({"lpm_noise": float("nan")}, "nan is no standard deviation"),
+        ({"target_ms": float("nan"), "lambda_per_ms": None}, "target_ms=nan is not a latency"),
+        ({"channels": 10**30}, "is too large. Fix: use 1000000000 at most"),
         ({"cells": 2}, "cells=2 is too small. Fix: use at least 3"),
         ({"batch": 1}, "batch=1 is too small"),
         ({"epochs": 0}, "epochs=0 is too small"),
@@ -69,6 +72,16 @@ def test_values_that_cannot_work(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError) as raised:
         dataclasses.replace(SearchConfig(), **changes).check()
     assert says in str(raised.value)
+
+
+def test_a_method_without_values_of_its_own_has_those_of_darts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(SUPERNETS, "another", Supernet)
+    for name in PRESETS:
+        assert preset(name, "another") == dataclasses.replace(
+            preset(name, "darts"), method="another"
+        )
 
 
 def test_unknown_presets() -> None:

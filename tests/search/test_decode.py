@@ -13,12 +13,12 @@ from latkit.search.decode import (
     CostRange,
     check_target,
     cost_range,
+    derive_cell,
     derive_on_target,
     log_weights,
     neighbours,
     strongest,
 )
-from latkit.search.supernet import derive_cell
 from latkit.spaces import ABSENT, get_space
 from tests.search.made_costs import SMALL, CurvedCost, everything, linear_cost
 
@@ -87,11 +87,26 @@ def test_neighbours_are_all_architectures_one_step_away() -> None:
     assert neighbours(SMALL, matrix[:50]).shape == (50, len(near), SMALL.num_edges)
 
 
+def in_print(alpha: torch.Tensor) -> tuple[tuple[str, int], ...]:
+    """DARTS's own derivation, as its code goes: ``none`` takes part in the softmax alone."""
+    weights, first = alpha.softmax(-1).tolist(), 0
+    cell: list[tuple[str, int]] = []
+    for inputs in (2, 3, 4, 5):
+        rows = weights[first : first + inputs]
+        edges = sorted(range(inputs), key=lambda source: -max(rows[source][1:]))[:2]
+        for source in sorted(edges):
+            best = max(range(1, 8), key=lambda operation: rows[source][operation])
+            cell.append((DARTS.operations[best], source))
+        first += inputs
+    return tuple(cell)
+
+
 def test_the_strongest_is_what_darts_derives() -> None:
     for seed in range(20):
         alpha = torch.randn(14, 8, generator=torch.Generator().manual_seed(seed))
         row = strongest(DARTS, log_weights(DARTS, alpha))
         assert DARTS.cell(row) == derive_cell(DARTS, alpha)
+        assert DARTS.cell(row) == in_print(alpha)
 
 
 def test_the_strongest_has_the_largest_score_and_heeds_edge_weights() -> None:

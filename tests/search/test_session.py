@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import safetensors
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from latkit.cli.search import command
 from latkit.errors import InputError, Interrupted, LatkitError, SearchError
 from latkit.lpm.base import LPM
 from latkit.networks import network_cost
 from latkit.search.bilevel import OptimizerConfig
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.config import SearchConfig
-from latkit.search.costs import MacsCost
+from latkit.search.costs import LPMCost, MacsCost, WeightedSum, evaluate
 from latkit.search.data import ImageData, load_data
+from latkit.search.distributed import Processes
 from latkit.search.session import (
     HISTORY,
     SearchOutcome,
     SearchProgress,
+    check_fits,
     run_search,
 )
 from latkit.search.supernet import Supernet
@@ -170,10 +175,12 @@ def test_a_target_is_met(tmp_path: Path, lpm: LPM, data: ImageData, target_ms: f
     outcome = run(tmp_path / "s", lpm, data, config)
     assert outcome.predicted_ms == pytest.approx(target_ms, rel=0.05001)
     last = outcome.history[-1]
+    assert outcome.on_target
+    assert outcome.cost == pytest.approx(outcome.predicted_ms)
     if outcome.moved_from_ms is None:
         assert str(outcome.genotype) == last["genotype"]
     else:
-        assert outcome.moved_from_ms == last["derived_predicted_ms"]
+        assert outcome.moved_from_ms == pytest.approx(last["derived_predicted_ms"])
         assert outcome.genotype.reduce == parse_genotype(last["genotype"]).reduce
     if target_ms != 24.0:  # about where the search would end by itself
         assert (last["penalty_weight"] > 0) == (target_ms < 24.0)
@@ -184,6 +191,32 @@ def test_a_target_out_of_reach(tmp_path: Path, lpm: LPM, data: ImageData) -> Non
         config = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=target_ms)
         with pytest.raises(InputError, match=r"outside what this space's .* cost, which is 1\d"):
             run(tmp_path / "s", lpm, data, config)
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_target_is_of_the_mean_of_devices(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    """The outcome tells the mean, not what the first device takes."""
+    slow = made_lpm(tmp_path / "slow", "slow", 2.0).lpm
+    mean = WeightedSum([LPMCost(lpm), LPMCost(slow)])
+    config = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=30.0, cost="weighted-sum",
+                                 also=("slow",))  # fmt: skip
+    outcome = run(tmp_path / "s", lpm, data, config, cost=mean)
+    row = SPACE.encode(SPACE.from_genotype(outcome.genotype))
+    both = [float(each.predict(row)[0]) for each in (lpm, slow)]
+    assert outcome.predicted_ms == pytest.approx(both[0])
+    assert outcome.cost == pytest.approx(sum(both) / 2)
+    assert outcome.cost == pytest.approx(30.0, rel=0.05001)
+    assert outcome.on_target
+    assert both[1] > 1.5 * both[0]
+    if outcome.moved_from_ms is not None:
+        strongest = SPACE.from_genotype(parse_genotype(outcome.history[-1]["genotype"]))
+        assert outcome.moved_from_ms == pytest.approx(evaluate(SPACE, mean, strongest)[0])
+
+
+def test_a_target_of_multiply_adds(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    config = dataclasses.replace(MICRO, cost="macs", lambda_per_ms=None, target_ms=9.0)
+    with pytest.raises(InputError, match="does not fit the cost macs_millions, which is in MMACs"):
+        run(tmp_path / "s", lpm, data, config, cost=MacsCost(SPACE, SETTING))
     assert not (tmp_path / "s").exists()
 
 
@@ -260,6 +293,28 @@ def test_stop_on_collapse(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     assert run(tmp_path / "b", lpm, data, stopping) == outcome
 
 
+def test_stop_on_collapse_before_the_target_is_met(
+    tmp_path: Path, lpm: LPM, data: ImageData
+) -> None:
+    """The last good epoch's cell is kept as it is, and whether it is on target is told."""
+    met = set()
+    for target_ms in (18.0, 17.0, 16.0):
+        config = dataclasses.replace(
+            MICRO, lambda_per_ms=None, target_ms=target_ms, epochs=5, stop_on_collapse=True,
+            optimizer=OptimizerConfig(arch_lr=0.006),
+        )  # fmt: skip
+        outcome = run(tmp_path / str(target_ms), lpm, data, config)
+        if not outcome.collapsed:
+            continue
+        kept = outcome.history[outcome.epoch - 1]
+        assert str(outcome.genotype) == kept["genotype"]
+        assert outcome.cost == pytest.approx(kept["derived_predicted_ms"])
+        assert outcome.moved_from_ms is None
+        assert outcome.on_target == (abs(outcome.cost / target_ms - 1) <= 0.05)
+        met.add(outcome.on_target)
+    assert False in met
+
+
 def test_death_between_history_and_checkpoint(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     """The history may be an epoch ahead of the checkpoint; the epoch then comes once."""
     earlier: list[bytes] = []
@@ -283,6 +338,13 @@ def test_a_finished_search_only_reports(tmp_path: Path, lpm: LPM, data: ImageDat
     assert steps == []
 
 
+def only_options_that_exist(message: str) -> None:
+    options = {name for parameter in command.params for name in parameter.opts}
+    named = set(re.findall("--[a-z-]+", message))
+    assert named
+    assert named <= options
+
+
 class TestRefused:
     def test_another_configuration(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
@@ -295,6 +357,60 @@ class TestRefused:
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(SearchError, match="is corrupt"):
             run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
+
+    @pytest.mark.parametrize("rows", [None, 0, 1])
+    def test_a_history_that_lacks_epochs(
+        self, tmp_path: Path, lpm: LPM, data: ImageData, rows: int | None
+    ) -> None:
+        run(tmp_path / "s", lpm, data, MICRO)
+        path = tmp_path / "s" / HISTORY
+        whole = path.read_bytes()
+        says = "is missing, but 2 epochs are finished"
+        if rows is None:
+            path.unlink()
+        else:
+            pq.write_table(pq.ParquetFile(path).read().slice(0, rows), path)
+            says = "lacks some of the 2 epochs that are finished"
+        with pytest.raises(SearchError, match=rf"history.parquet {says}.* Fix: put it back"):
+            run(tmp_path / "s", lpm, data, MICRO)
+        path.write_bytes(whole)
+        assert len(run(tmp_path / "s", lpm, data, MICRO).history) == 2
+
+    def test_a_history_that_lacks_columns(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+        run(tmp_path / "s", lpm, data, MICRO)
+        path = tmp_path / "s" / HISTORY
+        pq.write_table(pq.ParquetFile(path).read().drop(["genotype"]), path)
+        with pytest.raises(SearchError, match=r"history\.parquet is corrupt"):
+            run(tmp_path / "s", lpm, data, MICRO)
+
+    @pytest.mark.parametrize(
+        ("images", "world", "batch", "fix"),
+        [
+            (96, 1, 64, "use --batch 48 or less"),
+            (3, 1, 2, r"use at least 4 images \(a larger --limit"),
+            (4, 1, 3, "use --batch 2 or less"),
+            (15, 2, 8, "use --batch 6 or less"),
+            (7, 2, 4, r"use at least 8 images"),
+        ],
+    )
+    def test_batches_that_the_images_do_not_fill(
+        self, images: int, world: int, batch: int, fix: str
+    ) -> None:
+        """And what is advised is accepted."""
+        few = load_data("digits", images, 0)
+        processes = Processes(0, world)
+        with pytest.raises(InputError, match=f"a batch of {batch} is larger than half .*{fix}"):
+            check_fits(dataclasses.replace(MICRO, batch=batch), few, processes)
+        if (advised := re.search("batch ([0-9]+)", fix)) is not None:
+            config = dataclasses.replace(MICRO, batch=int(advised[1]))
+        else:
+            enough = re.search("least ([0-9]+)", fix)
+            assert enough is not None
+            few = load_data("digits", int(enough[1]), 0)
+            config = dataclasses.replace(MICRO, batch=2 * world)
+        config.check()
+        processes.check_batch(config.batch)
+        check_fits(config, few, processes)
 
     def test_a_batch_larger_than_the_data(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         with pytest.raises(InputError, match=r"batch of 64 .* use --batch 48"):
@@ -312,8 +428,46 @@ class TestRefused:
 
     def test_a_loss_that_is_not_finite(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         config = dataclasses.replace(MICRO, optimizer=OptimizerConfig(weight_lr=1e30))
-        with pytest.raises(SearchError, match=r"not finite in epoch 1, step \d"):
+        says = r"not finite in epoch 1, step \d; nothing is kept yet\. Fix: search in another --out"
+        with pytest.raises(SearchError, match=says) as raised:
             run(tmp_path / "s", lpm, data, config)
+        assert not (tmp_path / "s" / CHECKPOINT).exists()
+        only_options_that_exist(str(raised.value))
+
+    def test_a_loss_that_is_not_finite_any_more(
+        self, tmp_path: Path, lpm: LPM, data: ImageData
+    ) -> None:
+        """What is kept is told, and is there."""
+        with pytest.raises(Interrupted):
+            run(tmp_path / "s", lpm, data, MICRO, stop=lambda: True)
+        path = tmp_path / "s" / CHECKPOINT
+        with safetensors.safe_open(path, "pt") as file:
+            header = file.metadata()
+        tensors = load_file(path)
+        tensors["supernet/stem.weight"][:] = float("inf")
+        save_file(tensors, path, metadata=header)
+        before = path.read_bytes()
+        says = (
+            r"not finite in epoch 1, step 2; the checkpoint of epoch 1, step 1 is kept in .*/s/ch"
+        )
+        with pytest.raises(SearchError, match=says):
+            run(tmp_path / "s", lpm, data, MICRO)
+        assert path.read_bytes() == before
+
+    def test_memory_that_runs_out(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+        config = dataclasses.replace(MICRO, channels=10**9)
+        with pytest.raises(SearchError, match="memory ran out while the supernet") as raised:
+            run(tmp_path / "s", lpm, data, config)
+        only_options_that_exist(str(raised.value))
+
+        class Greedy(LPMCost):
+            def __call__(self, encodings: torch.Tensor) -> torch.Tensor:
+                return torch.empty(10**15)
+
+        says = "memory ran out in epoch 1, step 1; nothing is kept yet"
+        with pytest.raises(SearchError, match=says) as raised:
+            run(tmp_path / "t", lpm, data, MICRO, cost=Greedy(lpm))
+        only_options_that_exist(str(raised.value))
 
     def test_a_second_process(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         def intrude(now: SearchProgress) -> None:
@@ -324,7 +478,7 @@ class TestRefused:
 
     def test_an_unwritable_folder(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(LatkitError, match="Cannot write the search"):
+        with pytest.raises(LatkitError, match=r"Cannot write the search.*; nothing is kept yet"):
             run(tmp_path / "file" / "s", lpm, data, MICRO)
 
 

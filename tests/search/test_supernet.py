@@ -13,7 +13,8 @@ from latkit.errors import InputError, SearchError
 from latkit.networks import ZOO, Setting
 from latkit.networks.network import Network
 from latkit.search.bilevel import FirstOrder, OptimizerConfig, SecondOrder
-from latkit.search.supernet import SUPERNETS, Supernet, build_supernet, derive_cell
+from latkit.search.decode import derive_cell
+from latkit.search.supernet import SUPERNETS, Supernet, build_supernet
 from latkit.search.supernet.network import SearchCell
 from latkit.search.supernet.textbook import from_textbook, to_textbook
 from latkit.spaces import Genotype, get_space

@@ -1,0 +1,67 @@
+"""``history.parquet``: a row for each finished epoch of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from latkit.errors import SearchError
+from latkit.files import write_atomically
+
+HISTORY = "history.parquet"
+_NUMBERS = (
+    "train_loss", "val_loss", "expected_cost", "train_accuracy", "val_accuracy", "penalty_weight",
+    "alpha_entropy_normal", "alpha_entropy_reduce", "skip_share_normal", "skip_share_reduce",
+    "parameter_free_share_normal", "parameter_free_share_reduce", "derived_predicted_ms",
+)  # fmt: skip
+# Written out, because a column of a warm-up alone is all nulls.
+_SCHEMA = pa.schema(
+    [
+        ("epoch", pa.int64()),
+        *((name, pa.float64()) for name in _NUMBERS),
+        ("genotype", pa.string()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+
+def write_history(out: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write all rows.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    table = pa.Table.from_pylist(list(rows), schema=_SCHEMA)
+    write_atomically(out / HISTORY, lambda path: pq.write_table(table, path))
+
+
+def read_history(out: Path, finished: int) -> list[dict[str, Any]]:
+    """The rows of the finished epochs.
+
+    Args:
+        out: the search's folder.
+        finished: epochs that the checkpoint has finished.
+
+    Raises:
+        SearchError: the file is corrupt, or lacks some of them.
+    """
+    path = out / HISTORY
+    fix = f"put it back, delete the folder {out} to begin again, or choose another --out"
+    if not path.exists():
+        if finished:
+            raise SearchError(f"{path} is missing, but {finished} epochs are finished", fix)
+        return []
+    rows: list[dict[str, Any]]
+    try:
+        rows = pq.ParquetFile(path).read().select(_SCHEMA.names).to_pylist()
+    except (pa.ArrowException, OSError, ValueError, KeyError):
+        raise SearchError(f"{path} is corrupt", fix) from None
+    # A crash between the two files leaves the history one row ahead.
+    rows = rows[:finished]
+    if [row["epoch"] for row in rows] != list(range(1, finished + 1)):
+        raise SearchError(f"{path} lacks some of the {finished} epochs that are finished", fix)
+    return rows

@@ -1,0 +1,106 @@
+"""Started by torchrun: steps of two processes are those of one that has the whole batches.
+
+In double precision to rounding. A search in single precision cannot be compared so: its kinks and
+the finite difference of second order make tenths of a learning rate in α of the last bits of a
+weight. In bf16 gradients of α are compared, by what bf16 itself is wrong by.
+
+Arguments: ``double`` or ``bf16``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+
+from latkit.search.bilevel import ORDERS, Bilevel, OptimizerConfig
+from latkit.search.data import ImageData, batches
+from latkit.search.distributed import ALONE, Processes, joined, processes_here
+from latkit.search.penalty import FixedWeight, Penalty
+from latkit.search.supernet import build_supernet
+from latkit.spaces import get_space
+from tests.search.made_costs import linear_cost
+
+SPACE = get_space("darts")
+STEPS, BATCH, CLASSES = 2, 8, 3
+
+
+def made_data() -> ImageData:
+    count = 2 * STEPS * BATCH
+    images = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8,
+                           generator=torch.Generator().manual_seed(0))  # fmt: skip
+    return ImageData("made", images, torch.arange(count) % CLASSES, CLASSES, flip=True)
+
+
+def search(
+    method: str, order: int, processes: Processes, dtype: torch.dtype, precision: str = "fp32"
+) -> tuple[Bilevel, Callable[[int], None]]:
+    """An optimiser, and what takes a number of its steps."""
+    torch.manual_seed(1)
+    supernet = build_supernet(method, SPACE, 4, 3, CLASSES).to(dtype)
+    if processes.world > 1:
+        supernet.how.group = dist.group.WORLD
+    penalty = Penalty(SPACE, linear_cost(0, SPACE), FixedWeight(0.02))
+    config = OptimizerConfig(arch_lr=0.02, weight_lr=0.1)
+    bilevel = ORDERS[order](supernet, config, penalty, precision, processes.average_gradients)
+    data = made_data()
+    halves = torch.arange(len(data.labels)).view(2, -1)
+
+    def take(steps: int) -> None:
+        streams = [torch.Generator().manual_seed(seed) for seed in (2, 3, 4)]
+        pairs = zip(
+            *(
+                batches(data, half, BATCH, data.normalisation(), stream, share=processes.share)
+                for half, stream in zip(halves, streams[:2], strict=True)
+            ),
+            strict=True,
+        )
+        for _, (train, val) in zip(range(steps), pairs, strict=False):
+            bilevel.step((train[0].to(dtype), train[1]), (val[0].to(dtype), val[1]), streams[2])
+
+    return bilevel, take
+
+
+def compare_double(processes: Processes) -> None:
+    """α, β, weights and the running statistics of batch norms."""
+    for method in ("darts", "pc-darts"):
+        for order in (1, 2):
+            states = []
+            for who in (processes, ALONE):
+                bilevel, take = search(method, order, who, torch.float64)
+                before = {n: t.clone() for n, t in bilevel.supernet.state_dict().items()}
+                take(STEPS)
+                states.append(bilevel.supernet.state_dict())
+            assert any(name.endswith(".var") for name in states[0])
+            assert ("beta_normal" in states[0]) == (method == "pc-darts")
+            for name, ours in states[0].items():
+                torch.testing.assert_close(
+                    ours, states[1][name], rtol=1e-6, atol=1e-8,
+                    msg=lambda m, where=f"{method} {order} {name}": f"{where}: {m}",
+                )  # fmt: skip
+                if not name.endswith("num_batches_tracked"):
+                    assert not torch.equal(ours, before[name]), name
+
+
+def compare_bf16(processes: Processes) -> None:
+    """First order only: the finite difference of second order is below bf16's resolution."""
+    for method in ("darts", "pc-darts"):
+        gradients = []
+        for who, precision in ((processes, "bf16"), (ALONE, "bf16"), (ALONE, "fp32")):
+            bilevel, take = search(method, 1, who, torch.float32, precision)
+            take(1)
+            # After one step Adam's mean is the gradient times a constant.
+            state = bilevel.arch_optimizer.state
+            gradients.append(torch.cat([s["exp_avg"].flatten() for s in state.values()]))
+        ours, alone, exact = gradients
+        wrong = [float((g - exact).norm() / exact.norm()) for g in (ours, alone)]
+        assert 0 < wrong[1] < 0.5, (method, wrong)
+        assert 0 < wrong[0] < 1.5 * wrong[1], (method, wrong)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined(processes_here(), "cpu") as processes:
+        {"double": compare_double, "bf16": compare_bf16}[sys.argv[1]](processes)
