@@ -216,12 +216,12 @@ def command(
     processes = processes_here()
     with _only_main_speaks(processes):
         space, registry = get_space("darts"), Registry()
-        entry = registry.resolve(device, space.name)
+        entry = registry.resolve(device, space.name, "latency_ms")
         lpm, card = registry.load(entry)
         # The backend's own probe: torch alone calls a GPU available that it has no code for.
         probe = get_backend_class("torch-cuda").probe()
         where = "cuda" if probe.usable else "cpu"
-        others = [registry.resolve(reference, space.name) for reference in also]
+        others = [registry.resolve(reference, space.name, "latency_ms") for reference in also]
         task = Task(
             space, registry, entry, lpm, card, where, out or Path("searches", entry.device),
             tuple((other, *registry.load(other)) for other in others),
