@@ -205,7 +205,7 @@ def darts(path: Path, seeds: int) -> dict[str, Any]:
         "target": str(target),
         "architectures": len(rows),
         "retest_sd_percent": None if retest is None else 100 * retest,
-        "latency_ms": {"min": float(rows.latency_ms.min()), "max": float(rows.latency_ms.max())},
+        "latency_ms": {"min": float(rows.values.min()), "max": float(rows.values.max())},
         **result,
     }
 

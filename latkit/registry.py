@@ -1,11 +1,14 @@
 """The registry: versioned LPMs under ``<space>/<device>/<backend>/<setting>/<version>/``.
 
 It is a folder on any fsspec URL: ``$LATKIT_REGISTRY``, by default in the platform's data folder.
-Versions are immutable and count from 1.
+Versions are immutable and count from 1. LPMs of other costs than the latency have a folder of
+their own beside those of the same target, ``<setting>+<cost>/``: the one is never taken for, or
+counted with, the other.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING
 import fsspec
 import platformdirs
 
+from latkit.costs import LATENCY, get_cost
 from latkit.errors import InputError, LatkitError, LPMError, from_os_error
 from latkit.lpm.base import LPM
 from latkit.lpm.store import CARD, LPMCard, read_card, read_lpm, weights_of, write_lpm
@@ -27,11 +31,12 @@ if TYPE_CHECKING:
     from latkit.lpm.training import TrainedLPM
 
 _REFERENCE = re.compile(
-    r"(?P<device>[^/@]+)(?:/(?P<backend>[^/@]+))?(?:/(?P<setting>[^/@]+))?(?:@(?P<version>\w+))?"
+    r"(?P<device>[^/@+]+)(?:/(?P<backend>[^/@+]+))?(?:/(?P<setting>[^/@+]+))?"
+    r"(?:\+(?P<cost>\w+))?(?:@(?P<version>\w+))?"
 )
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Entry:
     """One published version."""
 
@@ -40,15 +45,30 @@ class Entry:
     backend: str
     setting: str
     version: int
+    cost: str = LATENCY
+
+    @property
+    def parent(self) -> str:
+        """The folder of all versions."""
+        return f"{self.space}/{self.device}/{self.backend}/{self.setting}{self._suffix}"
 
     @property
     def folder(self) -> str:
-        return f"{self.space}/{self.device}/{self.backend}/{self.setting}/{self.version}"
+        return f"{self.parent}/{self.version}"
 
     @property
     def reference(self) -> str:
         """The full reference that names this version alone (within its space)."""
-        return f"{self.device}/{self.backend}/{self.setting}@{self.version}"
+        return f"{self.device}/{self.backend}/{self.setting}{self._suffix}@{self.version}"
+
+    @property
+    def short_reference(self) -> str:
+        """Of any backend and setting, the newest version: what there is of the device."""
+        return f"{self.device}{self._suffix}"
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.cost == LATENCY else f"+{self.cost}"
 
 
 def built_in_entries(space: str) -> list[Entry]:
@@ -57,6 +77,19 @@ def built_in_entries(space: str) -> list[Entry]:
 
     entry = Entry(TARGET.space, TARGET.device, TARGET.backend, TARGET.setting.slug, BUILT_IN)
     return [entry] if entry.space == space else []
+
+
+def _check_place(entry: Entry, card: LPMCard) -> None:
+    """Refuse an LPM that was moved where another one belongs."""
+    for what, own, place in (
+        ("space", card.target.space, entry.space),
+        ("cost", card.cost, entry.cost),
+    ):
+        if own != place:
+            raise LPMError(
+                f"{entry.folder} holds an LPM of the {what} {own}",
+                f"move it to the folder of its {what}",
+            )
 
 
 @functools.cache
@@ -91,24 +124,26 @@ class Registry:
             LatkitError: the registry cannot be written.
         """
         target = card.target
-        parent = f"{target.space}/{target.device}/{target.backend}/{target.setting.slug}"
+        names = (target.space, target.device, target.backend, target.setting.slug)
+        entry = Entry(*names, 1, card.measured_cost.name)
         try:
-            self._fs.makedirs(f"{self._root}/{parent}", exist_ok=True)
-            version = max(self._claimed(parent), default=0) + 1
+            self._fs.makedirs(f"{self._root}/{entry.parent}", exist_ok=True)
+            version = max(self._claimed(entry.parent), default=0) + 1
             while True:
+                entry = dataclasses.replace(entry, version=version)
                 try:
                     # Making the folder claims the number: of two publishers one succeeds.
-                    self._fs.mkdir(f"{self._root}/{parent}/{version}", create_parents=False)
+                    self._fs.mkdir(f"{self._root}/{entry.folder}", create_parents=False)
                     break
                 except FileExistsError:
                     version += 1
-            write_lpm(self._fs, f"{self._root}/{parent}/{version}", lpm, card)
+            write_lpm(self._fs, f"{self._root}/{entry.folder}", lpm, card)
         except OSError as error:
             raise self._os_error(error, "write") from None
-        return Entry(target.space, target.device, target.backend, target.setting.slug, version)
+        return entry
 
     def entries(self) -> list[Entry]:
-        """Every whole version, sorted.
+        """Every whole version, sorted; of each target the latency before other costs.
 
         Raises:
             LatkitError: the registry cannot be read.
@@ -120,39 +155,72 @@ class Registry:
             for path in self._fs.find(self._root):
                 parts = str(path).removeprefix(self._root).strip("/").split("/")
                 if len(parts) == 6 and parts[-1] == CARD and parts[4].isdecimal():
-                    space, device, backend, setting, version, _ = parts
-                    found.append(Entry(space, device, backend, setting, int(version)))
+                    space, device, backend, named, version, _ = parts
+                    setting, _, cost = named.partition("+")
+                    entry = Entry(space, device, backend, setting, int(version), cost or LATENCY)
+                    # Not what a person has copied to a name that no LPM has.
+                    if f"{entry.folder}/{CARD}" == "/".join(parts):
+                        found.append(entry)
         except OSError as error:
             raise self._os_error(error, "read") from None
-        return sorted(found)
+        return sorted(
+            found,
+            key=lambda e: (e.space, e.device, e.backend, e.setting, e.cost != LATENCY, e.cost,
+                           e.version),
+        )  # fmt: skip
 
-    def resolve(self, reference: str, space: str) -> Entry:
-        """The one version a reference names: ``device[/backend[/setting]][@version]``.
+    def resolve(self, reference: str, space: str, only: str | None = None) -> Entry:
+        """The one version a reference names: ``device[/backend[/setting]][+cost][@version]``.
 
-        Without a version (or with ``@latest``) the newest one. A reference that leaves several
-        targets open is refused. Where nothing that was published fits, a built-in LPM may.
+        Without a cost it is an LPM of the latency, never one of another cost. Without a version
+        (or with ``@latest``) the newest one. A reference that leaves several targets open is
+        refused. Where nothing that was published fits, a built-in LPM may.
+
+        Args:
+            reference: what a user wrote.
+            space: of the LPM.
+            only: a cost; a reference to an LPM of another one is refused.
 
         Raises:
-            InputError: malformed, unknown or ambiguous; the message lists what there is.
+            InputError: malformed, unknown, ambiguous or of another cost than ``only``; the
+                message lists what there is.
         """
         match = _REFERENCE.fullmatch(reference)
         if match is None or not re.fullmatch(r"\d+|latest", match["version"] or "latest"):
             raise InputError(
                 f"{reference!r} is not an LPM reference",
-                "write device[/backend[/setting]][@version], e.g. p100 or p100/torch-cuda@3",
+                "write device[/backend[/setting]][+cost][@version], e.g. p100, p100/torch-cuda@3 "
+                "or p100+energy_mj",
+            )
+        cost = get_cost(match["cost"] or LATENCY).name
+        if only not in (None, cost):
+            suffix = "" if only == LATENCY else f"+{only}"
+            raise InputError(
+                f"{reference!r} names an LPM of {cost}, and only {only} will do here",
+                f"write device[/backend[/setting]]{suffix}[@version]; latkit lpms list has them",
             )
         entries = [entry for entry in self.entries() if entry.space == space]
         built_in = built_in_entries(space)
         own = [e for e in (*entries, *built_in) if e.device == match["device"]]
         if not own:
-            known = ", ".join(sorted({e.device for e in (*entries, *built_in)})) or "none yet"
+            all_there = {e.short_reference for e in (*entries, *built_in)}
+            known = ", ".join(sorted(all_there)) or "none yet"
             raise InputError(
                 f"no LPM for device {match['device']!r} and space {space} in {self.url} "
                 f"(devices: {known})",
                 f"use one of these, or make one: latkit profile --device {match['device']} "
                 "and latkit train-lpm",
             )
+        others, own = own, [e for e in own if e.cost == cost]
+        if not own:
+            listed = ", ".join(e.reference for e in others)
+            option = "" if cost == LATENCY else f" --cost {cost}"
+            raise InputError(
+                f"no LPM of {cost} for device {match['device']!r} and space {space} in {self.url}",
+                f"use one of: {listed}, or make one: latkit train-lpm{option}",
+            )
         asked = {name: match[name] for name in ("device", "backend", "setting") if match[name]}
+        asked["cost"] = cost
 
         def fitting(among: list[Entry]) -> list[Entry]:
             fit = [e for e in among if all(getattr(e, k) == v for k, v in asked.items())]
@@ -181,6 +249,7 @@ class Registry:
         if entry.version == BUILT_IN:
             return _built_in().card
         card, _ = read_card(self._fs, f"{self._root}/{entry.folder}")
+        _check_place(entry, card)
         return card
 
     def weights_digest(self, entry: Entry) -> str:
@@ -200,11 +269,7 @@ class Registry:
             made = _built_in()
             return made.lpm, made.card
         lpm, card = read_lpm(self._fs, f"{self._root}/{entry.folder}")
-        if card.target.space != entry.space:
-            raise LPMError(
-                f"{entry.folder} holds an LPM of the space {card.target.space}",
-                "move it to the folder of its space",
-            )
+        _check_place(entry, card)
         return lpm, card
 
     def remove(self, entry: Entry) -> None:

@@ -76,7 +76,7 @@ class LPMCost(Cost):
         self.unit = UNITS[ending]
 
     def __call__(self, encodings: Tensor) -> Tensor:
-        return self.lpm.latency_ms(encodings.float()).to(encodings.dtype)
+        return self.lpm.mean(encodings.float()).to(encodings.dtype)
 
     def coefficients(self) -> tuple[Tensor, float] | None:
         if not isinstance(self.lpm, LinearLPM):

@@ -182,7 +182,7 @@ def predict_everywhere(
     Raises:
         LatkitError: the registry cannot be listed.
     """
-    published = [entry for entry in registry.entries() if entry.space == space.name]
+    published = [e for e in registry.entries() if (e.space, e.cost) == (space.name, "latency_ms")]
     targets = {(entry.device, entry.backend, entry.setting) for entry in published}
     built_in = [
         entry

@@ -16,6 +16,7 @@ from latkit.cli.output import (
     print_table,
     warn,
 )
+from latkit.costs import COSTS, LATENCY
 
 if TYPE_CHECKING:
     from latkit.dataset.foreign import BadRow
@@ -25,6 +26,7 @@ BARS = "▁▂▃▄▅▆▇█"
 # Bad rows of an imported file that are printed one by one; --json has them all.
 SHOWN_BAD_ROWS = 20
 UNFIT_EXIT_CODE = 3
+UNITS = {name: click.Choice(list(cost.units)) for name, cost in COSTS.items()}
 
 
 @click.group(name="dataset")
@@ -220,9 +222,11 @@ def merge(datasets: tuple[Path, ...], out: Path, unlike_machines: bool, as_json:
 @click.option("--space", default="darts", show_default=True, help="Search space.")
 @click.option("--arch-column", required=True, help="Column of the architectures.")
 @click.option("--latency-column", required=True, help="Column of the latencies.")
-@click.option(
-    "--unit", type=click.Choice(["ms", "s", "us"]), required=True, help="Of the latencies."
-)
+@click.option("--unit", type=UNITS[LATENCY], required=True, help="Of the latencies.")
+@click.option("--energy-column", help="Column of the energies of one run, if there is one.")
+@click.option("--energy-unit", type=UNITS["energy_mj"], help="Of the energies.")
+@click.option("--memory-column", help="Column of the peak memories, if there is one.")
+@click.option("--memory-unit", type=UNITS["peak_memory_mb"], help="Of the memories.")
 @click.option("--device", required=True, help="Your short name for the hardware.")
 @click.option("--backend", required=True, help="Name of the runtime that was measured.")
 @click.option(
@@ -242,6 +246,10 @@ def import_file(
     arch_column: str,
     latency_column: str,
     unit: str,
+    energy_column: str | None,
+    energy_unit: str | None,
+    memory_column: str | None,
+    memory_unit: str | None,
     device: str,
     backend: str,
     setting_text: str | None,
@@ -251,9 +259,12 @@ def import_file(
 ) -> None:
     """Make a dataset of FILE, a CSV or Parquet table of latencies measured elsewhere.
 
+    It may have energies and peak memories as well (latkit train-lpm --cost). Units are never
+    guessed: each column needs its own.
+
     An architecture is its canonical text, its identifier (a whole number), or a Genotype(...).
-    Rows with an unknown or repeated architecture, or a latency that is not a positive number,
-    are reported by their line (in Parquet, by their row), and nothing is written unless
+    Rows with an unknown or repeated architecture, or a number that is not positive, are
+    reported by their line (in Parquet, by their row), and nothing is written unless
     --skip-bad-rows is given.
 
     \b
@@ -263,16 +274,26 @@ def import_file(
     """
     from latkit.dataset import Target
     from latkit.dataset.check import summarize
-    from latkit.dataset.foreign import read_foreign, write_imported
+    from latkit.dataset.foreign import ForeignColumn, read_foreign, write_imported
     from latkit.device import check_backend_name, check_device_name
-    from latkit.errors import DatasetError
+    from latkit.errors import DatasetError, InputError
     from latkit.networks.setting import default_setting, parse_setting
     from latkit.spaces import get_space
 
     get_space(space)
     names = check_device_name(device), check_backend_name(backend)
     target = Target(space, *names, parse_setting(setting_text or default_setting(space)))
-    foreign = read_foreign(file, target, arch_column, latency_column, unit)
+    columns = {LATENCY: ForeignColumn(latency_column, unit)}
+    for name, option, column, its_unit in (
+        ("energy_mj", "energy", energy_column, energy_unit),
+        ("peak_memory_mb", "memory", memory_column, memory_unit),
+    ):
+        if (column is None) != (its_unit is None):
+            given, other = ("unit", "column") if column is None else ("column", "unit")
+            raise InputError(f"--{option}-{given} needs --{option}-{other}", "give both or neither")
+        if column is not None and its_unit is not None:
+            columns[name] = ForeignColumn(column, its_unit)
+    foreign = read_foreign(file, target, arch_column, columns)
     if foreign.bad_rows and not skip_bad_rows:
         _report_bad_rows(foreign.bad_rows, as_json=False)
         raise DatasetError(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from latkit.cli.output import json_option, note, number, print_json, print_table, warn
 from latkit.cli.train_lpm import metric_rows
+from latkit.costs import COSTS, LATENCY
 
 COLUMNS = (
-    "space", "device", "backend", "setting", "version", "kind", "MAPE %", "Spearman", "trained on",
+    "space", "device", "backend", "setting", "cost", "version", "kind", "MAPE %", "Spearman",
+    "trained on",
 )  # fmt: skip
 
 
@@ -27,7 +31,7 @@ def list_lpms(as_json: bool) -> None:
     registry = Registry()
     rows, objects = [], []
     published = registry.entries()
-    targets = {(e.space, e.device, e.backend, e.setting) for e in published}
+    targets = {(e.space, e.device, e.backend, e.setting) for e in published if e.cost == LATENCY}
     built_in = [
         e
         for e in built_in_entries("darts")
@@ -40,13 +44,21 @@ def list_lpms(as_json: bool) -> None:
             warn(str(error))
             continue
         metrics = card.metrics
-        objects.append({"reference": entry.reference, "space": entry.space, "metrics": metrics})
+        objects.append(
+            {
+                "reference": entry.reference,
+                "space": entry.space,
+                "cost": entry.cost,
+                "metrics": metrics,
+            }
+        )
         rows.append(
             [
                 entry.space,
                 entry.device,
                 entry.backend,
                 entry.setting,
+                entry.cost,
                 str(entry.version),
                 card.training["kind"],
                 number(metrics["mape_percent"], 2),
@@ -57,21 +69,7 @@ def list_lpms(as_json: bool) -> None:
     if as_json:
         print_json({"registry": registry.url, "lpms": objects})
         return
-    print_table(
-        f"LPMs in {registry.url}",
-        [
-            "space",
-            "device",
-            "backend",
-            "setting",
-            "version",
-            "kind",
-            "MAPE %",
-            "Spearman",
-            "trained on",
-        ],
-        rows,
-    )
+    print_table(f"LPMs in {registry.url}", COLUMNS, rows)
     note(
         "next: latkit search --device DEVICE" if rows else "next: latkit profile, latkit train-lpm"
     )
@@ -82,7 +80,7 @@ def list_lpms(as_json: bool) -> None:
 @click.option("--space", default="darts", show_default=True)
 @json_option
 def show_lpm(reference: str, space: str, as_json: bool) -> None:
-    """The card of one LPM, e.g. p100 or p100/torch-cuda@3."""
+    """The card of one LPM, e.g. p100, p100/torch-cuda@3 or p100+energy_mj."""
     from latkit.registry import Registry
 
     registry = Registry()
@@ -94,7 +92,7 @@ def show_lpm(reference: str, space: str, as_json: bool) -> None:
     print_table(
         f"LPM {entry.reference} ({card.kind}, {card.created_at})",
         ["", "LPM", "straight line in MACs"],
-        metric_rows(card.metrics, card.baselines["macs_only"]),
+        metric_rows(card),
     )
     facts = {
         **card.fingerprint,
@@ -125,7 +123,8 @@ def compare_lpms(references: tuple[str, ...], space: str, as_json: bool) -> None
     found = get_space(space)
     registry = Registry()
     encodings = found.encode(found.unrank(found.sample(min(1000, found.size), 0)))
-    objects, first = [], None
+    objects: list[dict[str, Any]] = []
+    first = None
     for reference in references:
         entry = registry.resolve(reference, space)
         lpm, card = registry.load(entry)
@@ -137,23 +136,27 @@ def compare_lpms(references: tuple[str, ...], space: str, as_json: bool) -> None
             {
                 "reference": entry.reference,
                 "kind": card.training["kind"],
+                "cost": card.cost,
                 "metrics": card.metrics,
-                "median_predicted_ms": float(np.median(predicted)),
+                f"median_predicted_{card.measured_cost.suffix}": float(np.median(predicted)),
                 "spearman_with_first": float(stats.spearmanr(first, predicted).statistic),
             }
         )
     if as_json:
         print_json(objects)
         return
-    rows = [
-        [
-            str(o["reference"]), str(o["kind"]), number(o["metrics"]["mape_percent"], 2),
-            number(o["metrics"]["spearman"], 3), number(o["median_predicted_ms"], 2),
-            number(o["spearman_with_first"], 3),
-        ]
-        for o in objects
-    ]  # fmt: skip
-    names = ["LPM", "kind", "MAPE %", "Spearman", "median ms", "Spearman with the first"]
+    rows = []
+    for o in objects:
+        cost = COSTS[o["cost"]]
+        median = number(o[f"median_predicted_{cost.suffix}"], 2)
+        rows.append(
+            [
+                o["reference"], o["kind"], number(o["metrics"]["mape_percent"], 2),
+                number(o["metrics"]["spearman"], 3), f"{median} {cost.unit}",
+                number(o["spearman_with_first"], 3),
+            ]
+        )  # fmt: skip
+    names = ["LPM", "kind", "MAPE %", "Spearman", "median", "Spearman with the first"]
     print_table(f"LPMs of {space}", names, rows)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(name="predict")
 @click.argument("architectures", nargs=-1)
-@click.option("--device", "reference", required=True, help="LPM: p100, p100@3, p100/tensorrt, ...")
+@click.option("--device", "reference", required=True, help="LPM: p100, p100@3, pi5+energy_mj, ...")
 @click.option("--space", default="darts", show_default=True, help="Space of the LPM.")
 @click.option(
     "--setting",
@@ -32,7 +32,7 @@ def command(
     setting_text: str | None,
     as_json: bool,
 ) -> None:
-    """Predict latencies, each with its error, by an LPM of the registry.
+    """Predict latencies, or what else an LPM is of, each with its error.
 
     ARCHITECTURES are texts of the space, identifiers (whole numbers), names of the zoo or
     Genotype(...) texts, or files of them, one a line; - reads such lines from standard input. Of a
@@ -41,6 +41,7 @@ def command(
     \b
     Examples:
       latkit predict --device p100 darts_v2 pc_darts_cifar
+      latkit predict --device my-gpu+energy_mj darts_v2
       latkit predict --device my-cpu --json candidates.txt > latencies.json
       latkit predict --space nasbench201 --device jetson 6111 < /dev/null
     """
@@ -66,16 +67,21 @@ def command(
     matrix = np.concatenate([read_architecture(found, text) for text in texts])
     encodings = found.encode(matrix)
     mean, std = lpm.predict(encodings), lpm.predict_std(encodings)
+    cost = card.measured_cost
+    names = (cost.name, f"std_{cost.suffix}")
     rows = [
-        {"arch": found.format(row), "given": text, "latency_ms": float(m), "std_ms": float(s)}
+        {"arch": found.format(row), "given": text, names[0]: float(m), names[1]: float(s)}
         for row, text, m, s in zip(matrix, texts, mean, std, strict=True)
     ]
     if as_json:
-        print_json({"lpm": entry.reference, "target": card.target.to_dict(), "predictions": rows})
+        target = card.target.to_dict()
+        print_json(
+            {"lpm": entry.reference, "cost": cost.name, "target": target, "predictions": rows}
+        )
     else:
         print_table(
             f"predicted by {entry.reference}",
-            ["architecture", "latency ms", "± ms"],
+            ["architecture", f"{cost.noun} {cost.unit}", f"± {cost.unit}"],
             [
                 [text, number(m, 3), number(s, 3)]
                 for text, m, s in zip(texts, mean.tolist(), std.tolist(), strict=True)
@@ -84,12 +90,12 @@ def command(
         note(f"of the setting {card.target.setting.slug}; ± holds two thirds of measurements")
     if "warning" in card.training:
         warn(card.training["warning"])
-    low, high = card.dataset["latency_range_ms"]
+    low, high = card.dataset[cost.range_key]
     outside = sum(not low <= m <= high for m in mean.tolist())
     if outside:
         warn(
-            f"{outside} of {len(rows)} predictions are outside the latencies that the LPM was "
-            f"trained on ({low:.2f} to {high:.2f} ms): trust them less"
+            f"{outside} of {len(rows)} predictions are outside the range of {cost.noun} that the "
+            f"LPM was trained on ({low:.2f} to {high:.2f} {cost.unit}): trust them less"
         )
 
 

@@ -19,6 +19,7 @@ from latkit.cli.output import (
     print_json,
     warn,
 )
+from latkit.costs import LATENCY
 from latkit.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -269,6 +270,6 @@ def _choose(target: Target, n: int, seed: int, references: tuple[str, ...]) -> l
     if n > size:
         raise InputError(f"--choose active knows {size} candidates", f"use --n of at most {size}")
     ids = space.sample(size, seed)
-    sources = load_sources(references, target) if references else None
+    sources = load_sources(references, target, LATENCY) if references else None
     rows = choose_active(space, target.setting, space.encode(space.unrank(ids)), n, sources)
     return [int(i) for i in ids[rows]]

@@ -207,9 +207,9 @@ def command(
         if tensorboard:
             check_tensorboard()
         space, registry = get_space("darts"), Registry()
-        entry = registry.resolve(device, space.name)
+        entry = registry.resolve(device, space.name, "latency_ms")
         lpm, card = registry.load(entry)
-        others = [registry.resolve(reference, space.name) for reference in also]
+        others = [registry.resolve(reference, space.name, "latency_ms") for reference in also]
         task = Task(
             space, registry, entry, lpm, card, where, out or Path("searches", entry.device),
             tuple((other, *registry.load(other)) for other in others),

@@ -18,15 +18,16 @@ from latkit.cli.output import (
     print_table,
     warn,
 )
+from latkit.costs import COSTS, LATENCY, MeasuredCost
 from latkit.errors import DatasetError, InputError
 
 if TYPE_CHECKING:
     from latkit.dataset import LatencyDataset, Target
+    from latkit.lpm.store import LPMCard
     from latkit.lpm.training import Recipe, TrainedLPM
     from latkit.lpm.transfer import SourcePrior
 
 METRIC_ROWS = (
-    ("absolute error (MAE), ms", "mae_ms", 3),
     ("relative error (MAPE), %", "mape_percent", 2),
     ("within 5 %, % of networks", "within_5_percent", 1),
     ("within 10 %, % of networks", "within_10_percent", 1),
@@ -67,6 +68,13 @@ class _SeveralDevices(click.Command):
     "paper: the paper's network; the others are baselines to compare with.",
 )
 @click.option(
+    "--cost",
+    type=click.Choice(list(COSTS)),
+    default=LATENCY,
+    show_default=True,
+    help="What the LPM predicts, of what the dataset has.",
+)
+@click.option(
     "--n-train",
     type=click.IntRange(min=2),
     help="Architectures to train on; the rest judge [default: four fifths].",
@@ -82,7 +90,8 @@ class _SeveralDevices(click.Command):
     "--from-devices",
     multiple=True,
     metavar="REF...",
-    help="LPMs of other devices in the registry to lean on (their kind must be default).",
+    help="LPMs of other devices and the same cost in the registry to lean on, e.g. t4 or "
+    "t4+energy_mj (their kind must be default).",
 )
 @click.option(
     "--learning-curve", is_flag=True, help="Also tell the errors of smaller training sets (slow)."
@@ -91,7 +100,7 @@ class _SeveralDevices(click.Command):
 @click.option(
     "--standardize/--raw-targets",
     default=True,
-    help="Of --kind paper: train on standardised latencies [default], or on raw milliseconds as "
+    help="Of --kind paper: train on standardised targets [default], or on raw milliseconds as "
     "the paper does (which collapses to a constant at hundreds of milliseconds).",
 )
 @click.option(
@@ -111,6 +120,7 @@ class _SeveralDevices(click.Command):
 def command(
     dataset: Path | None,
     kind: str,
+    cost: str,
     n_train: int | None,
     choose: str,
     from_devices: tuple[str, ...],
@@ -126,11 +136,13 @@ def command(
     DATASET is a folder made by latkit profile or latkit dataset import; without it, the only one
     below ./datasets is taken. A part of the architectures train the LPM, the rest judge it, beside
     a straight line in MACs. The LPM is published to the registry ($LATKIT_REGISTRY) as the next
-    version for its device.
+    version for its device and cost: one of another cost than the latency is named with it, as in
+    pi5+energy_mj.
 
     \b
     Examples:
       latkit train-lpm d
+      latkit train-lpm d --cost energy_mj
       latkit train-lpm d --n-train 10 --choose active --from-devices t4 jetson
       latkit train-lpm d --kind paper --raw-targets --epochs 1000     (the paper to the letter)
       latkit train-lpm d --kind lookup-table --no-publish
@@ -156,9 +168,10 @@ def command(
         f"{opened.path}: {opened.usable().num_rows} of {opened.architectures} architectures usable "
         f"({disturbed} disturbed visits left out)"
     )
-    sources = load_sources(from_devices, opened.manifest.target) if from_devices else None
+    target = opened.manifest.target
+    sources = load_sources(from_devices, target, cost) if from_devices else None
     paper = PaperRecipe(epochs=epochs, standardize=standardize)
-    recipe = Recipe(kind, n_train, choose, seed, paper, sources)
+    recipe = Recipe(kind, n_train, choose, seed, paper, sources, cost)
     trained = _train(opened, recipe)
     card = trained.card
     curve = _curve(opened, recipe) if learning_curve else None
@@ -172,15 +185,17 @@ def command(
     if as_json:
         print_json(result)
     else:
-        name = f"{entry.device}@{entry.version}" if entry else f"{card.target.device} ({kind})"
+        name = f"{target.device} ({kind})"
+        if entry:
+            name = f"{entry.short_reference}@{entry.version}"
         print_table(
             f"LPM {name} on {card.metrics['n_test']} held-out networks "
             f"(trained on {card.metrics['n_train']})",
             ["", "LPM", "straight line in MACs"],
-            metric_rows(card.metrics, card.baselines["macs_only"]),
+            metric_rows(card),
         )
         if curve is not None:
-            print_curve(curve)
+            print_curve(curve, card.measured_cost)
         retest = card.dataset["retest_sd_percent"]
         if retest is not None:
             note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
@@ -188,28 +203,40 @@ def command(
             note(f"published: {location}")
     for line in warnings_of(card):
         warn(line)
-    if entry and entry.space == "darts":
+    if entry and entry.space == "darts" and cost == LATENCY:
         note(f"next: latkit search --device {entry.device} --data digits --preset cpu --out found")
     elif entry:
-        note(f"next: latkit predict --space {entry.space} --device {entry.device} ARCHITECTURE")
+        note(
+            f"next: latkit predict --space {entry.space} --device {entry.short_reference} "
+            "ARCHITECTURE"
+        )
 
 
-def metric_rows(ours: dict[str, Any], baseline: dict[str, Any]) -> list[list[str]]:
+def metric_rows(card: LPMCard) -> list[list[str]]:
     """The metrics of an LPM and its baseline as table rows."""
+    cost, ours, baseline = card.measured_cost, card.metrics, card.baselines["macs_only"]
+    absolute = (f"absolute error (MAE), {cost.unit}", f"mae_{cost.suffix}", 3)
     return [
         [label, number(ours.get(key), digits), number(baseline.get(key), digits)]
-        for label, key, digits in METRIC_ROWS
+        for label, key, digits in (absolute, *METRIC_ROWS)
     ]
 
 
-def print_curve(curve: list[dict[str, Any]]) -> None:
+def print_curve(curve: list[dict[str, Any]], cost: MeasuredCost) -> None:
     """The paper's Table 1, of this dataset."""
-    columns = ("n_train", "mae_ms", "mape_percent", "spearman", "coverage_90", "fit_seconds")
+    columns = (
+        "n_train",
+        f"mae_{cost.suffix}",
+        "mape_percent",
+        "spearman",
+        "coverage_90",
+        "fit_seconds",
+    )
     rows = [
         [str(point["n_train"]), *(number(point[name], 3) for name in columns[1:])]
         for point in curve
     ]
-    names = ["trained on", "MAE ms", "MAPE %", "Spearman", "in 90 % interval", "fit, s"]
+    names = ["trained on", f"MAE {cost.unit}", "MAPE %", "Spearman", "in 90 % interval", "fit, s"]
     print_table("learning curve, same held-out networks", names, rows)
 
 
@@ -234,12 +261,12 @@ def _curve(dataset: LatencyDataset, recipe: Recipe) -> list[dict[str, Any]]:
     return learning_curve(dataset, recipe, lambda n: note(f"learning curve: {n} done"))
 
 
-def load_sources(references: tuple[str, ...], target: Target) -> SourcePrior:
-    """The LPMs of other devices that references name.
+def load_sources(references: tuple[str, ...], target: Target, cost: str) -> SourcePrior:
+    """The LPMs of a cost of other devices that references name.
 
     Raises:
-        InputError: one is unknown, of a kind that cannot be leaned on, or of the target's own
-            device: it may have seen what is to judge the new one.
+        InputError: one is unknown, of another cost, of a kind that cannot be leaned on, or of the
+            target's own device: it may have seen what is to judge the new one.
     """
     from latkit.lpm.default import DefaultLPM
     from latkit.lpm.transfer import SourcePrior
@@ -249,7 +276,7 @@ def load_sources(references: tuple[str, ...], target: Target) -> SourcePrior:
     registry = Registry()
     sources = []
     for reference in references:
-        entry = registry.resolve(reference, target.space)
+        entry = registry.resolve(reference, target.space, cost)
         lpm, card = registry.load(entry)
         if not isinstance(lpm, DefaultLPM):
             raise InputError(

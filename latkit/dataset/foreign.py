@@ -1,10 +1,10 @@
-"""Tables of latencies from elsewhere made into datasets, and datasets made into plain tables."""
+"""Tables of measurements from elsewhere made into datasets, and datasets made into plain tables."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from latkit.dataset.format import IMPORTED_SCHEMA, Manifest, Target
+from latkit.costs import COSTS, LATENCY
+from latkit.dataset.format import IMPORTED_SCHEMA, METRICS, Manifest, Target, with_metrics
 from latkit.dataset.latency import LatencyDataset
 from latkit.dataset.writer import write_dataset
 from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
@@ -23,8 +24,6 @@ from latkit.networks.roofline import architecture_costs
 from latkit.spaces import ChoiceMatrix, DartsSpace, SearchSpace, get_space
 from latkit.spaces.genotype import parse_genotype
 
-# Milliseconds in one of each unit.
-UNITS = {"ms": 1.0, "s": 1000.0, "us": 0.001}
 DELIMITERS = (",", ";", "\t")
 
 
@@ -45,37 +44,56 @@ class BadRow:
 
 
 @dataclass(frozen=True)
+class ForeignColumn:
+    """A column of measurements.
+
+    Attributes:
+        name: in the table.
+        unit: of its numbers, one of the ``units`` of its cost in ``latkit.costs.COSTS``.
+    """
+
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True)
 class ForeignTable:
-    """A table of latencies, read but not yet written as a dataset."""
+    """A table of measurements, read but not yet written as a dataset."""
 
     path: Path
     table: pa.Table
+    metrics: tuple[str, ...]
     bad_rows: tuple[BadRow, ...]
     origin: dict[str, Any]
 
 
 def read_foreign(
-    path: Path, target: Target, arch_column: str, latency_column: str, unit: str
+    path: Path, target: Target, arch_column: str, columns: Mapping[str, ForeignColumn]
 ) -> ForeignTable:
-    """Read a CSV or Parquet table of architectures and latencies.
+    """Read a CSV or Parquet table of architectures and what was measured of them.
 
     An architecture is its canonical text, an identifier (a whole number below the space's size),
     or, in the DARTS space, a ``Genotype(...)``, of which the normal cell counts.
 
     Args:
         path: a ``.parquet`` file, or text separated by commas, semicolons or tabs.
-        target: what the latencies are of; its setting gives MACs and parameters.
+        target: what was measured; its setting gives MACs and parameters.
         arch_column: name of the column of architectures.
-        latency_column: name of the column of latencies.
-        unit: of the latencies, ``ms``, ``s`` or ``us``.
+        columns: by the name of the cost; the latency is needed, the others are not. A row must
+            have all of them.
 
     Raises:
         DatasetError: the file cannot be read as a table.
-        InputError: it has no such column, or the unit is unknown.
+        InputError: it has no such column, one stands for two things, a unit is unknown, or
+            there is no latency.
         LatkitError: the file cannot be read at all.
     """
-    if unit not in UNITS:
-        raise InputError(f"unknown unit {unit!r}", f"use one of: {', '.join(UNITS)}")
+    metrics = tuple(name for name in METRICS if name in columns)
+    factors = {name: _factor(name, columns) for name in (LATENCY, *metrics)}
+    names = [arch_column, *(columns[name].name for name in factors)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"the column {twice[0]!r} is named twice", "name a column for each")
     space = get_space(target.space)
     seen: dict[int, str] = {}
     rows: list[dict[str, Any]] = []
@@ -83,7 +101,7 @@ def read_foreign(
     bad: list[BadRow] = []
     parquet = path.suffix.lower() == ".parquet"
     read = _parquet_rows if parquet else _text_rows
-    for number, cells in read(path, arch_column, latency_column):
+    for number, cells in read(path, names):
         place = f"{'row' if parquet else 'line'} {number}"
         try:
             if isinstance(cells, str):
@@ -92,7 +110,10 @@ def read_foreign(
             arch_id = int(space.file_ids(matrix)[0])
             if arch_id in seen:
                 raise _BadCellError(f"the architecture of {seen[arch_id]} again")
-            latency_ms = _positive(cells[1]) * UNITS[unit]
+            measured = {
+                name: _positive(COSTS[name].noun, cell) * factor
+                for (name, factor), cell in zip(factors.items(), cells[1:], strict=True)
+            }
         except _BadCellError as problem:
             bad.append(BadRow(place, number, str(problem)))
             continue
@@ -102,7 +123,7 @@ def read_foreign(
             {
                 "arch_id": arch_id,
                 "arch": space.format(matrix),
-                "latency_ms": latency_ms,
+                **measured,
                 "visit": 0,
                 "flags": [],
             }
@@ -111,15 +132,17 @@ def read_foreign(
         costs = architecture_costs(space, np.concatenate(matrices), target.setting)
         for row, cost in zip(rows, costs, strict=True):
             row |= {"macs": cost.macs, "params": cost.params}
-    table = pa.Table.from_pylist(rows, schema=IMPORTED_SCHEMA)
+    table = pa.Table.from_pylist(rows, schema=with_metrics(IMPORTED_SCHEMA, metrics))
     origin = {
         "file": path.name,
         "arch_column": arch_column,
-        "latency_column": latency_column,
-        "unit": unit,
+        "latency_column": columns[LATENCY].name,
+        "unit": columns[LATENCY].unit,
         "rows_left_out": len(bad),
     }
-    return ForeignTable(path, table, tuple(bad), origin)
+    for name in metrics:
+        origin |= {f"{name}_column": columns[name].name, f"{name}_unit": columns[name].unit}
+    return ForeignTable(path, table, metrics, tuple(bad), origin)
 
 
 def write_imported(foreign: ForeignTable, target: Target, out: Path) -> LatencyDataset:
@@ -138,6 +161,7 @@ def write_imported(foreign: ForeignTable, target: Target, out: Path) -> LatencyD
         seed=0,
         anchor=None,
         requested=foreign.table.num_rows,
+        metrics=foreign.metrics,
         origin=foreign.origin,
     )
     write_dataset(out, manifest, foreign.table)
@@ -199,32 +223,45 @@ def _identify(space: SearchSpace, text: str) -> ChoiceMatrix:
         raise _BadCellError(f"unknown architecture {_short(text)} ({error.cause})") from None
 
 
-def _positive(text: str) -> float:
+def _factor(name: str, columns: Mapping[str, ForeignColumn]) -> float:
+    """What makes the unit of a cost of the unit of its column."""
+    cost = COSTS[name]
+    if name not in columns:
+        raise InputError(f"the table has no column of {cost.noun}", "name one")
+    unit = columns[name].unit
+    if unit not in cost.units:
+        raise InputError(
+            f"unknown unit {unit!r} of {cost.noun}", f"use one of: {', '.join(cost.units)}"
+        )
+    return cost.units[unit]
+
+
+def _positive(noun: str, text: str) -> float:
     try:
         # Python's own notation has underscores, which no table means.
-        latency = math.nan if "_" in text else float(text)
+        value = math.nan if "_" in text else float(text)
     except ValueError:
-        latency = math.nan
-    if not math.isfinite(latency) or latency <= 0:
-        raise _BadCellError(f"the latency {_short(text)} is not a positive number")
-    return latency
+        value = math.nan
+    if not math.isfinite(value) or value <= 0:
+        raise _BadCellError(f"the {noun} {_short(text)} is not a positive number")
+    return value
 
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
-Cells = tuple[str, str] | str
+Cells = tuple[str, ...] | str
 
 
-def _text_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[int, Cells]]:
-    """Line number and both cells of each row of a text table, or what is wrong with the row."""
+def _text_rows(path: Path, names: list[str]) -> Iterator[tuple[int, Cells]]:
+    """Line number and named cells of each row of a text table, or what is wrong with the row."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             head = file.readline()
             delimiter = max(DELIMITERS, key=head.count)
             columns = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
-            at = [_column(path, columns, name) for name in (arch, latency)]
+            at = [_column(path, columns, name) for name in names]
             # csv refuses NUL in some versions of Python; no architecture has one.
             lines = (line.replace("\0", "\N{REPLACEMENT CHARACTER}") for line in file)
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -233,7 +270,7 @@ def _text_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[int, Cells
                 if len(cells) not in (0, len(columns)):
                     yield line, f"{len(cells)} cells under {len(columns)} column names"
                 elif cells:
-                    yield line, (cells[at[0]].strip(), cells[at[1]].strip())
+                    yield line, tuple(cells[index].strip() for index in at)
     except csv.Error as error:
         raise DatasetError(
             f"{path} is not a table of text ({error})", "see it in an editor"
@@ -242,18 +279,16 @@ def _text_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[int, Cells
         raise from_os_error(error, f"read {path}", "nothing was written") from None
 
 
-def _parquet_rows(path: Path, arch: str, latency: str) -> Iterator[tuple[int, Cells]]:
+def _parquet_rows(path: Path, names: list[str]) -> Iterator[tuple[int, Cells]]:
     try:
         file = pq.ParquetFile(path)
-        names = file.schema_arrow.names
-        for name in (arch, latency):
-            _column(path, names, name)
+        for name in names:
+            _column(path, file.schema_arrow.names, name)
         number = 0
-        for batch in file.iter_batches(columns=[arch, latency]):
-            for row in zip(batch[arch].to_pylist(), batch[latency].to_pylist(), strict=True):
+        for batch in file.iter_batches(columns=names):
+            for row in zip(*(batch[name].to_pylist() for name in names), strict=True):
                 number += 1
-                cells = ["" if cell is None else str(cell) for cell in row]
-                yield number, (cells[0], cells[1])
+                yield number, tuple("" if cell is None else str(cell) for cell in row)
     except FileNotFoundError as error:
         raise from_os_error(error, f"read {path}", "nothing was written") from None
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from latkit.costs import COSTS, LATENCY
 from latkit.device import check_backend_name, check_device_name
 from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
 from latkit.networks.setting import Setting, default_setting
@@ -58,7 +59,7 @@ IMPORTED_SCHEMA = pa.schema(
 # The years 1 to 9999, in microseconds since 1970: what can be shown as a date.
 EARLIEST_US, LATEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 # Further columns, each present in the whole dataset or not at all.
-METRICS = ("energy_mj", "peak_memory_mb")
+METRICS = tuple(name for name in COSTS if name != LATENCY)
 
 
 # Flags of rows that belong to the fixed panel and not to the list asked for.
@@ -68,6 +69,13 @@ PANEL_START, PANEL_END = "panel-start", "panel-end"
 def is_panel(flags: Iterable[str]) -> bool:
     """Whether a row with these flags belongs to the fixed panel."""
     return not {PANEL_START, PANEL_END}.isdisjoint(flags)
+
+
+def with_metrics(schema: pa.Schema, metrics: Iterable[str]) -> pa.Schema:
+    """A schema with the columns of metrics added."""
+    for name in metrics:
+        schema = schema.append(pa.field(name, pa.float64()))
+    return schema
 
 
 @dataclass(frozen=True)
@@ -152,10 +160,7 @@ class Manifest:
     @property
     def schema(self) -> pa.Schema:
         """The columns of the dataset's parts."""
-        schema = IMPORTED_SCHEMA if self.anchor is None else SCHEMA
-        for name in self.metrics:
-            schema = schema.append(pa.field(name, pa.float64()))
-        return schema
+        return with_metrics(IMPORTED_SCHEMA if self.anchor is None else SCHEMA, self.metrics)
 
     @property
     def anchored(self) -> bool:
@@ -286,8 +291,9 @@ def read_part(path: Path, manifest: Manifest) -> pa.Table:
         raise DatasetError(f"part file {path} is corrupt ({reason})", fix) from None
     if not table.schema.equals(manifest.schema):
         raise DatasetError(f"part file {path} has other columns than its {MANIFEST} says", fix)
-    if any(column.null_count for column in table.columns):
-        raise DatasetError(f"part file {path} has empty cells", fix)
+    empty = [name for name in table.column_names if table[name].null_count]
+    if empty:
+        raise DatasetError(f"part file {path} has empty cells ({', '.join(empty)})", fix)
     _check_rows(str(path), table, fix)
     return table
 
@@ -336,21 +342,28 @@ def _check_rows(where: str, table: pa.Table, fix: str) -> None:
     if "ratio_to_anchor" not in measured:
         measured.append("latency_ms")
     good = np.ones(table.num_rows, dtype=bool)
+    wrong_columns = []
     for name in measured:
-        good &= _positive(table[name].to_numpy())
+        own = _positive(table[name].to_numpy())
+        good &= own
+        if not own.all():
+            wrong_columns.append(name)
     for name in ("samples_ms", "anchor_samples_ms"):
         if name in table.schema.names:
             lists = table[name].combine_chunks()
             lengths = np.diff(lists.offsets.to_numpy())
             rows = np.repeat(np.arange(table.num_rows), lengths)
             wrong = ~_positive(lists.flatten().to_numpy(zero_copy_only=False))
-            good &= lengths > 0
-            good[rows[wrong]] = False
+            own = lengths > 0
+            own[rows[wrong]] = False
+            good &= own
+            if not own.all():
+                wrong_columns.append(name)
     bad = np.flatnonzero(~good)
     if len(bad):
         raise DatasetError(
-            f"{where} holds {len(bad)} rows with latencies that are not positive numbers, "
-            f"the first at arch_id {table['arch_id'][int(bad[0])]}",
+            f"{where} holds {len(bad)} rows whose {' and '.join(wrong_columns)} are not positive "
+            f"numbers, the first at arch_id {table['arch_id'][int(bad[0])]}",
             fix,
         )
 

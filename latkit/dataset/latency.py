@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from latkit.costs import LATENCY
 from latkit.dataset.format import (
     Manifest,
     is_panel,
@@ -109,22 +110,33 @@ class LatencyDataset:
         grouped = good.group_by("arch_id", use_threads=False).aggregate(asked)
         return grouped.select(list(columns.values())).rename_columns(list(columns))
 
-    def retest(self) -> RetestError:
+    def retest(self, cost: str = LATENCY) -> RetestError:
         """Repeatability of undisturbed visits, from architectures visited more than once.
 
         The panel's are not among them: it is there to compare runs.
+
+        Args:
+            cost: of what, the latency or one of the dataset's metrics.
         """
         good = self.table.filter(pa.array(~self.flagged & ~self.in_panel))
-        return RetestError(
-            zip(good["arch_id"].to_pylist(), good["latency_ms"].to_pylist(), strict=True)
-        )
+        return RetestError(zip(good["arch_id"].to_pylist(), good[cost].to_pylist(), strict=True))
 
-    def digest(self) -> str:
-        """SHA-256 of what was measured, independent of how it is cut into parts."""
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """What was measured: the latency and the manifest's metrics."""
+        return (LATENCY, *self.manifest.metrics)
+
+    def digest(self, cost: str = LATENCY) -> str:
+        """SHA-256 of what was measured, independent of how it is cut into parts.
+
+        Args:
+            cost: of the latencies alone, or of them and one of the dataset's metrics.
+        """
         order = np.lexsort((self.table["visit"].to_numpy(), self.table["arch_id"].to_numpy()))
         digest = hashlib.sha256(json.dumps(self.manifest.target.to_dict()).encode())
         measured = "ratio_to_anchor" if self.manifest.anchored else "latency_ms"
-        for name in ("arch_id", "visit", measured):
+        more = () if cost == LATENCY else (cost,)
+        for name in ("arch_id", "visit", measured, *more):
             digest.update(np.ascontiguousarray(self.table[name].to_numpy()[order]).tobytes())
         return f"sha256:{digest.hexdigest()}"
 

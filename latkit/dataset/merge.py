@@ -43,7 +43,7 @@ def merge_datasets(
     table = pa.concat_tables([dataset.table for dataset in datasets])
     if "measured_at" in table.column_names:
         table = table.sort_by("measured_at")
-    table = table.filter(pa.array(_first_occurrences(table)))
+    table = table.filter(pa.array(_first_occurrences(table, first.manifest)))
     counts = Counter[int]()
     visits = []
     for arch_id in table["arch_id"].to_pylist():
@@ -88,12 +88,12 @@ def _check_alike(first: LatencyDataset, other: LatencyDataset, unlike_machines: 
         )
 
 
-def _first_occurrences(table: pa.Table) -> list[bool]:
+def _first_occurrences(table: pa.Table, manifest: Manifest) -> list[bool]:
     """Per row, whether no earlier one is the same measurement."""
     # Two measurements share neither moment nor raw times; of imported rows there is only this.
     names = ["arch_id", "measured_at", "samples_ms"]
     if "measured_at" not in table.column_names:
-        names = ["arch_id", "latency_ms"]
+        names = ["arch_id", "latency_ms", *manifest.metrics]
     seen = set()
     first = []
     for row in table.select(names).to_pylist():

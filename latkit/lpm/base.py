@@ -20,7 +20,9 @@ SERVED_AT_ONCE = 4096
 
 
 class LPM(ABC):
-    """A trained predictor of one target's latency.
+    """A trained predictor of a cost of one target's networks.
+
+    What the cost is and its unit are on the LPM's card, not in its names.
 
     Attributes:
         kind: the recipe's name in files and on the command line.
@@ -31,8 +33,8 @@ class LPM(ABC):
     hyper_parameters: dict[str, Any]
 
     @abstractmethod
-    def latency_ms(self, encodings: Tensor) -> Tensor:
-        """Predicted latencies in ms, differentiable in the encodings.
+    def mean(self, encodings: Tensor) -> Tensor:
+        """Predicted costs in the unit of the cost, differentiable in the encodings.
 
         Args:
             encodings: a ``b x E*O``-dim tensor, where ``E*O`` is the space's encoding size.
@@ -42,7 +44,7 @@ class LPM(ABC):
         """
 
     @abstractmethod
-    def half_width_ms(self, encodings: Tensor, level: float) -> Tensor:
+    def half_width(self, encodings: Tensor, level: float) -> Tensor:
         """Half the width of the central interval that holds a measurement with a probability.
 
         Args:
@@ -50,7 +52,7 @@ class LPM(ABC):
             level: the probability, one of ``LEVELS``.
 
         Returns:
-            A ``b``-dim tensor.
+            A ``b``-dim tensor, in the unit of the cost.
         """
 
     @abstractmethod
@@ -67,8 +69,8 @@ class LPM(ABC):
         """
 
     def predict(self, encodings: npt.ArrayLike) -> FloatArray:
-        """Predicted latencies in ms of ``n x E*O`` encodings, as an array of length ``n``."""
-        return self._serve(self.latency_ms, encodings)
+        """Predicted costs of ``n x E*O`` encodings, as an array of length ``n``."""
+        return self._serve(self.mean, encodings)
 
     def predict_std(self, encodings: npt.ArrayLike) -> FloatArray:
         """Of each prediction, half the width of the interval that two thirds of measurements meet.
@@ -78,8 +80,8 @@ class LPM(ABC):
         return self.predict_half_width(encodings, STANDARD)
 
     def predict_half_width(self, encodings: npt.ArrayLike, level: float) -> FloatArray:
-        """:meth:`half_width_ms` of ``n x E*O`` encodings, as an array of length ``n``."""
-        return self._serve(lambda batch: self.half_width_ms(batch, level), encodings)
+        """:meth:`half_width` of ``n x E*O`` encodings, as an array of length ``n``."""
+        return self._serve(lambda batch: self.half_width(batch, level), encodings)
 
     @staticmethod
     def _serve(function: Callable[[Tensor], Tensor], encodings: npt.ArrayLike) -> FloatArray:

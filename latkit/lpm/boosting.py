@@ -29,7 +29,7 @@ class BoostingLPM(SeenErrors, LPM):
         self.hyper_parameters = {}
         self._model = model
 
-    def latency_ms(self, encodings: Tensor) -> Tensor:
+    def mean(self, encodings: Tensor) -> Tensor:
         """Not differentiable."""
         predicted = self._model.predict(encodings.detach().numpy())
         return torch.from_numpy(predicted).to(encodings.dtype)
@@ -44,12 +44,12 @@ class BoostingLPM(SeenErrors, LPM):
         raise LPMError(*_NOT_KEPT)
 
 
-def fit_boosting(encodings: FloatArray, latency_ms: FloatArray, seed: int) -> BoostingLPM:
+def fit_boosting(encodings: FloatArray, values: FloatArray, seed: int) -> BoostingLPM:
     """Fit scikit-learn's histogram gradient boosting with its own settings."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     # Leaves of 20 rows, the default, could not split a small dataset at all.
-    leaf = int(np.clip(len(latency_ms) // 10, 1, 20))
+    leaf = int(np.clip(len(values) // 10, 1, 20))
     model = HistGradientBoostingRegressor(min_samples_leaf=leaf, random_state=seed)
-    model.fit(np.asarray(encodings, dtype=np.float32), latency_ms)
+    model.fit(np.asarray(encodings, dtype=np.float32), values)
     return BoostingLPM(model)

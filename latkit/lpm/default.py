@@ -26,7 +26,7 @@ from latkit.lpm.transfer import SourcePrior
 from latkit.networks.setting import Setting
 from latkit.spaces import SearchSpace, get_space
 
-# Of latencies scaled to a median of one: mean and usual standard deviation of a column's weight.
+# Of costs scaled to a median of one: mean and usual standard deviation of a column's weight.
 # The roofline's columns have mean one, so that about a third is the frame's and the rest is shared
 # by kernels, convolutions, MACs and bytes; everything else is how an engine departs from that.
 CONSTANT = (0.3, 0.05)
@@ -86,14 +86,14 @@ class DefaultLPM(LPM):
     def __init__(
         self,
         features: StructuralFeatures,
-        scale_ms: float,
+        scale: float,
         noise: float,
         quantiles: Tensor,
         models: list[_Model],
         residual: ResidualEnsemble | None,
         sources: SourcePrior | None = None,
     ) -> None:
-        self._features, self._scale_ms, self._noise = features, scale_ms, noise
+        self._features, self._scale, self._noise = features, scale, noise
         self._quantiles, self._models, self._residual = quantiles, models, residual
         self._sources = sources
         self._served: dict[torch.dtype, list[_Model]] = {}
@@ -110,16 +110,16 @@ class DefaultLPM(LPM):
         """How much of the ensemble's correction is used: 0 on an additive engine."""
         return 0.0 if self._residual is None else self._residual.gate
 
-    def latency_ms(self, encodings: Tensor) -> Tensor:
+    def mean(self, encodings: Tensor) -> Tensor:
         total = torch.zeros_like(encodings[:, 0])
         for model in self._in(encodings.dtype):
             total = total + model.share * (self._columns(encodings, model) @ model.weights)
         if self._residual is not None:
             level = total.detach().clamp(0.3, 3.0)  # a scale, and no way to the encoding
             total = total + self._noise * level * self._residual(encodings)
-        return total * self._scale_ms
+        return total * self._scale
 
-    def half_width_ms(self, encodings: Tensor, level: float) -> Tensor:
+    def half_width(self, encodings: Tensor, level: float) -> Tensor:
         # In double precision: where there is little noise, variances are tiny differences.
         x = encodings.double()
         parts = []
@@ -133,7 +133,7 @@ class DefaultLPM(LPM):
         variance = torch.zeros_like(mean)
         for share, own, spread in parts:
             variance = variance + share * (spread + (own - mean) ** 2)
-        width = variance.sqrt() * self._scale_ms * float(self._quantiles[LEVELS.index(level)])
+        width = variance.sqrt() * self._scale * float(self._quantiles[LEVELS.index(level)])
         return width.to(encodings.dtype)
 
     def _columns(self, encodings: Tensor, model: _Model) -> Tensor:
@@ -170,7 +170,7 @@ class DefaultLPM(LPM):
             tensors |= {f"source.{name}": t for name, t in self._sources.state().items()}
         if self._residual is not None:
             tensors |= {f"residual.{name}": t for name, t in self._residual.state().items()}
-        scalars = torch.tensor([self._scale_ms, self._noise], dtype=torch.float64)
+        scalars = torch.tensor([self._scale, self._noise], dtype=torch.float64)
         return {**tensors, "scale_and_noise": scalars, "quantiles": self._quantiles}
 
     @classmethod
@@ -194,8 +194,8 @@ class DefaultLPM(LPM):
         sources = None
         if hyper_parameters["sources"]:
             sources = SourcePrior.from_state(hyper_parameters["sources"], part("source."), cls)
-        scale_ms, noise = state["scale_and_noise"].tolist()
-        return cls(features, scale_ms, noise, state["quantiles"], models, residual, sources)
+        scale, noise = state["scale_and_noise"].tolist()
+        return cls(features, scale, noise, state["quantiles"], models, residual, sources)
 
 
 def _design(
@@ -241,7 +241,7 @@ def prior_of(
 
     Returns:
         The columns of ``b`` encodings, ``b x k``; the prior variance of each column's weight; the
-        noise. All are relative to a median latency of one.
+        noise. All are relative to a median cost of one.
     """
     features = StructuralFeatures.of(space, setting)
     none = torch.zeros(space.num_edges, space.num_operations, dtype=torch.float64)
@@ -257,8 +257,8 @@ def prior_of(
     return np.concatenate(designs, axis=1), np.concatenate(variances), USUAL_NOISE
 
 
-def _scale(features: StructuralFeatures, x: Tensor, latency_ms: FloatArray) -> float:
-    """Of latencies, in ms: what the prior calls one.
+def _scale(features: StructuralFeatures, x: Tensor, costs: FloatArray) -> float:
+    """What the prior calls one, in the unit of the costs.
 
     For random architectures it is near their median; chosen ones are no fair sample.
     """
@@ -267,14 +267,14 @@ def _scale(features: StructuralFeatures, x: Tensor, latency_ms: FloatArray) -> f
     mean = np.zeros(design.shape[1])
     for prior in _priors(features, None).values():
         mean[prior.columns] = prior.mean
-    return float(np.median(np.asarray(latency_ms) / np.maximum(design @ mean, 0.1)))
+    return float(np.median(np.asarray(costs) / np.maximum(design @ mean, 0.1)))
 
 
 def fit_default(
     space: SearchSpace,
     setting: Setting,
     encodings: FloatArray,
-    latency_ms: FloatArray,
+    costs: FloatArray,
     seed: int,
     sources: SourcePrior | None = None,
 ) -> DefaultLPM:
@@ -284,21 +284,21 @@ def fit_default(
         space: the space.
         setting: of the networks; its shapes are in the features.
         encodings: ``n x E*O`` zeros and ones, ``n >= 2``.
-        latency_ms: ``n`` latencies.
+        costs: ``n`` positive numbers of one unit.
         seed: of the ensemble that learns what is left over.
         sources: other devices' LPMs to lean on.
 
     Raises:
         LPMError: too few rows.
     """
-    if len(latency_ms) < 2:
-        raise LPMError(f"{len(latency_ms)} architectures cannot be fitted", "measure more")
-    if not (np.isfinite(latency_ms).all() and (np.asarray(latency_ms) > 0).all()):
-        raise LPMError("a latency is not a positive number", "leave its row out")
+    if len(costs) < 2:
+        raise LPMError(f"{len(costs)} architectures cannot be fitted", "measure more")
+    if not (np.isfinite(costs).all() and (np.asarray(costs) > 0).all()):
+        raise LPMError("a cost is not a positive number", "leave its row out")
     features = StructuralFeatures.of(space, setting)
     x = torch.from_numpy(np.asarray(encodings, dtype=np.float64))
-    scale_ms = _scale(features, x, latency_ms)
-    values = np.asarray(latency_ms, dtype=np.float64) / scale_ms
+    scale = _scale(features, x, costs)
+    values = np.asarray(costs, dtype=np.float64) / scale
 
     leanings = (False,) if sources is None else (False, True)
     hypotheses = [(view, leans) for view in features.views for leans in leanings]
@@ -328,7 +328,7 @@ def fit_default(
         residual, said = learnt
         standardized = standardized - said * unit
     quantiles = _quantiles(standardized)
-    return DefaultLPM(features, scale_ms, noise, quantiles, models, residual, sources)
+    return DefaultLPM(features, scale, noise, quantiles, models, residual, sources)
 
 
 @dataclass

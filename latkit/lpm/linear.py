@@ -19,21 +19,21 @@ LinearKind = Literal["macs-only", "op-count", "lookup-table"]
 
 
 class LinearLPM(SeenErrors, LPM):
-    """A constant and a number of milliseconds for each operation on each edge."""
+    """A constant and a number for each operation on each edge."""
 
     kind = "linear"
 
-    def __init__(self, constant_ms: float, entries_ms: Tensor) -> None:
+    def __init__(self, constant: float, entries: Tensor) -> None:
         super().__init__()
         self.hyper_parameters = {}
-        self._constant_ms, self._entries_ms = constant_ms, entries_ms
+        self._constant, self._entries = constant, entries
 
-    def latency_ms(self, encodings: Tensor) -> Tensor:
-        return self._constant_ms + encodings @ self._entries_ms.to(encodings.dtype)
+    def mean(self, encodings: Tensor) -> Tensor:
+        return self._constant + encodings @ self._entries.to(encodings.dtype)
 
     def state(self) -> dict[str, Tensor]:
-        constant = torch.tensor(self._constant_ms, dtype=torch.float64)
-        return {"constant_ms": constant, "entries_ms": self._entries_ms, **self.errors_state()}
+        constant = torch.tensor(self._constant, dtype=torch.float64)
+        return {"constant_ms": constant, "entries_ms": self._entries, **self.errors_state()}
 
     @classmethod
     def from_state(
@@ -49,26 +49,26 @@ def fit_linear(
     space: SearchSpace,
     setting: Setting,
     encodings: FloatArray,
-    latency_ms: FloatArray,
+    values: FloatArray,
 ) -> LinearLPM:
     """Least squares; of several best fits the one with the smallest coefficients.
 
     Args:
-        kind: ``macs-only``: latency = a + b * MACs; ``op-count``: a number for each kind of
+        kind: ``macs-only``: cost = a + b * MACs; ``op-count``: a number for each kind of
             operation, wherever it stands; ``lookup-table``: one for each operation on each edge, as
             FBNet and ProxylessNAS tabulate latency.
         space: the space.
         setting: of the networks, which gives the MACs.
         encodings: ``n x E*O``.
-        latency_ms: ``n`` latencies.
+        values: ``n`` costs.
     """
     basis = _basis(kind, space, setting)
     design = np.asarray(encodings) @ basis
-    mean, mean_ms = design.mean(0), float(np.mean(latency_ms))
+    mean, mean_value = design.mean(0), float(np.mean(values))
     scale = design.std(0)
     scale[scale == 0] = np.inf  # a column that does not move says nothing
-    slopes = np.linalg.lstsq((design - mean) / scale, latency_ms - mean_ms, rcond=1e-10)[0] / scale
-    return LinearLPM(mean_ms - float(mean @ slopes), torch.from_numpy(basis @ slopes))
+    slopes = np.linalg.lstsq((design - mean) / scale, values - mean_value, rcond=1e-10)[0] / scale
+    return LinearLPM(mean_value - float(mean @ slopes), torch.from_numpy(basis @ slopes))
 
 
 def _basis(kind: LinearKind, space: SearchSpace, setting: Setting) -> FloatArray:

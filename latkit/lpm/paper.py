@@ -30,7 +30,7 @@ class PaperRecipe:
         epochs: passes over the data. None for the printed 1,000, or as many more as make
             ``MIN_UPDATES`` steps: the paper's 80,000 architectures give 400 steps an epoch, but
             240 give two, and 2,000 steps end before the sigmoids leave their plateau.
-        standardize: train on (latency - mean) / standard deviation instead of raw milliseconds.
+        standardize: train on (target - mean) / standard deviation instead of raw milliseconds.
             The paper trains on raw milliseconds around 20; at hundreds of milliseconds that
             recipe collapses to a constant.
     """
@@ -54,24 +54,24 @@ class PaperLPM(SeenErrors, LPM):
 
     kind = "paper"
 
-    def __init__(self, inputs: int, mean_ms: float = 0.0, scale_ms: float = 1.0) -> None:
+    def __init__(self, inputs: int, mean: float = 0.0, scale: float = 1.0) -> None:
         super().__init__()
         self.hyper_parameters = {"inputs": inputs}
-        self._mean_ms = torch.tensor(mean_ms)
-        self._scale_ms = torch.tensor(scale_ms)
+        self._mean = torch.tensor(mean)
+        self._scale = torch.tensor(scale)
         modules: list[nn.Module] = []
         for width_in, width_out in zip((inputs, *LAYERS), LAYERS, strict=False):
             modules += [nn.Linear(width_in, width_out), nn.Sigmoid()]
         self.network = nn.Sequential(*modules[:-1])
 
-    def latency_ms(self, encodings: Tensor) -> Tensor:
+    def mean(self, encodings: Tensor) -> Tensor:
         scaled: Tensor = self.network(encodings).squeeze(-1)
-        return scaled * self._scale_ms + self._mean_ms
+        return scaled * self._scale + self._mean
 
     def state(self) -> dict[str, Tensor]:
         return {
-            "mean_ms": self._mean_ms,
-            "scale_ms": self._scale_ms,
+            "mean_ms": self._mean,
+            "scale_ms": self._scale,
             **self.errors_state(),
             **self.network.state_dict(),
         }
@@ -94,7 +94,7 @@ class PaperLPM(SeenErrors, LPM):
 
 def train_paper_lpm(
     encodings: FloatArray,
-    latency_ms: FloatArray,
+    values: FloatArray,
     recipe: PaperRecipe,
     seed: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
@@ -103,7 +103,7 @@ def train_paper_lpm(
 
     Args:
         encodings: an ``n x E*O`` array of zeros and ones.
-        latency_ms: ``n`` latencies.
+        values: ``n`` costs.
         recipe: hyper-parameters.
         seed: of the initialisation and of the order of batches.
         on_epoch: called after each epoch with its number from 1 and its mean loss.
@@ -112,13 +112,13 @@ def train_paper_lpm(
         LPMError: training diverged.
     """
     x = torch.as_tensor(np.asarray(encodings), dtype=torch.float32)
-    mean_ms, scale_ms = 0.0, 1.0
+    mean, scale = 0.0, 1.0
     if recipe.standardize:
-        mean_ms, scale_ms = float(np.mean(latency_ms)), float(np.std(latency_ms)) or 1.0
-    y = torch.as_tensor((np.asarray(latency_ms) - mean_ms) / scale_ms, dtype=torch.float32)
+        mean, scale = float(np.mean(values)), float(np.std(values)) or 1.0
+    y = torch.as_tensor((np.asarray(values) - mean) / scale, dtype=torch.float32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        lpm = PaperLPM(x.shape[1], mean_ms, scale_ms)
+        lpm = PaperLPM(x.shape[1], mean, scale)
     optimizer = torch.optim.SGD(
         lpm.network.parameters(),
         lr=recipe.learning_rate,
@@ -141,7 +141,7 @@ def train_paper_lpm(
         if not np.isfinite(mean_loss):
             raise LPMError(
                 f"training diverged in epoch {epoch}",
-                "train with --standardize, which scales the latencies",
+                "train with --standardize, which scales the targets",
             )
         on_epoch(epoch, mean_loss)
     lpm.network.requires_grad_(False)

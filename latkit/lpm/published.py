@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from latkit import __version__
+from latkit.costs import LATENCY
 from latkit.dataset import Target
 from latkit.lpm.base import FloatArray
 from latkit.lpm.bayes import GroupPrior, fit_bayes
@@ -109,7 +110,7 @@ def published_lpm() -> TrainedLPM:
     line = np.concatenate([np.ones_like(macs), macs / macs.mean()], axis=1)
     card = LPMCard(
         kind=lpm.kind,
-        cost="latency_ms",
+        cost=LATENCY,
         target=target,
         fingerprint={"gpu": "Tesla P100, as the paper says; nothing was measured by latkit"},
         dataset={

@@ -15,19 +15,20 @@ class SeenErrors:
     """Half-widths of intervals that are the same for every architecture."""
 
     def __init__(self) -> None:
-        self._half_widths_ms = torch.full((len(LEVELS),), torch.nan, dtype=torch.float64)
+        self._half_widths = torch.full((len(LEVELS),), torch.nan, dtype=torch.float64)
 
-    def see_errors(self, errors_ms: FloatArray) -> None:
+    def see_errors(self, errors: FloatArray) -> None:
         """Take the intervals' widths from errors on held-out architectures."""
-        self._half_widths_ms = torch.from_numpy(np.quantile(np.abs(errors_ms), LEVELS))
+        self._half_widths = torch.from_numpy(np.quantile(np.abs(errors), LEVELS))
 
-    def half_width_ms(self, encodings: Tensor, level: float) -> Tensor:
-        """See :meth:`latkit.lpm.base.LPM.half_width_ms`."""
-        return torch.full_like(encodings[:, 0], float(self._half_widths_ms[LEVELS.index(level)]))
+    def half_width(self, encodings: Tensor, level: float) -> Tensor:
+        """See :meth:`latkit.lpm.base.LPM.half_width`."""
+        return torch.full_like(encodings[:, 0], float(self._half_widths[LEVELS.index(level)]))
 
     def errors_state(self) -> dict[str, Tensor]:
-        return {"half_widths_ms": self._half_widths_ms}
+        # The name in files is older than costs other than latency.
+        return {"half_widths_ms": self._half_widths}
 
     def set_errors_state(self, state: Mapping[str, Tensor]) -> None:
         """Raises KeyError where the state has none."""
-        self._half_widths_ms = state["half_widths_ms"].double()
+        self._half_widths = state["half_widths_ms"].double()

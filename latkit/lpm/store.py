@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from fsspec import AbstractFileSystem
 
+from latkit.costs import COSTS, MeasuredCost, get_cost
 from latkit.dataset import Target
 from latkit.errors import LatkitError, LPMError, from_os_error
 from latkit.lpm.base import LPM
@@ -35,7 +36,7 @@ class LPMCard:
 
     Attributes:
         kind: the recipe.
-        cost: what is predicted; ``latency_ms``.
+        cost: what is predicted, one of ``latkit.costs.COSTS``.
         target: for what.
         fingerprint: of the machine that was measured.
         dataset: digest and size of the training data, its retest sd and anchor time.
@@ -58,6 +59,11 @@ class LPMCard:
     hyper_parameters: dict[str, Any]
     latkit_version: str
     created_at: str
+
+    @property
+    def measured_cost(self) -> MeasuredCost:
+        """What is predicted, with its unit."""
+        return get_cost(self.cost)
 
     def to_dict(self) -> dict[str, Any]:
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -144,6 +150,11 @@ def read_card(fs: AbstractFileSystem, folder: str) -> tuple[LPMCard, str]:
         )
     if text != card_text(content):
         raise LPMError(f"{path} is corrupt (its SHA-256 is not the one in it)", fix)
+    if str(content.get("cost")) not in COSTS:
+        raise LPMError(
+            f"{path} is of the cost {content.get('cost')!r}, which this latkit does not know",
+            "use the version that wrote it",
+        )
     try:
         return LPMCard.from_dict(content), str(content["weights_sha256"])
     except LatkitError as error:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latkit import __version__
+from latkit.costs import LATENCY, get_cost
 from latkit.dataset import LatencyDataset
 from latkit.errors import DatasetError, InputError
 from latkit.lpm.base import LPM, FloatArray
@@ -50,7 +51,8 @@ class Recipe:
             given those before.
         seed: of the choice, and of whatever is random in training.
         paper: of the kind ``paper``.
-        sources: other devices' LPMs that the ``default`` kind may lean on.
+        sources: other devices' LPMs of the same cost that the ``default`` kind may lean on.
+        cost: what is learnt, one of ``latkit.costs.COSTS``.
     """
 
     kind: str = "default"
@@ -59,8 +61,10 @@ class Recipe:
     seed: int = 0
     paper: PaperRecipe = field(default_factory=PaperRecipe)
     sources: SourcePrior | None = None
+    cost: str = LATENCY
 
     def __post_init__(self) -> None:
+        get_cost(self.cost)
         for name, value, allowed in (("kind", self.kind, KINDS), ("choose", self.choose, CHOICES)):
             if value not in allowed:
                 raise InputError(f"unknown {name} {value!r}", f"use one of: {', '.join(allowed)}")
@@ -76,21 +80,29 @@ class Rows:
 
     Attributes:
         encodings: ``n x E*O``.
-        latency_ms: ``n``.
+        values: ``n`` costs, in the cost's unit.
+        cost: its name.
     """
 
     space: SearchSpace
     setting: Setting
     encodings: FloatArray
-    latency_ms: FloatArray
+    values: FloatArray
+    cost: str = LATENCY
 
     @classmethod
-    def of(cls, dataset: LatencyDataset) -> Rows:
+    def of(cls, dataset: LatencyDataset, cost: str = LATENCY) -> Rows:
         """The usable rows: disturbed ones are left out, an architecture's visits averaged.
 
         Raises:
+            DatasetError: the cost was not measured.
             SpaceError: a row is not of the space.
         """
+        if cost not in dataset.costs:
+            raise DatasetError(
+                f"{dataset.path} has no {cost} (it has: {', '.join(dataset.costs)})",
+                "train for a cost it has (--cost), or profile or import it again with this one",
+            )
         target = dataset.manifest.target
         space = get_space(target.space)
         table = dataset.usable()
@@ -99,17 +111,16 @@ class Rows:
             space,
             target.setting,
             space.encode(matrix).astype(np.float64),
-            table["latency_ms"].to_numpy(),
+            table[cost].to_numpy(),
+            cost,
         )
 
     def __len__(self) -> int:
-        return len(self.latency_ms)
+        return len(self.values)
 
     def take(self, rows: IntArray) -> Rows:
         """Some of the rows."""
-        return dataclasses.replace(
-            self, encodings=self.encodings[rows], latency_ms=self.latency_ms[rows]
-        )
+        return dataclasses.replace(self, encodings=self.encodings[rows], values=self.values[rows])
 
 
 @dataclass(frozen=True)
@@ -128,10 +139,12 @@ def train_lpm(
     """Train an LPM on a part of a dataset's architectures and judge it on the rest.
 
     Raises:
-        DatasetError: too few usable architectures, or rows that are not of the space.
+        DatasetError: too few usable architectures, rows that are not of the space, or the
+            recipe's cost was not measured.
         LPMError: training failed.
     """
-    rows = Rows.of(dataset)
+    cost = get_cost(recipe.cost)
+    rows = Rows.of(dataset, cost.name)
     train, test = split_rows(dataset, rows, recipe)
     started = time.perf_counter()
     lpm = fit(rows.take(train), recipe, on_epoch)
@@ -139,19 +152,19 @@ def train_lpm(
     judged = rows.take(test)
     metrics = judge(lpm, judged) | {"n_train": len(train), "fit_seconds": fit_seconds}
     line = fit_linear("macs-only", rows.space, rows.setting, *_values(rows.take(train)))
-    baseline = prediction_metrics(line.predict(judged.encodings), judged.latency_ms)
+    baseline = prediction_metrics(line.predict(judged.encodings), judged.values, cost.name)
     card = LPMCard(
         kind=lpm.kind,
-        cost="latency_ms",
+        cost=cost.name,
         target=dataset.manifest.target,
         fingerprint=dataset.manifest.fingerprint,
         dataset={
-            "digest": dataset.digest(),
+            "digest": dataset.digest(cost.name),
             "rows": int((~dataset.in_panel).sum()),
             "rows_left_out": int((dataset.flagged & ~dataset.in_panel).sum()),
             "architectures": len(rows),
-            "retest_sd_percent": _percent(dataset.retest().sd),
-            "latency_range_ms": [float(rows.latency_ms.min()), float(rows.latency_ms.max())],
+            "retest_sd_percent": _percent(dataset.retest(cost.name).sd),
+            cost.range_key: [float(rows.values.min()), float(rows.values.max())],
             "protocol": dataset.manifest.protocol,
             "anchor": dataset.manifest.anchor,
             "anchor_median_ms": dataset.anchor_median_ms,
@@ -224,7 +237,7 @@ def judge(lpm: LPM, rows: Rows) -> dict[str, Any]:
     the others judge these.
     """
     predicted = lpm.predict(rows.encodings)
-    error = predicted - rows.latency_ms
+    error = predicted - rows.values
     seen = np.arange(len(rows)) % 2 == 0
     if isinstance(lpm, SeenErrors):
         lpm.see_errors(error[seen])
@@ -232,7 +245,7 @@ def judge(lpm: LPM, rows: Rows) -> dict[str, Any]:
     else:
         judged = np.ones(len(rows), dtype=bool)
     widths = {level: lpm.predict_half_width(rows.encodings[judged], level) for level in (0.5, 0.9)}
-    return prediction_metrics(predicted, rows.latency_ms) | {
+    return prediction_metrics(predicted, rows.values, rows.cost) | {
         f"coverage_{round(100 * level)}": coverage(error[judged], width)
         for level, width in widths.items()
     }
@@ -246,9 +259,9 @@ def learning_curve(
     The paper's Table 1 for this dataset: sizes 1, 2 and 5 times powers of ten, and all there are.
 
     Raises:
-        DatasetError: too few usable architectures.
+        DatasetError: too few usable architectures, or the recipe's cost was not measured.
     """
-    rows = Rows.of(dataset)
+    rows = Rows.of(dataset, recipe.cost)
     train, test = split_rows(dataset, rows, dataclasses.replace(recipe, n_train=None))
     if recipe.choose == "active":
         train = _most_telling_first(rows, train, min(len(train), MAX_CANDIDATES), recipe)
@@ -267,6 +280,7 @@ def learning_curve(
 def warnings_of(card: LPMCard) -> list[str]:
     """What a user should know before trusting an LPM, one line each."""
     lines = []
+    cost = card.measured_cost
     ours: Any = card.metrics["mape_percent"]
     theirs: Any = card.baselines["macs_only"]["mape_percent"]
     few = card.metrics["n_test"] < MIN_JUDGES
@@ -275,20 +289,24 @@ def warnings_of(card: LPMCard) -> list[str]:
             f"only {card.metrics['n_test']} architectures judge the LPM: its metrics say little"
         )
     elif card.metrics["spearman"] is None:
-        lines.append("the LPM predicts the same latency for every architecture: it has collapsed")
+        lines.append(
+            f"the LPM predicts the same {cost.noun} for every architecture: it has collapsed"
+        )
     elif ours >= theirs and card.training["kind"] != "macs-only":
         lines.append(
             f"no better than a straight line in MACs (MAPE {ours:.2f} % against {theirs:.2f} %): "
             "measure more architectures"
         )
     raw = card.kind == "paper" and not card.training["standardize"]
-    if raw and card.dataset["latency_range_ms"][1] > 100:
-        lines.append("raw targets above 100 ms: the paper's recipe needs --standardize there")
+    if raw and card.dataset[cost.range_key][1] > 100:
+        lines.append(
+            f"raw targets above 100 {cost.unit}: the paper's recipe needs --standardize there"
+        )
     return lines
 
 
 def _values(rows: Rows) -> tuple[FloatArray, FloatArray]:
-    return rows.encodings, rows.latency_ms
+    return rows.encodings, rows.values
 
 
 def _training(recipe: Recipe, lpm: LPM, n_train: int) -> dict[str, Any]:

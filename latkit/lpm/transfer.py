@@ -1,6 +1,6 @@
 """What other devices' LPMs say beforehand about a new device.
 
-Devices differ, but not in every way at once: a new one's latency is mostly some mixture of known
+Devices differ, but not in every way at once: a new one's cost is mostly some mixture of known
 ones'. So the predictions of the sources, each scaled to its own median, join the structural
 features as columns of one more group. How much they are trusted is set by the evidence like every
 group's scale, so that a device unlike any source falls back to the structural prior.
@@ -27,24 +27,24 @@ REFERENCE_SEED = 2**32 + 2
 
 @dataclass(frozen=True)
 class SourcePrior:
-    """Other devices' LPMs of one space, all of the kind that leans on them.
+    """Other devices' LPMs of one space and cost, all of the kind that leans on them.
 
     Attributes:
         names: of the sources.
         lpms: the sources.
-        scales_ms: each one's median prediction.
+        scales: each one's median prediction.
     """
 
     names: tuple[str, ...]
     lpms: tuple[LPM, ...]
-    scales_ms: tuple[float, ...]
+    scales: tuple[float, ...]
 
     @classmethod
     def of(cls, space: SearchSpace, sources: Sequence[tuple[str, LPM]]) -> SourcePrior:
         """Sources by name.
 
         Raises:
-            LPMError: there are none, or one predicts what no latency is.
+            LPMError: there are none, or one predicts what no cost is.
         """
         if not sources:
             raise LPMError("there is no source to transfer from", "name devices with LPMs")
@@ -53,7 +53,7 @@ class SourcePrior:
         scales = [float(np.median(lpm.predict(encodings))) for _, lpm in sources]
         for (name, _), scale in zip(sources, scales, strict=True):
             if not (np.isfinite(scale) and scale > 0):
-                raise LPMError(f"the LPM {name} predicts {scale} ms", "leave it out")
+                raise LPMError(f"the LPM {name} predicts {scale} at the median", "leave it out")
         names, lpms = zip(*sources, strict=True)
         return cls(names, lpms, tuple(scales))
 
@@ -61,8 +61,8 @@ class SourcePrior:
         """What the sources predict, each around one: ``b x S``."""
         return torch.stack(
             [
-                lpm.latency_ms(encodings) / scale
-                for lpm, scale in zip(self.lpms, self.scales_ms, strict=True)
+                lpm.mean(encodings) / scale
+                for lpm, scale in zip(self.lpms, self.scales, strict=True)
             ],
             dim=1,
         )
@@ -71,7 +71,7 @@ class SourcePrior:
         """What :meth:`from_state` needs besides :meth:`state`."""
         return [
             {"name": name, "scale_ms": scale, "hyper_parameters": lpm.hyper_parameters}
-            for name, scale, lpm in zip(self.names, self.scales_ms, self.lpms, strict=True)
+            for name, scale, lpm in zip(self.names, self.scales, self.lpms, strict=True)
         ]
 
     def state(self) -> dict[str, Tensor]:

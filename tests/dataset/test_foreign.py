@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import check_dataset
-from latkit.dataset.foreign import ForeignTable, export_dataset, read_foreign, write_imported
+from latkit.dataset.foreign import (
+    ForeignColumn,
+    ForeignTable,
+    export_dataset,
+    read_foreign,
+    write_imported,
+)
 from latkit.dataset.merge import merge_datasets
 from latkit.dataset.writer import DatasetWriter
 from latkit.errors import DatasetError, InputError, LatkitError
@@ -36,7 +42,7 @@ def write_csv(path: Path, rows: list[list[str]], delimiter: str = ",") -> Path:
 
 
 def read(path: Path, unit: str = "ms") -> ForeignTable:
-    return read_foreign(path, TARGET, "cell", "took", unit)
+    return read_foreign(path, TARGET, "cell", {"latency_ms": ForeignColumn("took", unit)})
 
 
 def test_a_clean_table(tmp_path: Path) -> None:
@@ -161,6 +167,88 @@ def test_ways_to_name_an_architecture(tmp_path: Path, text: str) -> None:
     assert read(path).table["arch_id"].to_pylist() == [IDS[3]]
 
 
+class TestOtherCosts:
+    """Energies and peak memories come in beside the latency, in the units of the format."""
+
+    HEADS = ("cell", "took", "drew", "held")
+
+    def read(self, path: Path, energy: str = "J", memory: str = "MiB") -> ForeignTable:
+        columns = {
+            "peak_memory_mb": ForeignColumn("held", memory),
+            "energy_mj": ForeignColumn("drew", energy),
+            "latency_ms": ForeignColumn("took", "ms"),
+        }
+        return read_foreign(path, TARGET, "cell", columns)
+
+    @pytest.mark.parametrize(("energy", "mj"), [("mJ", 0.25), ("J", 250.0), ("uJ", 0.00025)])
+    @pytest.mark.parametrize(
+        ("memory", "mib"), [("MiB", 3.0), ("KiB", 3 / 1024), ("GiB", 3072), ("MB", 3 / 1.048576)]
+    )
+    def test_units(self, tmp_path: Path, energy: str, mj: float, memory: str, mib: float) -> None:
+        path = write_csv(tmp_path / "t.csv", [[*self.HEADS], [ARCHS[0], "5", "0.25", "3"]])
+        foreign = self.read(path, energy, memory)
+        dataset = write_imported(foreign, TARGET, tmp_path / "d")
+        assert dataset.costs == ("latency_ms", "energy_mj", "peak_memory_mb")
+        assert dataset.table["latency_ms"].to_pylist() == [5.0]
+        assert dataset.table["energy_mj"].to_pylist() == [pytest.approx(mj)]
+        assert dataset.table["peak_memory_mb"].to_pylist() == [pytest.approx(mib)]
+        origin = dataset.manifest.origin
+        assert (origin["energy_mj_column"], origin["energy_mj_unit"]) == ("drew", energy)
+        assert (origin["peak_memory_mb_column"], origin["peak_memory_mb_unit"]) == ("held", memory)
+
+    @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+    def test_a_row_without_one_is_a_bad_row(self, tmp_path: Path, name: str) -> None:
+        rows: list[list[Any]] = [
+            [ARCHS[0], 5.0, 1.0, 3.0], [ARCHS[1], 5.0, None, 3.0], [ARCHS[2], 5.0, 1.0, 0.0]
+        ]  # fmt: skip
+        path = tmp_path / name
+        if name.endswith("csv"):
+            write_csv(path, [[*self.HEADS], *rows])
+        else:
+            columns = dict(zip(self.HEADS, map(list, zip(*rows, strict=True)), strict=True))
+            pq.write_table(pa.table(columns), path)
+        foreign = self.read(path)
+        assert [bad.reason for bad in foreign.bad_rows] == [
+            "the energy '' is not a positive number",
+            "the peak memory '0.0' is not a positive number",
+        ]
+        assert foreign.table["arch_id"].to_pylist() == [IDS[0]]
+
+    def test_refusals(self, tmp_path: Path) -> None:
+        path = write_csv(tmp_path / "t.csv", [[*self.HEADS], [ARCHS[0], "5", "1", "3"]])
+        with pytest.raises(InputError, match=r"unknown unit 'MJ' of energy.*mJ, J, uJ"):
+            self.read(path, "MJ")
+        with pytest.raises(InputError, match="no column of latency"):
+            read_foreign(path, TARGET, "cell", {"energy_mj": ForeignColumn("drew", "J")})
+        same = {name: ForeignColumn("took", unit) for name, unit in
+                (("latency_ms", "ms"), ("energy_mj", "mJ"))}  # fmt: skip
+        with pytest.raises(InputError, match="'took' is named twice"):
+            read_foreign(path, TARGET, "cell", same)
+
+    def test_exported_and_imported_they_are_what_they_were(self, tmp_path: Path) -> None:
+        with DatasetWriter(tmp_path / "d", made_manifest(1, metrics=("energy_mj",))) as writer:
+            writer.append(made_row(7, 5.0, energy_mj=4.0))
+        export_dataset(LatencyDataset.open(tmp_path / "d"), tmp_path / "t.csv")
+        columns = {
+            "latency_ms": ForeignColumn("latency_ms", "ms"),
+            "energy_mj": ForeignColumn("energy_mj", "mJ"),
+        }
+        foreign = read_foreign(tmp_path / "t.csv", TARGET, "arch", columns)
+        assert foreign.table.select(["arch_id", "latency_ms", "energy_mj"]).to_pylist() == [
+            {"arch_id": 7, "latency_ms": 5.0, "energy_mj": 4.0}
+        ]
+
+    def test_a_merge_keeps_rows_that_differ_in_energy_alone(self, tmp_path: Path) -> None:
+        made = []
+        for number, energy in enumerate(("1", "2", "2")):
+            path = tmp_path / f"{number}.csv"
+            write_csv(path, [[*self.HEADS], [ARCHS[0], "5", energy, "3"]])
+            made.append(write_imported(self.read(path), TARGET, tmp_path / f"d{number}"))
+        merged = merge_datasets(made, tmp_path / "m")
+        assert merged.table["energy_mj"].to_pylist() == [1000.0, 2000.0]
+        assert merged.usable()["energy_mj"].to_pylist() == [1500.0]
+
+
 class TestParquet:
     def test_with_bad_rows(self, tmp_path: Path) -> None:
         path = tmp_path / "t.parquet"
@@ -227,7 +315,8 @@ class TestExport:
     def test_comes_back_as_it_was(self, tmp_path: Path, name: str) -> None:
         dataset = made_dataset(tmp_path / "d", 20)
         assert export_dataset(dataset, tmp_path / name) == 20
-        foreign = read_foreign(tmp_path / name, TARGET, "arch", "latency_ms", "ms")
+        columns = {"latency_ms": ForeignColumn("latency_ms", "ms")}
+        foreign = read_foreign(tmp_path / name, TARGET, "arch", columns)
         assert foreign.bad_rows == ()
         with pytest.raises(InputError, match="exists"):
             export_dataset(dataset, tmp_path / name)

@@ -132,6 +132,22 @@ class TestRoundTrip:
         write(tmp_path / "c", rows)
         assert LatencyDataset.open(tmp_path / "c").digest() != a.digest()
 
+    def test_digest_and_retest_of_a_metric(self, tmp_path: Path) -> None:
+        """Of two datasets that differ in energy alone, the latencies' digest is the same."""
+        manifest, opened = made_manifest(2, metrics=("energy_mj",)), []
+        for name, factor in (("a", 1.0), ("b", 2.0)):
+            with DatasetWriter(tmp_path / name, manifest) as writer:
+                for visit, energy in enumerate((4.0, 4.0, 4.0 * math.e)):
+                    writer.append(made_row(0, 5.0, visit, energy_mj=energy * factor))
+            opened.append(LatencyDataset.open(tmp_path / name))
+        a, b = opened
+        assert a.costs == ("latency_ms", "energy_mj")
+        assert a.digest() == b.digest()
+        assert a.digest("energy_mj") not in (a.digest(), b.digest("energy_mj"))
+        assert a.retest().sd == pytest.approx(0)
+        # Logarithms 0, 0 and 1 about their mean of a third: variance (1/9 + 1/9 + 4/9) / 2.
+        assert a.retest("energy_mj").sd == pytest.approx((1 / 3) ** 0.5)
+
     def test_usable_rows(self, tmp_path: Path) -> None:
         flagged = made_row(0, 99.0, visit=1, flags=["disturbed"])
         twice = [made_row(5, 20.0), made_row(5, 22.0, visit=1)]
@@ -160,7 +176,15 @@ class TestRoundTrip:
         with DatasetWriter(tmp_path / "d", manifest) as writer:
             writer.append(made_row(0, 5.0, energy_mj=1.0))
         rewrite_part(tmp_path / "d", manifest.schema, energy_mj=[energy])
-        with pytest.raises(DatasetError, match="not positive numbers"):
+        with pytest.raises(DatasetError, match="1 rows whose energy_mj are not positive numbers"):
+            LatencyDataset.open(tmp_path / "d")
+
+    def test_a_row_that_lacks_a_metric(self, tmp_path: Path) -> None:
+        manifest = made_manifest(1, metrics=("energy_mj",))
+        with DatasetWriter(tmp_path / "d", manifest) as writer:
+            writer.append(made_row(0, 5.0, energy_mj=1.0))
+        rewrite_part(tmp_path / "d", manifest.schema, energy_mj=[None])
+        with pytest.raises(DatasetError, match=r"has empty cells \(energy_mj\)"):
             LatencyDataset.open(tmp_path / "d")
 
     def test_the_panel_is_not_of_the_list(self, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_prediction_is_differentiable_and_knows_what_is_dear() -> None:
     lpm = fit_default(SPACE, SETTING, x, additive_ms(x, 0.01), 0)
     lpm.predict(_encodings(5, 2))  # in inference mode, which must leave nothing behind
     rows = torch.from_numpy(_encodings(5, 2)).float().requires_grad_()
-    (gradient,) = torch.autograd.grad(lpm.latency_ms(rows).sum(), rows)
+    (gradient,) = torch.autograd.grad(lpm.mean(rows).sum(), rows)
     per_edge = gradient.view(5, 14, 8)
     assert (per_edge[:, :, 5].mean() - per_edge[:, :, 3].mean()).item() > 1
 
@@ -110,8 +110,8 @@ def test_intervals_in_single_precision_are_those_in_double() -> None:
     x = _encodings(400, 1)
     lpm = fit_default(SPACE, SETTING, x, additive_ms(x, 0), 0)
     rows = torch.from_numpy(_encodings(50, 2))
-    single = lpm.half_width_ms(rows.float(), 0.9).double()
-    assert torch.allclose(single, lpm.half_width_ms(rows, 0.9), rtol=0.02)
+    single = lpm.half_width(rows.float(), 0.9).double()
+    assert torch.allclose(single, lpm.half_width(rows, 0.9), rtol=0.02)
 
 
 def test_nothing_that_is_no_latency_is_fitted() -> None:

@@ -86,18 +86,7 @@ def test_two_processes_find_the_alpha_of_one(tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "precision",
-    [
-        "double",
-        pytest.param(
-            "bf16",
-            marks=pytest.mark.xfail(
-                strict=True, reason="synchronised norms give single precision where they scale"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("precision", ["double", "bf16"])
 def test_steps_of_two_processes_are_those_of_one(tmp_path: Path, precision: str) -> None:
     """Both orders and supernets: α, β, weights and running statistics; see the script."""
     script = str(Path(__file__).with_name("two_supernets.py"))
