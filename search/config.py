@@ -85,6 +85,12 @@ class SearchConfig:
             ("precision", PRECISIONS),
         ):
             _one_of(name, getattr(self, name), known)
+        if self.order == 2 and self.precision != "fp32":
+            # Its gradient of α was as wrong as it was large.
+            raise InputError(
+                f"second order takes differences that are lost in {self.precision}",
+                "use --order 1, or --precision fp32",
+            )
         if (self.lambda_per_ms is None) == (self.target_ms is None):
             raise InputError("a search has either a lambda or a target latency", "give one of them")
         several = COSTS[self.cost].several

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from latkit.costs import LATENCY, get_cost
 from latkit.errors import InputError
 from latkit.lpm.base import LPM, SERVED_AT_ONCE, FloatArray
 from latkit.lpm.linear import LinearLPM
@@ -23,9 +24,6 @@ from latkit.networks.roofline import QUANTITIES, roofline
 from latkit.networks.setting import Setting
 from latkit.search.estimators import Distribution
 from latkit.spaces import SearchSpace
-
-# Of a cost's name, by its last part.
-UNITS = {"ms": "ms", "mj": "mJ", "mb": "MB"}
 
 
 class Cost(ABC):
@@ -62,18 +60,11 @@ class LPMCost(Cost):
         cost: what it predicts, by the name on its card.
 
     Raises:
-        InputError: the name has no unit that is known.
+        InputError: no LPM predicts such a cost.
     """
 
-    def __init__(self, lpm: LPM, cost: str = "latency_ms") -> None:
-        self.lpm, self.name = lpm, cost
-        ending = cost.rpartition("_")[2]
-        if ending not in UNITS:
-            raise InputError(
-                f"the cost {cost!r} does not tell its unit",
-                f"let its name end in {', '.join(f'_{unit}' for unit in UNITS)}",
-            )
-        self.unit = UNITS[ending]
+    def __init__(self, lpm: LPM, cost: str = LATENCY) -> None:
+        self.lpm, self.name, self.unit = lpm, cost, get_cost(cost).unit
 
     def __call__(self, encodings: Tensor) -> Tensor:
         return self.lpm.mean(encodings.float()).to(encodings.dtype)
@@ -236,12 +227,14 @@ class CostKind:
 
     Attributes:
         make: makes the cost.
+        predicts: what the LPMs that it is made of predict.
         several: whether it is of several devices, rather than of one.
         relative: whether its factors are what a cell in print costs on each device.
         usual_weight: λ in one over its unit, where one is in print, and where; for people.
     """
 
     make: Callable[[CostParts], Cost]
+    predicts: str = LATENCY
     several: bool = False
     relative: bool = False
     usual_weight: str | None = None
@@ -264,6 +257,7 @@ def _worst_case(parts: CostParts) -> Cost:
 
 COSTS: dict[str, CostKind] = {
     "predicted": CostKind(_single),
+    "energy": CostKind(_single, predicts="energy_mj"),
     "macs": CostKind(
         lambda parts: MacsCost(parts.space, parts.setting),
         usual_weight="0.005 (Table 4's η, of networks of some 500 MMACs)",

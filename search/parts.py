@@ -13,10 +13,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from latkit.costs import LATENCY
 from latkit.errors import InputError
 from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
 from latkit.networks.zoo import get_genotype
+from latkit.registry import Entry, Registry
 from latkit.search.bilevel import ORDERS, Bilevel
 from latkit.search.config import SearchConfig
 from latkit.search.costs import COSTS, Cost, CostParts, LPMCost, evaluate
@@ -50,11 +52,28 @@ def make_supernet(
     return supernet.to(device)
 
 
+def weighed_by(config: SearchConfig, entries: Sequence[Entry], registry: Registry) -> list[Entry]:
+    """The LPMs that a search's cost is made of: those of its devices, or, of a cost other than the
+    latency, the newest ones of the same targets.
+
+    Raises:
+        InputError: a target has no LPM of that cost.
+    """
+    predicts = COSTS[config.cost].predicts
+    if predicts == LATENCY:
+        return list(entries)
+    references = [f"{e.device}/{e.backend}/{e.setting}+{predicts}" for e in entries]
+    return [
+        registry.resolve(reference, entry.space, predicts)
+        for reference, entry in zip(references, entries, strict=True)
+    ]
+
+
 def make_cost(config: SearchConfig, space: DartsSpace, lpms: Sequence[tuple[LPM, LPMCard]]) -> Cost:
     """What α's step weighs beside the loss.
 
     Args:
-        lpms: of the search's device, then of the further ones.
+        lpms: see :func:`weighed_by`.
     """
     predicted = [LPMCost(lpm, card.cost) for lpm, card in lpms]
     factors = None

@@ -174,15 +174,15 @@ def predict_everywhere(
         setting: that of the search's LPM, from which others may differ.
 
     Returns:
-        A dictionary an LPM: ``lpm`` (its reference), ``predicted_ms``, ``predicted_std_ms`` (half
-        the width of the interval that two thirds of measurements meet), ``setting`` (its text),
-        ``setting_differences`` (there / here) and ``warning``; of an LPM that cannot be read
-        ``lpm`` and ``why_not``.
+        A dictionary an LPM: ``lpm`` (its reference), ``cost`` and ``unit``, ``predicted_ms`` and
+        ``predicted_std_ms`` (half the width of the interval that two thirds of measurements meet;
+        of another cost ``_mj`` or ``_mb``), ``setting`` (its text), ``setting_differences``
+        (there / here) and ``warning``; of an LPM that cannot be read ``lpm`` and ``why_not``.
 
     Raises:
         LatkitError: the registry cannot be listed.
     """
-    published = [e for e in registry.entries() if (e.space, e.cost) == (space.name, "latency_ms")]
+    published = [entry for entry in registry.entries() if entry.space == space.name]
     targets = {(entry.device, entry.backend, entry.setting) for entry in published}
     built_in = [
         entry
@@ -197,12 +197,14 @@ def predict_everywhere(
         except LatkitError as error:
             predictions.append({"lpm": entry.reference, "why_not": str(error)})
             continue
-        theirs = card.target.setting
+        theirs, suffix = card.target.setting, card.measured_cost.suffix
         predictions.append(
             {
                 "lpm": entry.reference,
-                "predicted_ms": float(lpm.predict(encoding)[0]),
-                "predicted_std_ms": float(lpm.predict_std(encoding)[0]),
+                "cost": card.cost,
+                "unit": card.measured_cost.unit,
+                f"predicted_{suffix}": float(lpm.predict(encoding)[0]),
+                f"predicted_std_{suffix}": float(lpm.predict_std(encoding)[0]),
                 "setting": theirs.slug,
                 "setting_differences": differences(theirs.to_dict(), setting.to_dict()),
                 "warning": card.training.get("warning"),

@@ -53,8 +53,9 @@ class Common:
     """What the searches of a sweep share.
 
     Attributes:
-        reference: the full reference of the LPM.
-        identity: the reference and the digest of its weights.
+        reference: the full reference of the device's LPM.
+        weighed: those of the LPMs that the cost is made of.
+        identity: all of these, with the digests of their weights.
         registry: URL of the LPM's registry.
         data: the images.
         out: the sweep's folder.
@@ -64,6 +65,7 @@ class Common:
     """
 
     reference: str
+    weighed: tuple[str, ...]
     identity: str
     registry: str
     data: ImageData
@@ -290,10 +292,10 @@ def _child(
         registry, space = Registry(common.registry), get_space("darts")
         try:
             on_epoch = tensorboard_writer(out) if common.tensorboard else lambda row: None
-            references = (common.reference, *search.config.also)
-            lpms = [registry.load(registry.resolve(r, space.name)) for r in references]
+            references = (common.reference, *common.weighed)
+            (lpm, _), *lpms = (registry.load(registry.resolve(r, space.name)) for r in references)
             outcome = run_search(
-                search.config, space, lpms[0][0], common.identity, data, out, common.device,
+                search.config, space, lpm, common.identity, data, out, common.device,
                 tell, on_epoch, request, cost=make_cost(search.config, space, lpms),
             )  # fmt: skip
             connection.send(outcome)

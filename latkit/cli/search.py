@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latkit.cli.output import SEED, json_option, note, print_json
+from latkit.costs import LATENCY
 from latkit.errors import InputError, Interrupted, LatkitError
 
 if TYPE_CHECKING:
@@ -94,8 +95,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 )
 @click.option(
     "--cost",
-    help="What --lambda weighs: predicted (by the LPM), macs (in millions, Table 4's control), or "
-    "of several devices weighted-sum (the mean) or worst-case (the largest share of DARTS_V2's).",
+    help="What --lambda weighs: predicted (latency), energy (by the device's LPM of energy_mj), "
+    "macs (in millions, Table 4's control), or of several devices weighted-sum (the mean) or "
+    "worst-case (the largest share of DARTS_V2's) [predicted].",
 )
 @click.option(
     "--estimator",
@@ -183,6 +185,7 @@ def command(
       latkit search --device p100 --data cifar10 --method pc-darts --order 2
       latkit search --device my-cpu --preset cpu --target-ms 20
       latkit search --device my-cpu --also-device my-gpu --cost worst-case --lambda 3
+      latkit search --device my-gpu --cost energy --lambda 0.01
       latkit search --device my-cpu --data cifar10 --preset cpu --lambda 0.05
       latkit search --device my-cpu --preset cpu --sweep-lambda 0,0.01,0.02
       torchrun --nproc-per-node 2 -m latkit search --device p100 --data cifar10
@@ -192,7 +195,7 @@ def command(
     from latkit.cli.search_run import Task, run_one, run_several
     from latkit.registry import Registry
     from latkit.search.distributed import joined, processes_here
-    from latkit.search.parts import check_reach, check_weight_is_given
+    from latkit.search.parts import check_reach, check_weight_is_given, weighed_by
     from latkit.search.session import check_fits
     from latkit.search.tensorboard import check_tensorboard
     from latkit.spaces import get_space
@@ -207,12 +210,13 @@ def command(
         if tensorboard:
             check_tensorboard()
         space, registry = get_space("darts"), Registry()
-        entry = registry.resolve(device, space.name, "latency_ms")
+        entry = registry.resolve(device, space.name, LATENCY)
         lpm, card = registry.load(entry)
-        others = [registry.resolve(reference, space.name, "latency_ms") for reference in also]
+        others = [registry.resolve(reference, space.name, LATENCY) for reference in also]
+        weighed = weighed_by(config, [entry, *others], registry)
         task = Task(
             space, registry, entry, lpm, card, where, out or Path("searches", entry.device),
-            tuple((other, *registry.load(other)) for other in others),
+            tuple((each, *registry.load(each)) for each in weighed),
         )  # fmt: skip
         cost = task.cost(config)
         if searches is None and not {"lambda_per_ms", "target_ms"} & set(given):

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from latkit.cli.output import note, number, print_table, warn
+from latkit.costs import get_cost
 
 
 def print_result(result: dict[str, Any], out: Path) -> None:
@@ -91,12 +92,15 @@ def _print_lpms(predictions: list[dict[str, Any]]) -> None:
     readable = [prediction for prediction in predictions if "why_not" not in prediction]
     print_table(
         "the found cell by every LPM of the registry, each in its own setting",
-        ["LPM", "predicted ms", "± ms", "setting: there / searched for"],
+        ["LPM", "predicted", "±", "unit", "setting: there / searched for"],
         [
             [
                 prediction["lpm"],
-                number(prediction["predicted_ms"], 2),
-                number(prediction["predicted_std_ms"], 2),
+                *(
+                    number(prediction[f"{what}_{get_cost(prediction['cost']).suffix}"], 2)
+                    for what in ("predicted", "predicted_std")
+                ),
+                prediction["unit"],
                 "; ".join(prediction["setting_differences"]) or "the same",
             ]
             for prediction in readable

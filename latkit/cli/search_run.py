@@ -31,7 +31,12 @@ from latkit.spaces import DartsSpace, parse_genotype
 
 @dataclass(frozen=True)
 class Task:
-    """What searches of one command share."""
+    """What searches of one command share.
+
+    Attributes:
+        entry, lpm, card: the latency's LPM of the device searched for.
+        weighed: the LPMs that the cost is made of.
+    """
 
     space: DartsSpace
     registry: Registry
@@ -40,7 +45,7 @@ class Task:
     card: LPMCard
     where: str
     out: Path
-    also: tuple[tuple[Entry, LPM, LPMCard], ...] = ()
+    weighed: tuple[tuple[Entry, LPM, LPMCard], ...]
 
     def load(self, source: str, config: SearchConfig) -> ImageData:
         data = load_data(source, config.limit, config.seed)
@@ -55,15 +60,12 @@ class Task:
 
     def identity(self) -> str:
         # The digest tells a retrained LPM of the same name and number from the one begun with.
-        entries = [self.entry, *(entry for entry, _, _ in self.also)]
+        others = [entry for entry, _, _ in self.weighed if entry != self.entry]
+        entries = [self.entry, *others]
         return ", ".join(f"{e.reference} ({self.registry.weights_digest(e)})" for e in entries)
 
-    def devices(self) -> list[tuple[Entry, LPM, LPMCard]]:
-        """Of each device searched for, its LPM."""
-        return [(self.entry, self.lpm, self.card), *self.also]
-
     def cost(self, config: SearchConfig) -> Cost:
-        return make_cost(config, self.space, [(lpm, card) for _, lpm, card in self.devices()])
+        return make_cost(config, self.space, [(lpm, card) for _, lpm, card in self.weighed])
 
     def finish(
         self, outcome: SearchOutcome, config: SearchConfig, data: ImageData, out: Path
@@ -71,7 +73,7 @@ class Task:
         return finish(
             outcome, config, self.space, self.lpm, self.card, self.entry, self.registry,
             data.name, self.where, out, self.cost(config),
-            [(entry.reference, LPMCost(lpm, card.cost)) for entry, lpm, card in self.devices()],
+            [(entry.reference, LPMCost(lpm, card.cost)) for entry, lpm, card in self.weighed],
         )  # fmt: skip
 
 
@@ -191,7 +193,8 @@ def run_several(
     cores = usable_cores()
     jobs = min(jobs or (1 if task.where == "cuda" else cores), len(searches))
     common = Common(
-        task.entry.reference, task.identity(), task.registry.url, data, task.out, task.where,
+        task.entry.reference, tuple(entry.reference for entry, _, _ in task.weighed),
+        task.identity(), task.registry.url, data, task.out, task.where,
         tensorboard, max(1, cores // jobs),
     )  # fmt: skip
     try:

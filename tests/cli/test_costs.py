@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from latkit.lpm.training import Recipe, train_lpm
-from latkit.networks.zoo import ZOO
 from latkit.registry import Registry
-from latkit.search.report import predict_everywhere
-from latkit.spaces import DartsSpace, get_space
+from latkit.spaces import DartsSpace, get_space, parse_genotype
 from tests.conftest import RunLatkit
 from tests.lpm.test_costs import both_dataset
 from tests.made import MICRO
@@ -127,7 +125,7 @@ def test_transfer_leans_on_the_same_cost_only(latkit: RunLatkit, tmp_path: Path)
     assert leant["metrics"]["mape_percent"] < alone["metrics"]["mape_percent"] / 2
 
 
-def test_a_search_is_for_latency(latkit: RunLatkit, tmp_path: Path) -> None:
+def test_a_search_is_of_a_device_with_a_latency(latkit: RunLatkit, tmp_path: Path) -> None:
     made = train_lpm(both_dataset(tmp_path / "d", 60), Recipe("op-count", cost="energy_mj"))
     Registry().publish(made.lpm, made.card)
     small = ("--preset", "cpu", "--data", "digits", "--out", "found")
@@ -138,13 +136,60 @@ def test_a_search_is_for_latency(latkit: RunLatkit, tmp_path: Path) -> None:
     line = refused(latkit, "search", "--device", "p100", "--also-device", "formula+energy_mj",
                    *small)  # fmt: skip
     assert "only latency_ms will do here" in line
+    line = refused(latkit, "search", "--device", "p100", "--cost", "energy", *small)
+    assert "no LPM of energy_mj for device 'p100'" in line
     assert not Path("found").exists()
-    # Nor does its report take millijoules for milliseconds.
+
+
+def test_a_search_for_little_energy(latkit: RunLatkit, tmp_path: Path) -> None:
+    dataset = both_dataset(tmp_path / "d", 200)
+    for cost in ("latency_ms", "energy_mj"):
+        made = train_lpm(dataset, Recipe(cost=cost))
+        Registry().publish(made.lpm, made.card)
+    small = ("search", "--device", "formula", "--data", "digits", "--preset", "cpu", "--cells", 3,
+             "--channels", 2, "--batch", 16, "--epochs", 3, "--limit", 256)  # fmt: skip
+    line = refused(latkit, *small, "--cost", "energy", "--out", "s")
+    assert "the preset's lambda is per ms, but the cost energy is in mJ" in line
+    line = refused(latkit, *small, "--cost", "energy", "--target-ms", 20, "--out", "s")
+    assert "a target in ms does not fit the cost energy_mj, which is in mJ" in line
+    assert not Path("s").exists()
+
+    done = latkit(*small, "--cost", "energy", "--lambda", 1, "--out", "s")
+    assert done.returncode == 0, done.stderr
+    assert "lambda 1.0 per mJ" in done.stderr
+    assert "energy (energy_mj)" in done.stdout
+    result = json.loads(Path("s/result.json").read_text())
     space = get_space("darts")
     assert isinstance(space, DartsSpace)
-    row = space.from_genotype(ZOO["gdas"])
-    told = predict_everywhere(space, row, Registry(), MICRO)
-    assert [one["lpm"].split("/")[0] for one in told] == ["p100"]
+    encoding = space.encode(space.from_genotype(parse_genotype(result["genotype"])))
+    registry = Registry()
+    predicted = {
+        name: registry.load(registry.resolve(name, "darts"))[0].predict(encoding)[0]
+        for name in ("formula", "formula+energy_mj")
+    }
+    weighed = result["searched_for"]
+    assert (weighed["name"], weighed["unit"]) == ("energy_mj", "mJ")
+    assert weighed["found"] == pytest.approx(predicted["formula+energy_mj"], rel=1e-5)
+    assert result["found"]["predicted_ms"] == pytest.approx(predicted["formula"], rel=1e-5)
+    (device,) = weighed["devices"]
+    assert device["lpm"] == f"formula/torch-cpu/{MICRO.slug}+energy_mj@1"
+    told = {row["lpm"].partition("@")[0]: row for row in result["lpms"]}
+    energy = told[f"formula/torch-cpu/{MICRO.slug}+energy_mj"]
+    assert energy["unit"] == "mJ"
+    assert energy["predicted_mj"] == pytest.approx(predicted["formula+energy_mj"], rel=1e-5)
+    assert "predicted_ms" not in energy
+    assert told[f"formula/torch-cpu/{MICRO.slug}"]["unit"] == "ms"
+
+    # Less energy, and not less latency, is what it was for.
+    sweep = ok(latkit, *small, "--cost", "energy", "--sweep-lambda", "0,1", "--out", "w")
+    without, with_it = sweep["searches"]
+    assert with_it["cost"] == weighed["found"] < without["cost"]
+    assert with_it["cost_unit"] == "mJ"
+    # Another energy LPM makes it another search.
+    made = train_lpm(dataset, Recipe("op-count", cost="energy_mj"))
+    registry.publish(made.lpm, made.card)
+    line = refused(latkit, *small, "--cost", "energy", "--lambda", 1, "--out", "s")
+    assert "s holds another search" in line
 
 
 @pytest.mark.parametrize(

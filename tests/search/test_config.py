@@ -46,6 +46,10 @@ def test_a_configuration_survives_json() -> None:
         ({"order": 3}, "order=3 is unknown. Fix: use one of: 1"),
         ({"estimator": "guess"}, "estimator=guess is unknown"),
         ({"edge_sampling": "all"}, "edge_sampling=all is unknown. Fix: use one of: uniform"),
+        (
+            {"precision": "bf16", "order": 2},
+            "second order takes differences that are lost in bf16. Fix: use --order 1",
+        ),
         ({"precision": "fp8"}, "precision=fp8 is unknown. Fix: use one of: fp32, bf16"),
         ({"lambda_per_ms": -1.0}, "lambda=-1.0 is not a coefficient"),
         ({"lambda_per_ms": float("nan")}, "lambda=nan is not a coefficient"),

@@ -72,7 +72,7 @@ def test_a_table_lpm_has_an_exact_expectation(ids: np.ndarray) -> None:
 def test_energy_has_its_own_unit_and_unknown_ones_are_refused() -> None:
     lpm = fit_linear("op-count", SPACE, MICRO, np.eye(112)[:3], np.ones(3))
     assert LPMCost(lpm, "energy_mj").unit == "mJ"
-    with pytest.raises(InputError, match="does not tell its unit"):
+    with pytest.raises(InputError, match="unknown cost 'beauty'"):
         LPMCost(lpm, "beauty")
 
 
@@ -173,7 +173,7 @@ def test_costs_by_name() -> None:
 @pytest.mark.parametrize(
     ("name", "count", "factors", "message"),
     [
-        ("beauty", 1, None, "unknown cost 'beauty'.*use one of: predicted, macs"),
+        ("beauty", 1, None, "unknown cost 'beauty'.*use one of: predicted, energy, macs"),
         ("predicted", 2, None, "2 devices do not make one"),
         ("weighted-sum", 2, (1.0,), "1 weights for 2 costs"),
         ("weighted-sum", 0, None, "0 weights for 0 costs"),
