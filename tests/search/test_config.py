@@ -58,7 +58,7 @@ def test_a_configuration_survives_json() -> None:
         ({"target_ms": 20.0}, "either a lambda or a target"),
         ({"channels": 0}, "channels=0 is too small"),
         ({"method": "pc-darts", "channels": 6}, "channels=6 does not fit pc-darts"),
-        ({"cost": "guess"}, "cost=guess is unknown. Fix: use one of: predicted, macs"),
+        ({"cost": "guess"}, "cost=guess is unknown. Fix: use one of: predicted, energy, macs"),
         ({"cost": "worst-case"}, "the cost worst-case is of several devices"),
         ({"also": ("p100",)}, "the cost predicted is of one device"),
         ({"lpm_noise": -1.0}, "-1.0 is no standard deviation"),
