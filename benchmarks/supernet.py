@@ -4,7 +4,8 @@
 
 For each case two processes, one for each supernet, take steps in turn on random images, on one
 thread. Told are medians over steps, after a warm-up: CPU seconds a step, their ratio (the median of
-the ratios of neighbouring steps), the highest resident memory, and calls of operators that compute
+the ratios of neighbouring steps), the highest resident memory, of the process and without what it
+held before its first step (Python, PyTorch and its libraries), and calls of operators that compute
 something (a proxy for launches on a GPU); and what an estimate of LAT(α) and its gradient takes.
 The textbook is tests/search/textbook.py, which tests hold ours to. Prints JSON, progress to stderr.
 """
@@ -110,6 +111,7 @@ def work(which: str, case: tuple[Any, ...], connection: Connection) -> None:
     """Take steps as asked."""
     torch.set_num_threads(1)
     step, lat = stepper(which, case)
+    before = max_rss_mb()
     while (asked := connection.recv()) != "end":
         if asked == "count":
             with CountCalls() as counter:
@@ -121,7 +123,13 @@ def work(which: str, case: tuple[Any, ...], connection: Connection) -> None:
             started = time.process_time()
             step()
             connection.send(time.process_time() - started)
-    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    connection.send(before)
+    connection.send(max_rss_mb())
+
+
+def max_rss_mb() -> float:
+    """Highest resident memory of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def compare(case: tuple[Any, ...], steps: int) -> dict[str, Any]:
@@ -152,7 +160,9 @@ def compare(case: tuple[Any, ...], steps: int) -> dict[str, Any]:
     ratios = [book / ours for book, ours in pairs]
     calls = {which: ask(which, "count") for which in workers}
     lat = ask("ours", "lat")
-    memory = {which: ask(which, "end") for which in workers}
+    before = {which: ask(which, "end") for which in workers}
+    memory = {which: float(connection.recv()) for which, connection in workers.items()}
+    added = {which: memory[which] - before[which] for which in workers}
     for process in processes:
         process.join()
     ours = statistics.median(seconds["ours"])
@@ -162,6 +172,8 @@ def compare(case: tuple[Any, ...], steps: int) -> dict[str, Any]:
         "times_faster_range": [min(ratios), max(ratios)],
         "max_rss_mb": memory,
         "rss_ratio": memory["ours"] / memory["textbook"],
+        "rss_added_by_steps_mb": added,
+        "rss_added_by_steps_ratio": added["ours"] / added["textbook"],
         "operator_calls": calls,
         "lat_cpu_seconds": lat,
         "lat_share_percent": 100 * lat / ours,
@@ -184,7 +196,8 @@ def main() -> None:
         )  # fmt: skip
         print(
             f"{method} order {order} C{channels} L{cells} B{batch}: "
-            f"{found['times_faster']:.2f} times faster, RSS {found['rss_ratio']:.2f}, "
+            f"{found['times_faster']:.2f} times faster, RSS {found['rss_ratio']:.2f} "
+            f"(of steps alone {found['rss_added_by_steps_ratio']:.2f}), "
             f"LAT {found['lat_share_percent']:.2f} %",
             file=sys.stderr,
             flush=True,
