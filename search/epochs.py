@@ -212,7 +212,7 @@ class EpochLoop:
             totals += values
             seen = values.tolist()
             if arch:
-                self.penalty.after_step(seen[2])
+                self.penalty.after_step(seen[2], lambda: self._cost(self.supernet.derive()))
             val_loss, expected = (seen[1], seen[2]) if arch else (None, None)
             on_step(
                 SearchProgress(
@@ -283,8 +283,6 @@ class EpochLoop:
                 "seconds": seconds,
             }
         )
-        if arch:
-            self.penalty.after_epoch(self._cost(genotype))
         # History first: a crash in between leaves one row too many, which resuming drops.
         if self.processes.is_main:
             write_history(self.out, self.history)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -24,8 +24,8 @@ UNIT = 0.05
 PROPORTIONAL = 10.0
 INTEGRAL = 60.0
 BOUND = 9.0
-# Of what the derived architecture says about how far LAT(α) is from it, how much the last one does.
-NEWS = 0.5
+# Of what derived architectures say about how far LAT(α) is from them, how much the last one does.
+NEWS = 0.1
 
 
 class Multiplier(ABC):
@@ -37,12 +37,8 @@ class Multiplier(ABC):
         """λ now."""
 
     @abstractmethod
-    def after_step(self, expected: float) -> None:
-        """Told after each step of α: LAT(α)."""
-
-    @abstractmethod
-    def after_epoch(self, derived_cost: float) -> None:
-        """Told whenever it was evaluated: the cost of the architecture that α stands for."""
+    def after_step(self, expected: float, derived_cost: Callable[[], float]) -> None:
+        """Told after each step of α: LAT(α), and, if it asks, what α's architecture costs."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, float]:
@@ -76,10 +72,7 @@ class FixedWeight(Multiplier):
     def weight(self) -> float:
         return self._weight
 
-    def after_step(self, expected: float) -> None:
-        """Nothing to adapt."""
-
-    def after_epoch(self, derived_cost: float) -> None:
+    def after_step(self, expected: float, derived_cost: Callable[[], float]) -> None:
         """Nothing to adapt."""
 
     def state_dict(self) -> dict[str, float]:
@@ -92,8 +85,8 @@ class FixedWeight(Multiplier):
 class TargetWeight(Multiplier):
     """λ such that the derived architecture ends up at a target cost, from below or above.
 
-    A proportional-integral controller of the logarithm of cost over target. Between the evaluations
-    of the derived architecture it goes by LAT(α), corrected by how far the two were apart. λ is
+    A proportional-integral controller of the logarithm of cost over target. It goes by LAT(α),
+    corrected by how far derived architectures were from it of late: these alone jump. λ is
     negative where the validation loss alone would end below the target: a user who allows so many
     milliseconds wants them spent.
 
@@ -114,34 +107,25 @@ class TargetWeight(Multiplier):
         self._integral = 0.0
         self._control = 0.0
         self._gap = 0.0
-        self._expected = target
 
     @property
     def weight(self) -> float:
         return UNIT * math.sinh(self._control) / self.target
 
-    def after_step(self, expected: float) -> None:
-        self._expected = expected
-        error = math.log(max(expected, 1e-3 * self.target) / self.target) + self._gap
+    def after_step(self, expected: float, derived_cost: Callable[[], float]) -> None:
+        least = 1e-3 * self.target
+        expected, derived = max(expected, least), max(derived_cost(), least)
+        self._gap += NEWS * (math.log(derived / expected) - self._gap)
+        error = math.log(expected / self.target) + self._gap
         self._integral = _clamp(self._integral + INTEGRAL * error / self.steps)
         self._control = _clamp(self._integral + PROPORTIONAL * error)
 
-    def after_epoch(self, derived_cost: float) -> None:
-        least = 1e-3 * self.target
-        gap = math.log(max(derived_cost, least) / max(self._expected, least))
-        self._gap += NEWS * (gap - self._gap)
-
     def state_dict(self) -> dict[str, float]:
-        return {
-            "integral": self._integral,
-            "control": self._control,
-            "gap": self._gap,
-            "expected": self._expected,
-        }
+        return {"integral": self._integral, "control": self._control, "gap": self._gap}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         self._integral, self._control = state["integral"], state["control"]
-        self._gap, self._expected = state["gap"], state["expected"]
+        self._gap = state["gap"]
 
 
 class Penalty:
@@ -217,13 +201,9 @@ class Penalty:
         """λ, in one over the cost's unit."""
         return self.multiplier.weight
 
-    def after_step(self, expected: float) -> None:
+    def after_step(self, expected: float, derived_cost: Callable[[], float]) -> None:
         """See :meth:`Multiplier.after_step`."""
-        self.multiplier.after_step(expected)
-
-    def after_epoch(self, derived_cost: float) -> None:
-        """See :meth:`Multiplier.after_epoch`."""
-        self.multiplier.after_epoch(derived_cost)
+        self.multiplier.after_step(expected, derived_cost)
 
     def state_dict(self) -> dict[str, float]:
         """Plain numbers, through JSON and back without loss."""

@@ -44,7 +44,7 @@ class Device(Cost):
 
 @cache
 def made_search(
-    share: float, taste: float, size: float = 1.0, scale: float = 1.0, seed: int = 0
+    share: float, taste: float, size: float = 1.0, scale: float = 1.0, epochs: int = EPOCHS
 ) -> tuple[float, float, Tensor]:
     """A bi-level search whose validation loss is made: derived cost, target, α.
 
@@ -53,19 +53,24 @@ def made_search(
         taste: whether the loss likes slow operations (1) or fast ones (-1).
         size: of the loss.
         scale: of the device's milliseconds.
+        epochs: of ``STEPS`` steps.
     """
     cost = Device(scale)
     reach = cost_range(DARTS, cost)
     target = reach.low + share * (reach.high - reach.low)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     own = torch.randn(14, 8, generator=generator)
     liked = size * (taste * OPERATION_MS / 4.4 + 0.5 * own)
     alpha = (1e-3 * torch.randn(14, 8, generator=generator)).requires_grad_()
-    multiplier = TargetWeight(target, EPOCHS * STEPS)
+    multiplier = TargetWeight(target, epochs * STEPS)
     penalty = Penalty(DARTS, cost, multiplier, samples=6)
     adam = torch.optim.Adam([alpha], lr=0.02, betas=(0.5, 0.999), weight_decay=1e-3)
-    derived = 0.0
-    for _ in range(EPOCHS):
+
+    def derived_cost() -> float:
+        row = strongest(DARTS, log_weights(DARTS, alpha))
+        return float(evaluate(DARTS, cost, row)[0])
+
+    for _ in range(epochs):
         for _ in range(STEPS):
             noise = 0.5 * size * torch.randn(14, 8, generator=generator)
             val_loss = -(alpha.softmax(1) * (liked + noise)).sum() / 14
@@ -73,22 +78,20 @@ def made_search(
             adam.zero_grad()
             (val_loss + penalty.weight * expected).backward()  # type: ignore[no-untyped-call]
             adam.step()
-            penalty.after_step(expected.item())
-        row = strongest(DARTS, log_weights(DARTS, alpha))
-        derived = float(evaluate(DARTS, cost, row)[0])
-        penalty.after_epoch(derived)
-    return derived, target, alpha.detach()
+            penalty.after_step(expected.item(), derived_cost)
+    return derived_cost(), target, alpha.detach()
 
 
 @pytest.mark.parametrize("taste", [1.0, -1.0])
-def test_derived_cost_ends_near_the_target(taste: float) -> None:
-    """All over the range: half of the cases within 5 %, and none far away; see docs/lat.md.
+@pytest.mark.parametrize(("epochs", "usual"), [(4, 0.1), (EPOCHS, 0.05)])
+def test_derived_cost_ends_near_the_target(taste: float, epochs: int, usual: float) -> None:
+    """All over the range: half of the cases are near, and none is far away; see docs/lat.md.
 
     The rest is what the constrained derivation is for, below.
     """
-    ends = [made_search(share, taste)[:2] for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    ends = [made_search(share, taste, epochs=epochs)[:2] for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
     off = np.abs([derived / target - 1 for derived, target in ends])
-    assert np.median(off) <= 0.05
+    assert np.median(off) <= usual
     assert off.max() <= 0.2
 
 
@@ -122,23 +125,21 @@ def test_direction_of_the_multiplier() -> None:
     dear, cheap = TargetWeight(20.0, 100), TargetWeight(20.0, 100)
     assert dear.weight == 0
     for _ in range(10):
-        dear.after_step(30.0)
-        cheap.after_step(15.0)
+        dear.after_step(30.0, lambda: 30.0)
+        cheap.after_step(15.0, lambda: 15.0)
     assert dear.weight > 0 > cheap.weight
     # LAT(α) is on target but the derived cell is not.
     hidden = TargetWeight(20.0, 100)
-    hidden.after_step(20.0)
+    hidden.after_step(20.0, lambda: 20.0)
     assert hidden.weight == 0
-    hidden.after_epoch(30.0)
-    hidden.after_step(20.0)
+    hidden.after_step(20.0, lambda: 30.0)
     assert hidden.weight > 0
 
 
 def test_multiplier_stays_finite() -> None:
     multiplier = TargetWeight(20.0, 10)
     for expected in [1e9] * 1000 + [0.0, -5.0]:
-        multiplier.after_step(expected)
-        multiplier.after_epoch(expected)
+        multiplier.after_step(expected, lambda expected=expected: expected)  # type: ignore[misc]
         assert np.isfinite(multiplier.weight)
 
 
@@ -148,10 +149,8 @@ def test_state_goes_through_json_and_on_to_the_same_bits() -> None:
     whole, first, second = (TargetWeight(20.0, 100) for _ in range(3))
 
     def tell(multiplier: Multiplier, part: list[float]) -> None:
-        for i, cost in enumerate(part):
-            multiplier.after_step(cost)
-            if i % 5 == 0:
-                multiplier.after_epoch(1.1 * cost)
+        for cost in part:
+            multiplier.after_step(cost, lambda cost=cost: 1.1 * cost)  # type: ignore[misc]
 
     def penalty(multiplier: Multiplier) -> Penalty:
         return Penalty(SMALL, linear_cost(), multiplier)
@@ -168,8 +167,7 @@ def test_state_goes_through_json_and_on_to_the_same_bits() -> None:
 
 def test_fixed_weight_is_the_papers() -> None:
     penalty = Penalty(SMALL, CurvedCost(), FixedWeight(0.2))
-    penalty.after_step(1e6)
-    penalty.after_epoch(1e6)
+    penalty.after_step(1e6, lambda: 1e6)
     assert penalty.weight == 0.2
     assert penalty.state_dict() == {}
     penalty.load_state_dict({})
