@@ -2,8 +2,8 @@
 
     python benchmarks/target.py > benchmarks/results/DATE-target.json
 
-Device and validation loss are formulas (tests/search/test_penalty.py); nothing is measured. Told is,
-for short and long searches, how far derived cells were from their targets, and how many of the
+Device and validation loss are formulas (tests/search/test_penalty.py); nothing is measured. Told of
+short and long searches is how far derived cells were from their targets, and how many of the
 constrained derivations were within 5 %. Prints JSON.
 """
 
