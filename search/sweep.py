@@ -219,7 +219,7 @@ def write_sweep(
             "seconds": result["seconds"],
         }
     whole = [row for row in rows if "error" not in row]
-    front = pareto_front([(row["predicted_ms"], row["val_accuracy"]) for row in whole])
+    front = pareto_front([(row["cost"], row["val_accuracy"]) for row in whole])
     for row, best in zip(whole, front, strict=True):
         row["pareto"] = best
     sweep = {"searches": rows, "latkit_version": __version__}

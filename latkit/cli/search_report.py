@@ -116,8 +116,9 @@ def print_sweep(sweep: dict[str, Any], out: Path) -> None:
     from latkit.spaces import parse_genotype
 
     rows = [row for row in sweep["searches"] if "error" not in row]
+    cost = rows[0]["cost_name"] if rows else "cost"
     print_table(
-        "sweep (*: nothing else is both predicted faster and more accurate)",
+        f"sweep (*: nothing else has both a lower {cost} and a higher accuracy)",
         [
             "search", "predicted ms", "measured ms", "measured now ms", "val accuracy %", "MACs M",
             "params M", "",
