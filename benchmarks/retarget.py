@@ -4,13 +4,14 @@
 
 Runs the commands a user would: ``profile`` and ``train-lpm`` for PyTorch in NCHW (where max-pooling
 is dear) and for ONNX Runtime, ``search --preset cpu`` (scaled down: 5 cells, C = 8, 4 epochs of
-2,048 images) from the same seeds with each LPM; then measures each seed's cells in both targets, in
-alternation. These searches are of PC-DARTS and ask for the same share of DARTS_V2's predicted latency
-on both. (DARTS of so few epochs, or a large λ, ends in skip connections and few convolutions on both:
-of such a cell either target is the faster the fewer convolutions it has.) The sweep over λ (in units of one over DARTS_V2's predicted
-latency, which mean the same on any device), the control by multiply-adds and the search with noise
-(paper, Tables 1, 3 and 4) are of the second target. What was done is kept in ``--out``: an
-interrupted run goes on. Prints JSON, progress to stderr.
+2,048 images) from the same seeds with each LPM; then measures each seed's cells in both targets,
+in alternation. These searches are of PC-DARTS and ask for the same share of DARTS_V2's predicted
+latency on both. (DARTS of so few epochs, or a large λ, ends in skip connections and few
+convolutions on both: of such cells, that with fewer convolutions is faster on both.) The sweep over
+λ (in units of one over DARTS_V2's predicted latency, which mean the same on any device), the
+control by multiply-adds and the search with noise (paper, Tables 1, 3 and 4) are of DARTS and the
+second target. What was done is kept in ``--out``: an interrupted run goes on. Prints JSON, progress
+to stderr.
 """
 
 from __future__ import annotations

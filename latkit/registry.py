@@ -213,11 +213,13 @@ class Registry:
             )
         others, own = own, [e for e in own if e.cost == cost]
         if not own:
-            listed = ", ".join(e.reference for e in others)
             option = "" if cost == LATENCY else f" --cost {cost}"
+            fix = f"make one: latkit train-lpm{option}"
+            if only is None:  # else another cost would be refused
+                fix = f"use one of: {', '.join(e.reference for e in others)}, or {fix}"
             raise InputError(
                 f"no LPM of {cost} for device {match['device']!r} and space {space} in {self.url}",
-                f"use one of: {listed}, or make one: latkit train-lpm{option}",
+                fix,
             )
         asked = {name: match[name] for name in ("device", "backend", "setting") if match[name]}
         asked["cost"] = cost

@@ -120,10 +120,13 @@ def check_weight_is_given(config: SearchConfig, space: DartsSpace, cost: Cost) -
             in print 3, which is what λ = 0.1 per ms makes of the 30 ms of the paper (Table 2).
     """
     if cost.unit != "ms":
-        example = COSTS[config.cost].usual_weight or f"{3 / reference_cost(space, cost):.1g}"
+        example = COSTS[config.cost].usual_weight
+        reference = reference_cost(space, cost)
+        if example is None and reference > 0:
+            example = f"{3 / reference:.1g}"
         raise InputError(
             f"the preset's lambda is per ms, but the cost {config.cost} is in {cost.unit}",
-            f"give --lambda per {cost.unit}, e.g. --lambda {example}",
+            f"give --lambda per {cost.unit}" + (f", e.g. --lambda {example}" if example else ""),
         )
 
 

@@ -141,7 +141,9 @@ def run_sweep(
                 except EOFError:
                     child.join()
                     del running[connection]
-                    ended.setdefault(search.name, _died(search, child))
+                    if search.name not in ended:
+                        ended[search.name] = _died(search, child)
+                        on_end(search.name)
                     continue
                 if isinstance(message, SearchProgress):
                     on_step(search.name, message)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
 from latkit.cli.output import note, number, print_table, warn
-from latkit.costs import get_cost
+from latkit.costs import LATENCY, get_cost
 
 
 def print_result(result: dict[str, Any], out: Path) -> None:
@@ -140,7 +141,9 @@ def print_sweep(sweep: dict[str, Any], out: Path) -> None:
     note("the accuracy is the supernet's on the half that trains alpha, in the cell's epoch")
     for row in rows:
         click.echo(f"{row['name']}: {row['genotype']}")
-        if row["cost_name"] != "latency_ms" or row["cost"] != row["predicted_ms"]:
+        if row["cost_name"] != LATENCY or not math.isclose(
+            row["cost"], row["predicted_ms"], rel_tol=1e-4
+        ):  # of several devices, say
             cost = f"{row['cost_name']} {number(row['cost'], 3)} {row['cost_unit']}"
             click.echo(f"{row['name']}: searched for {cost}")
         if row["target_ms"] is not None:

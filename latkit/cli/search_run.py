@@ -49,13 +49,15 @@ class Task:
 
     def load(self, source: str, config: SearchConfig) -> ImageData:
         data = load_data(source, config.limit, config.seed)
-        mape = number(self.card.metrics["mape_percent"], 2)
-        note(
-            f"searching with LPM {self.entry.reference} (MAPE {mape} %) on {len(data.labels)} "
-            f"images of {data.name}"
+        cards = {self.entry: self.card} | {entry: card for entry, _, card in self.weighed}
+        told = ", ".join(
+            f"{entry.reference} (MAPE {number(card.metrics['mape_percent'], 2)} %)"
+            for entry, card in cards.items()
         )
-        if "warning" in self.card.training:
-            warn(self.card.training["warning"])
+        note(f"searching with LPM {told} on {len(data.labels)} images of {data.name}")
+        for card in cards.values():
+            if "warning" in card.training:
+                warn(card.training["warning"])
         return data
 
     def identity(self) -> str:
@@ -156,7 +158,8 @@ def warnings_of(outcome: SearchOutcome, config: SearchConfig) -> list[str]:
         )
     if outcome.on_target is False:
         assert config.target_ms is not None
-        fix = "choose a larger target, or leave out --stop-on-collapse"
+        side = "larger" if outcome.cost > config.target_ms else "smaller"
+        fix = f"choose a {side} target, or leave out --stop-on-collapse"
         if not outcome.collapsed:
             fix = "choose another one, or more --epochs"
         told = on_target_line(config.target_ms, outcome.cost, False, None)

@@ -167,6 +167,9 @@ class _Depthwise5(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         # An expanded or a plainly contiguous gradient would take oneDNN's slow way.
         gradient = gradient.contiguous(memory_format=torch.channels_last)
+        # Autocast left them as they were, and not every kernel takes two precisions.
+        weight = weight.to(gradient.dtype)
+        x = None if x is None else x.to(gradient.dtype)
         groups, to_x, to_weight = len(weight), None, None
         if ctx.of_x:
             like = x  # only its shape is looked at

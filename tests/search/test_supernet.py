@@ -14,7 +14,14 @@ from latkit.networks import ZOO, Setting
 from latkit.networks.network import Network
 from latkit.search.bilevel import FirstOrder, OptimizerConfig, SecondOrder
 from latkit.search.decode import derive_cell
-from latkit.search.supernet import SUPERNETS, Supernet, build_supernet
+from latkit.search.supernet import (
+    SUPERNETS,
+    Supernet,
+    build_supernet,
+    norms,
+    products,
+    source_mix,
+)
 from latkit.search.supernet.network import SearchCell
 from latkit.search.supernet.textbook import from_textbook, to_textbook
 from latkit.spaces import Genotype, get_space
@@ -112,6 +119,18 @@ def test_logits_and_every_gradient_are_those_in_print(
     for a, b in zip(alone, found[-len(alone) :], strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
     assert all(p.requires_grad for p in ours.parameters())
+
+
+@pytest.mark.parametrize(
+    "case", [("darts", 8, 3, 8, 3, True), ("pc-darts", 16, 4, 8, 3, True)], ids=str
+)
+def test_so_it_is_by_the_execution_of_gpus(
+    case: tuple[str, int, int, int, int, bool | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without what is for CPUs alone."""
+    for module in (products, norms, source_mix):
+        monkeypatch.setattr(module, "fused", lambda x: False)
+    test_logits_and_every_gradient_are_those_in_print(case)
 
 
 @pytest.mark.parametrize("method", SUPERNETS)

@@ -58,7 +58,7 @@ def result(predicted_ms: float, accuracies: list[float], epoch: int) -> dict[str
         "found": found, "genotype": str(ZOO["gdas"]), "genotype_epoch": epoch, "collapsed": False,
         "epochs": [{"val_accuracy": accuracy} for accuracy in accuracies], "seconds": 1.0,
         "measured": {"why_not": "no backend"}, "moved_from_ms": None,
-        "searched_for": {"name": "latency_ms", "unit": "ms", "found": predicted_ms,
+        "searched_for": {"name": "energy_mj", "unit": "mJ", "found": 100 - predicted_ms,
                          "on_target": None},
     }  # fmt: skip
 
@@ -71,7 +71,8 @@ def test_the_file(tmp_path: Path) -> None:
     sweep = write_sweep(searches, results, tmp_path)
     assert sweep == json.loads((tmp_path / "sweep.json").read_text())
     first, failed, last = sweep["searches"]
-    assert (first["val_accuracy"], first["pareto"]) == (0.8, False)
+    # Of the cost that was searched for, here an energy, the first one has less.
+    assert (first["val_accuracy"], first["pareto"]) == (0.8, True)
     assert failed == {"name": "lambda-0.1", "lambda_per_ms": 0.1, "target_ms": None,
                       "error": "it died. Fix: go on"}  # fmt: skip
     assert (last["val_accuracy"], last["pareto"]) == (0.9, True)
