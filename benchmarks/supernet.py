@@ -5,7 +5,8 @@
 For each case two processes, one for each supernet, take steps in turn on random images, on one
 thread. Told are medians over steps, after a warm-up: CPU seconds a step, their ratio (the median of
 the ratios of neighbouring steps), the highest resident memory, of the process and without what it
-held before its first step (Python, PyTorch and its libraries), and calls of operators that compute
+held before its first step (Python, PyTorch and its libraries; in print also PyTorch's compiler, 150
+MB that the classes in torch.optim load and ours do without), and calls of operators that compute
 something (a proxy for launches on a GPU); and what an estimate of LAT(α) and its gradient takes.
 The textbook is tests/search/textbook.py, which tests hold ours to. Prints JSON, progress to stderr.
 """
@@ -117,14 +118,15 @@ def work(which: str, case: tuple[Any, ...], connection: Connection) -> None:
             with CountCalls() as counter:
                 step()
             connection.send(counter.calls)
+        elif asked == "memory":
+            connection.send(max_rss_mb())
+            connection.send(before)
         elif asked == "lat":
             connection.send(statistics.median(lat() for _ in range(9)))
         else:
             started = time.process_time()
             step()
             connection.send(time.process_time() - started)
-    connection.send(before)
-    connection.send(max_rss_mb())
 
 
 def max_rss_mb() -> float:
@@ -158,12 +160,14 @@ def compare(case: tuple[Any, ...], steps: int) -> dict[str, Any]:
             seconds[which].append(ask(which, "step"))
     pairs = zip(seconds["textbook"], seconds["ours"], strict=True)
     ratios = [book / ours for book, ours in pairs]
+    # Before operators are counted: for that PyTorch loads its compiler.
+    memory = {which: ask(which, "memory") for which in workers}
+    before = {which: float(connection.recv()) for which, connection in workers.items()}
     calls = {which: ask(which, "count") for which in workers}
     lat = ask("ours", "lat")
-    before = {which: ask(which, "end") for which in workers}
-    memory = {which: float(connection.recv()) for which, connection in workers.items()}
     added = {which: memory[which] - before[which] for which in workers}
-    for process in processes:
+    for connection, process in zip(workers.values(), processes, strict=True):
+        connection.send("end")
         process.join()
     ours = statistics.median(seconds["ours"])
     return {

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from latkit.search.optimizers import SGD, Adam
 from latkit.search.supernet import Supernet
 
 Batch = tuple[Tensor, Tensor]
@@ -102,25 +103,18 @@ class Bilevel(ABC):
         self.average = average
         self._alphas = supernet.architecture_parameters()
         self._weights = supernet.weight_parameters()
-        self.arch_optimizer = torch.optim.Adam(
-            self._alphas,
-            lr=config.arch_lr,
-            betas=config.arch_betas,
-            weight_decay=config.arch_weight_decay,
+        self.arch_optimizer = Adam(
+            self._alphas, config.arch_lr, config.arch_betas, config.arch_weight_decay
         )
-        self.weight_optimizer = torch.optim.SGD(
-            self._weights,
-            lr=config.weight_lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            foreach=True,
+        self.weight_optimizer = SGD(
+            self._weights, config.weight_lr, config.momentum, config.weight_decay
         )
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Set the weights' learning rate for an epoch counted from 0."""
-        rate = 0.5 * self.config.weight_lr * (1 + math.cos(math.pi * epoch / epochs))
-        for group in self.weight_optimizer.param_groups:
-            group["lr"] = rate
+        self.weight_optimizer.lr = (
+            0.5 * self.config.weight_lr * (1 + math.cos(math.pi * epoch / epochs))
+        )
 
     def step(
         self, train: Batch, val: Batch, generator: torch.Generator, arch: bool = True
@@ -135,7 +129,9 @@ class Bilevel(ABC):
         with self.supernet.only(self._weights, track=True):
             loss, correct = self._loss(train)
             gradients = torch.autograd.grad(loss, self._weights)
-        self._descend(self._weights, gradients, self.weight_optimizer)
+        self.average(gradients)
+        self._clip(gradients)
+        self.weight_optimizer.step(gradients)
         return StepLosses(loss.detach(), correct, *seen)
 
     def _arch_step(
@@ -148,7 +144,8 @@ class Bilevel(ABC):
         for gradient, cost in zip(gradients, costs, strict=True):
             if cost is not None:
                 gradient.add_(cost.to(gradient), alpha=self.penalty.weight)
-        self._descend(self._alphas, gradients, self.arch_optimizer)
+        self.average(gradients)
+        self.arch_optimizer.step(gradients)
         return loss.detach(), correct, expected.detach()
 
     @abstractmethod
@@ -167,19 +164,10 @@ class Bilevel(ABC):
         loss = nn.functional.cross_entropy(logits, labels)
         return loss, (logits.detach().argmax(1) == labels).sum()
 
-    def _descend(
-        self,
-        parameters: Sequence[nn.Parameter],
-        gradients: Sequence[Tensor],
-        optimizer: torch.optim.Optimizer,
-    ) -> None:
-        self.average(gradients)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        if optimizer is self.weight_optimizer:
-            nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip, foreach=True)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+    def _clip(self, gradients: Sequence[Tensor]) -> None:
+        """Shorten gradients in place to the largest norm, as ``nn.utils.clip_grad_norm_`` does."""
+        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        torch._foreach_mul_([*gradients], (self.config.gradient_clip / (norm + 1e-6)).clamp_max(1))
 
 
 class FirstOrder(Bilevel):
@@ -230,14 +218,14 @@ class SecondOrder(Bilevel):
     @torch.no_grad()
     def _look_ahead(self, gradients: list[Tensor]) -> float:
         """Take the step that SGD would take; returns its learning rate ξ."""
-        (group,) = self.weight_optimizer.param_groups
+        optimizer = self.weight_optimizer
         weights: list[Tensor] = [*self._weights]
-        torch._foreach_add_(gradients, weights, alpha=group["weight_decay"])
-        buffers = [self.weight_optimizer.state[w].get("momentum_buffer") for w in self._weights]
-        if buffers[0] is not None:
-            torch._foreach_add_(gradients, buffers, alpha=group["momentum"])
-        torch._foreach_add_(weights, gradients, alpha=-group["lr"])
-        return float(group["lr"])
+        torch._foreach_add_(gradients, weights, alpha=optimizer.weight_decay)
+        if optimizer.state:
+            buffers = [state["momentum_buffer"] for state in optimizer.state]
+            torch._foreach_add_(gradients, buffers, alpha=optimizer.momentum)
+        torch._foreach_add_(weights, gradients, alpha=-optimizer.lr)
+        return optimizer.lr
 
     @torch.no_grad()
     def _set(

@@ -13,12 +13,12 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from latkit.errors import SearchError
 from latkit.files import write_atomically
 from latkit.search.bilevel import Bilevel
+from latkit.search.optimizers import Optimizer
 from latkit.search.supernet import Supernet
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -56,8 +56,7 @@ def save_checkpoint(
     """
     tensors = {f"supernet/{name}": t for name, t in supernet.state_dict().items()}
     for prefix, each in _optimizers(optimizer).items():
-        for index, state in each.state_dict()["state"].items():
-            tensors |= {f"{prefix}/{index}/{name}": value for name, value in state.items()}
+        tensors |= {f"{prefix}/{name}": tensor for name, tensor in each.state_dict().items()}
     header: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "epoch": epoch,
@@ -96,11 +95,7 @@ def load_checkpoint(
             raise ValueError(f"format version {header['format_version']}, not {FORMAT_VERSION}")
         supernet.load_state_dict(_under("supernet", tensors))
         for prefix, each in _optimizers(optimizer).items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in _under(prefix, tensors).items():
-                index, _, field = name.partition("/")
-                state.setdefault(int(index), {})[field] = tensor
-            each.load_state_dict({**each.state_dict(), "state": state})
+            each.load_state_dict(_under(prefix, tensors))
         optimizer.penalty.load_state_dict(header["penalty"])
         begun = None
         if "begun" in header:
@@ -125,7 +120,7 @@ def load_checkpoint(
         ) from None
 
 
-def _optimizers(optimizer: Bilevel) -> dict[str, torch.optim.Optimizer]:
+def _optimizers(optimizer: Bilevel) -> dict[str, Optimizer]:
     return {"arch": optimizer.arch_optimizer, "weight": optimizer.weight_optimizer}
 
 

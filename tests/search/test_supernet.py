@@ -456,5 +456,5 @@ class TestSteps:
         rates = []
         for epoch in (0, 25, 50):
             optimizer.set_epoch(epoch, 50)
-            rates.append(optimizer.weight_optimizer.param_groups[0]["lr"])
+            rates.append(optimizer.weight_optimizer.lr)
         assert rates == pytest.approx([0.025, 0.0125, 0.0])

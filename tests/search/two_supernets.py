@@ -93,7 +93,7 @@ def compare_bf16(processes: Processes) -> None:
             take(1)
             # After one step Adam's mean is the gradient times a constant.
             state = bilevel.arch_optimizer.state
-            gradients.append(torch.cat([s["exp_avg"].flatten() for s in state.values()]))
+            gradients.append(torch.cat([s["exp_avg"].flatten() for s in state]))
         ours, alone, exact = gradients
         wrong = [float((g - exact).norm() / exact.norm()) for g in (ours, alone)]
         assert 0 < wrong[1] < 0.5, (method, wrong)
