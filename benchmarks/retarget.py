@@ -42,7 +42,7 @@ TARGETS = {
 }
 SHARES = (0.0, 0.5, 1.0, 2.0)
 TARGET_SHARE = 0.6
-SEEDS = (0, 1, 2)
+SEEDS = (3, 4, 5)
 VISITS = 8
 
 

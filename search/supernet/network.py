@@ -17,10 +17,10 @@ from latkit.search.supernet.layout import corners, images_of, rows_of, split_cha
 from latkit.search.supernet.norms import Running, Statistics, batch_norm
 from latkit.search.supernet.products import pointwise
 from latkit.search.supernet.source_mix import (
-    LOOP_CHANNELS,
     EdgeWeights,
     Norms,
     SourceMix,
+    best_grouped,
     uniform,
 )
 from latkit.search.supernet.sums import NodeSums, mix
@@ -117,7 +117,7 @@ class SearchCell(nn.Module):
             height, width = height // 2, width // 2
         grouped = self.grouped
         if grouped is None:
-            grouped = s0.device.type != "cpu" or self.operated < LOOP_CHANNELS
+            grouped = best_grouped(self.operated, batch * height * width, s0.device)
         sums = NodeSums(NODES, self.operated, grouped)
         nodes: list[Tensor] = []
         for source, operations in enumerate(self.mixes):

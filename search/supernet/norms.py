@@ -171,10 +171,10 @@ class _PointwiseNorm(torch.autograd.Function):
         running: Running,
         how: Statistics,
     ) -> tuple[Tensor, Tensor]:
-        count = len(d)
+        count = d.shape[0]
         mean = d.mean(0)
         if how.group is None:
-            covariance = gram(d, d).div_(count).sub_(torch.outer(mean, mean))
+            covariance = torch.addr(gram(d, d), mean, mean, beta=1 / count, alpha=-1)
         else:
             # Means over all processes, of moments about zero, so that one message is enough.
             moments = torch.cat([mean[None], gram(d, d) / count])

@@ -91,10 +91,11 @@ def gram(rows: Tensor, others: Tensor) -> Tensor:
 
 
 def _many(rows: Tensor) -> bool:
+    count = rows.shape[0]
     return (
-        rows.device.type == "cpu"
-        and len(rows) >= MANY_ROWS
-        and len(rows) % AS_IMAGES == 0
+        count >= MANY_ROWS
+        and count % AS_IMAGES == 0
+        and rows.device.type == "cpu"
         and rows.is_contiguous()
     )
 

@@ -40,8 +40,10 @@ SEPARABLE = {"sep_conv_3x3": 3, "sep_conv_5x5": 5}
 DILATED = {"dil_conv_3x3": 3, "dil_conv_5x5": 5}
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 SKIP = "skip_connect"
-# From so many channels on, an edge by itself fills a CPU's vectors.
+# From so many channels on, an edge by itself fills a CPU's vectors,
 LOOP_CHANNELS = 16
+# but of so few pixels the time is mostly that of calls, which are fewer side by side.
+FEW_ROWS = 4096
 
 
 @dataclass
@@ -69,6 +71,16 @@ class EdgeWeights:
                 if name not in names and name != "none"
             },
         )
+
+
+def best_grouped(channels: int, rows: int, device: torch.device) -> bool:
+    """Whether edges of so many channels are faster side by side than one after the other.
+
+    Args:
+        rows: pixels of the nodes, of all images.
+    """
+    few = channels <= LOOP_CHANNELS and rows <= FEW_ROWS
+    return device.type != "cpu" or channels < LOOP_CHANNELS or few
 
 
 def linear_names(operations: Sequence[str], stride: int) -> list[str]:

@@ -23,6 +23,7 @@ from latkit.search.supernet import (
     source_mix,
 )
 from latkit.search.supernet.network import SearchCell
+from latkit.search.supernet.source_mix import best_grouped
 from latkit.search.supernet.textbook import from_textbook, to_textbook
 from latkit.spaces import Genotype, get_space
 from latkit.spaces.darts import CONCAT
@@ -73,9 +74,19 @@ def by_name(ours: Supernet, tensors: list[Tensor]) -> dict[str, Tensor]:
     return to_textbook(shell)
 
 
+def test_edges_stand_side_by_side_where_one_alone_is_too_small() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    wide, many = 64, 64 * 32 * 32
+    assert best_grouped(8, many, cpu)
+    assert not best_grouped(16, many, cpu)
+    assert best_grouped(16, 64 * 8 * 8, cpu)
+    assert not best_grouped(wide, 64 * 8 * 8, cpu)
+    assert best_grouped(wide, many, gpu)
+
+
 # A channel count on each side of what is grouped and what is folded, odd ones, odd sides.
 CASES = [
-    ("darts", 16, 3, 8, 3, None),
+    ("darts", 16, 3, 8, 3, False),
     ("darts", 4, 3, 8, 3, None),
     ("darts", 3, 4, 8, 1, None),
     ("darts", 5, 5, 4, 3, None),  # a side of one pixel after two reductions
