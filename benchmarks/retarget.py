@@ -42,7 +42,7 @@ TARGETS = {
 }
 SHARES = (0.0, 0.5, 1.0, 2.0)
 TARGET_SHARE = 0.6
-SEEDS = (3, 4, 5)
+SEEDS = tuple(range(6))
 VISITS = 8
 
 
