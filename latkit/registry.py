@@ -199,17 +199,20 @@ class Registry:
                 f"{reference!r} names an LPM of {cost}, and only {only} will do here",
                 f"write device[/backend[/setting]]{suffix}[@version]; latkit lpms list has them",
             )
-        entries = [entry for entry in self.entries() if entry.space == space]
+        published = self.entries()
+        entries = [entry for entry in published if entry.space == space]
         built_in = built_in_entries(space)
         own = [e for e in (*entries, *built_in) if e.device == match["device"]]
         if not own:
             all_there = {e.short_reference for e in (*entries, *built_in)}
             known = ", ".join(sorted(all_there)) or "none yet"
+            elsewhere = sorted({e.space for e in published if e.device == match["device"]})
+            only_of = f"only of {', '.join(elsewhere)}; " if elsewhere else ""
             raise InputError(
                 f"no LPM for device {match['device']!r} and space {space} in {self.url} "
-                f"(devices: {known})",
-                f"use one of these, or make one: latkit profile --device {match['device']} "
-                "and latkit train-lpm",
+                f"({only_of}devices: {known})",
+                "use one of these, or make one: "
+                f"latkit profile --device {match['device']} --space {space} and latkit train-lpm",
             )
         others, own = own, [e for e in own if e.cost == cost]
         if not own:

@@ -74,7 +74,7 @@ def test_references(tmp_path: Path, trained: TrainedLPM) -> None:
     ):
         with pytest.raises(InputError, match=message):
             registry.resolve(reference, "darts")
-    with pytest.raises(InputError, match="no LPM for device 'formula' and space mobile"):
+    with pytest.raises(InputError, match=r"space mobile in .*\(only of darts; devices: none yet\)"):
         registry.resolve("formula", "mobile")
 
 
