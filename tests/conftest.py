@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,10 @@ hypothesis.settings.load_profile("latkit")
 
 MICRO_TEXT = "tiny,cells=3,channels=4,resolution=8"
 SHARED = Path(__file__).parents[2] / "shared"
+
+# A job in a shell's background is deaf to Ctrl-C and would hand that on to what it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
