@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from latkit.costs import LATENCY
 from latkit.errors import InputError
@@ -47,8 +46,7 @@ def make_supernet(
         supernet = build_supernet(
             config.method, space, config.channels, config.cells, data.classes, data.images.shape[1]
         )
-    if processes.world > 1:
-        supernet.how.group = dist.group.WORLD
+    supernet.how.world = processes.world
     return supernet.to(device)
 
 

@@ -147,7 +147,7 @@ class Supernet(nn.Module):
         image_channels: channels of the images.
 
     Attributes:
-        how: how batch norms are done; ``how.group`` names the processes that share a batch.
+        how: how batch norms are done; ``how.world`` is how many processes share a batch.
     """
 
     # One in so many channels goes through the operations.

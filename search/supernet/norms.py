@@ -27,12 +27,12 @@ class Statistics:
     Attributes:
         training: by the statistics of the batch, else by the running ones.
         track: a training pass moves the running statistics.
-        group: processes whose batches are one (None: this one alone).
+        world: how many processes' batches are one.
     """
 
     training: bool = True
     track: bool = True
-    group: Any = None
+    world: int = 1
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Running:
 
 def batch_norm(x: Tensor, running: Running, how: Statistics, scale: Tensor | None = None) -> Tensor:
     """Batch norm of ``B x C x H x W`` without parameters of its own; ``scale`` is ``C``-dim."""
-    if how.training and how.group is not None:
+    if how.training and how.world > 1:
         y = _synchronised_norm(x, running, how)
         return y if scale is None else y * scale.to(y.dtype).view(1, -1, 1, 1)
     # PyTorch (2.14, CPU, channels_last) takes a weight for contiguous whatever its strides.
@@ -90,18 +90,31 @@ def batch_norm(x: Tensor, running: Running, how: Statistics, scale: Tensor | Non
 
 def _synchronised_norm(x: Tensor, running: Running, how: Statistics) -> Tensor:
     """By the statistics of all processes' batches (equal in size); gradients flow across them."""
-    from torch.distributed.nn.functional import all_reduce
-
     wide = (1, -1, 1, 1)
     kind, x = x.dtype, x.float() if x.dtype == torch.bfloat16 else x
-    world = dist.get_world_size(how.group)
-    mean = all_reduce(x.mean((0, 2, 3)), group=how.group) / world
+    mean = _SumOverProcesses.apply(x.mean((0, 2, 3))) / how.world
     centred = x - mean.view(wide)
-    var = all_reduce(centred.square().mean((0, 2, 3)), group=how.group) / world
+    var = _SumOverProcesses.apply(centred.square().mean((0, 2, 3))) / how.world
     if how.track:
-        running.move(mean.detach(), var.detach(), world * x.numel() // x.shape[1])
+        running.move(mean.detach(), var.detach(), how.world * x.numel() // x.shape[1])
     normal: Tensor = centred * (var + EPS).rsqrt().view(wide)
     return normal.to(kind)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor of each process; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
 
 
 def pointwise_norm(
@@ -173,14 +186,14 @@ class _PointwiseNorm(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         count = d.shape[0]
         mean = d.mean(0)
-        if how.group is None:
+        if how.world == 1:
             covariance = torch.addr(gram(d, d), mean, mean, beta=1 / count, alpha=-1)
         else:
             # Means over all processes, of moments about zero, so that one message is enough.
             moments = torch.cat([mean[None], gram(d, d) / count])
-            dist.all_reduce(moments, group=how.group)
-            moments /= dist.get_world_size(how.group)
-            count *= dist.get_world_size(how.group)
+            dist.all_reduce(moments)
+            moments /= how.world
+            count *= how.world
             mean = moments[0]
             covariance = moments[1:] - torch.outer(mean, mean)
         centre = weight @ mean
@@ -228,9 +241,9 @@ class _PointwiseNorm(torch.autograd.Function):
         to_d = None
         if ctx.needs_input_grad[0]:
             through_mean = factor * sums
-            if ctx.how.group is not None:
+            if ctx.how.world > 1:
                 both = torch.stack([to_var, through_mean])
-                dist.all_reduce(both, group=ctx.how.group)
+                dist.all_reduce(both)
                 to_var, through_mean = both[0], both[1]
             spread = (2 / ctx.count) * (weight.T @ (to_var[:, None] * weight))
             shift = -(mean @ spread) - (through_mean @ weight) / ctx.count

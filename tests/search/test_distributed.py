@@ -75,7 +75,8 @@ def test_a_search_of_two_processes(tmp_path: Path) -> None:
 
 def test_two_processes_find_the_alpha_of_one(tmp_path: Path) -> None:
     publish(tmp_path)
-    done = torchrun("-m", "latkit", *SEARCH, "--out", "two", cwd=tmp_path)
+    script = str(Path(__file__).with_name("two_commands.py"))
+    done = torchrun(script, *SEARCH, "--out", "two", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     subprocess.run(
         [sys.executable, "-m", "latkit", *SEARCH, "--out", "one"],

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 
 import torch
-import torch.distributed as dist
 
 from latkit.search.bilevel import ORDERS, Bilevel, OptimizerConfig
 from latkit.search.data import ImageData, batches
@@ -40,8 +39,7 @@ def search(
     """An optimiser, and what takes a number of its steps."""
     torch.manual_seed(1)
     supernet = build_supernet(method, SPACE, 4, 3, CLASSES).to(dtype)
-    if processes.world > 1:
-        supernet.how.group = dist.group.WORLD
+    supernet.how.world = processes.world
     penalty = Penalty(SPACE, linear_cost(0, SPACE), FixedWeight(0.02))
     config = OptimizerConfig(arch_lr=0.02, weight_lr=0.1)
     bilevel = ORDERS[order](supernet, config, penalty, precision, processes.average_gradients)
