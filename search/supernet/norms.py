@@ -27,7 +27,8 @@ class Statistics:
     Attributes:
         training: by the statistics of the batch, else by the running ones.
         track: a training pass moves the running statistics.
-        world: how many processes' batches are one.
+        world: how many processes' batches are one. (Not their group: one that is held outlives
+            its end, and its threads then the interpreter.)
     """
 
     training: bool = True

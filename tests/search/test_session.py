@@ -1,61 +1,29 @@
-"""Whole searches: the effect of λ, exact resumption, and what stops them."""
+"""Whole searches: the effect of λ, targets, exact resumption."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from latkit.cli.search import command
-from latkit.errors import InputError, Interrupted, LatkitError, SearchError
+from latkit.errors import InputError, Interrupted
 from latkit.lpm.base import LPM
 from latkit.networks import network_cost
 from latkit.search.bilevel import OptimizerConfig
 from latkit.search.checkpoint import CHECKPOINT
-from latkit.search.config import SearchConfig
 from latkit.search.costs import LPMCost, MacsCost, WeightedSum, evaluate
 from latkit.search.data import ImageData, load_data
-from latkit.search.distributed import Processes
-from latkit.search.session import (
-    HISTORY,
-    SearchOutcome,
-    SearchProgress,
-    check_fits,
-    run_search,
-)
+from latkit.search.session import HISTORY, SearchProgress
 from latkit.search.supernet import Supernet
-from latkit.spaces import get_space, parse_genotype
+from latkit.spaces import parse_genotype
 from tests.made import MICRO as SETTING
 from tests.made import made_lpm
-
-SPACE = get_space("darts")
-MICRO = SearchConfig(
-    lambda_per_ms=0.02, cells=3, channels=2, batch=16, epochs=2, limit=96,
-    optimizer=OptimizerConfig(arch_lr=0.05, weight_lr=0.1),
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def lpm(tmp_path_factory: pytest.TempPathFactory) -> LPM:
-    return made_lpm(tmp_path_factory.mktemp("made") / "d").lpm
-
-
-@pytest.fixture(scope="module")
-def data() -> ImageData:
-    return load_data("digits", 96, 0)
-
-
-def run(
-    out: Path, lpm: LPM, data: ImageData, config: SearchConfig, **more: object
-) -> SearchOutcome:
-    return run_search(config, SPACE, lpm, "made", data, out, **more)  # type: ignore[arg-type]
+from tests.search.micro import MICRO, SPACE, run
 
 
 def test_history(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
@@ -336,150 +304,6 @@ def test_a_finished_search_only_reports(tmp_path: Path, lpm: LPM, data: ImageDat
     again = run(tmp_path / "s", lpm, data, MICRO, on_step=steps.append)
     assert again == first
     assert steps == []
-
-
-def only_options_that_exist(message: str) -> None:
-    options = {name for parameter in command.params for name in parameter.opts}
-    named = set(re.findall("--[a-z-]+", message))
-    assert named
-    assert named <= options
-
-
-class TestRefused:
-    def test_another_configuration(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
-        with pytest.raises(SearchError, match=r"holds another search.*epochs: 2 / 1"):
-            run(tmp_path / "s", lpm, data, MICRO)
-
-    def test_a_corrupt_checkpoint(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
-        path = tmp_path / "s" / CHECKPOINT
-        path.write_bytes(path.read_bytes()[:-100])
-        with pytest.raises(SearchError, match="is corrupt"):
-            run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
-
-    @pytest.mark.parametrize("rows", [None, 0, 1])
-    def test_a_history_that_lacks_epochs(
-        self, tmp_path: Path, lpm: LPM, data: ImageData, rows: int | None
-    ) -> None:
-        run(tmp_path / "s", lpm, data, MICRO)
-        path = tmp_path / "s" / HISTORY
-        whole = path.read_bytes()
-        says = "is missing, but 2 epochs are finished"
-        if rows is None:
-            path.unlink()
-        else:
-            pq.write_table(pq.ParquetFile(path).read().slice(0, rows), path)
-            says = "lacks some of the 2 epochs that are finished"
-        with pytest.raises(SearchError, match=rf"history.parquet {says}.* Fix: put it back"):
-            run(tmp_path / "s", lpm, data, MICRO)
-        path.write_bytes(whole)
-        assert len(run(tmp_path / "s", lpm, data, MICRO).history) == 2
-
-    def test_a_history_that_lacks_columns(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        run(tmp_path / "s", lpm, data, MICRO)
-        path = tmp_path / "s" / HISTORY
-        pq.write_table(pq.ParquetFile(path).read().drop(["genotype"]), path)
-        with pytest.raises(SearchError, match=r"history\.parquet is corrupt"):
-            run(tmp_path / "s", lpm, data, MICRO)
-
-    @pytest.mark.parametrize(
-        ("images", "world", "batch", "fix"),
-        [
-            (96, 1, 64, "use --batch 48 or less"),
-            (3, 1, 2, r"use at least 4 images \(a larger --limit"),
-            (4, 1, 3, "use --batch 2 or less"),
-            (15, 2, 8, "use --batch 6 or less"),
-            (7, 2, 4, r"use at least 8 images"),
-        ],
-    )
-    def test_batches_that_the_images_do_not_fill(
-        self, images: int, world: int, batch: int, fix: str
-    ) -> None:
-        """And what is advised is accepted."""
-        few = load_data("digits", images, 0)
-        processes = Processes(0, world)
-        with pytest.raises(InputError, match=f"a batch of {batch} is larger than half .*{fix}"):
-            check_fits(dataclasses.replace(MICRO, batch=batch), few, processes)
-        if (advised := re.search("batch ([0-9]+)", fix)) is not None:
-            config = dataclasses.replace(MICRO, batch=int(advised[1]))
-        else:
-            enough = re.search("least ([0-9]+)", fix)
-            assert enough is not None
-            few = load_data("digits", int(enough[1]), 0)
-            config = dataclasses.replace(MICRO, batch=2 * world)
-        config.check()
-        processes.check_batch(config.batch)
-        check_fits(config, few, processes)
-
-    def test_a_batch_larger_than_the_data(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        with pytest.raises(InputError, match=r"batch of 64 .* use --batch 48"):
-            run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, batch=64))
-
-    @pytest.mark.parametrize(
-        "change",
-        [{"lambda_per_ms": -1.0}, {"lambda_per_ms": float("nan")}, {"channels": 0}, {"epochs": 0}],
-    )
-    def test_values_that_cannot_work(
-        self, tmp_path: Path, lpm: LPM, data: ImageData, change: dict[str, float]
-    ) -> None:
-        with pytest.raises(InputError):
-            run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, **change))  # type: ignore[arg-type]
-
-    def test_a_loss_that_is_not_finite(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        config = dataclasses.replace(MICRO, optimizer=OptimizerConfig(weight_lr=1e30))
-        says = r"not finite in epoch 1, step \d; nothing is kept yet\. Fix: search in another --out"
-        with pytest.raises(SearchError, match=says) as raised:
-            run(tmp_path / "s", lpm, data, config)
-        assert not (tmp_path / "s" / CHECKPOINT).exists()
-        only_options_that_exist(str(raised.value))
-
-    def test_a_loss_that_is_not_finite_any_more(
-        self, tmp_path: Path, lpm: LPM, data: ImageData
-    ) -> None:
-        """What is kept is told, and is there."""
-        with pytest.raises(Interrupted):
-            run(tmp_path / "s", lpm, data, MICRO, stop=lambda: True)
-        path = tmp_path / "s" / CHECKPOINT
-        with safetensors.safe_open(path, "pt") as file:
-            header = file.metadata()
-        tensors = load_file(path)
-        tensors["supernet/stem.weight"][:] = float("inf")
-        save_file(tensors, path, metadata=header)
-        before = path.read_bytes()
-        says = (
-            r"not finite in epoch 1, step 2; the checkpoint of epoch 1, step 1 is kept in .*/s/ch"
-        )
-        with pytest.raises(SearchError, match=says):
-            run(tmp_path / "s", lpm, data, MICRO)
-        assert path.read_bytes() == before
-
-    def test_memory_that_runs_out(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        config = dataclasses.replace(MICRO, channels=10**9)
-        with pytest.raises(SearchError, match="memory ran out while the supernet") as raised:
-            run(tmp_path / "s", lpm, data, config)
-        only_options_that_exist(str(raised.value))
-
-        class Greedy(LPMCost):
-            def __call__(self, encodings: torch.Tensor) -> torch.Tensor:
-                return torch.empty(10**15)
-
-        says = "memory ran out in epoch 1, step 1; nothing is kept yet"
-        with pytest.raises(SearchError, match=says) as raised:
-            run(tmp_path / "t", lpm, data, MICRO, cost=Greedy(lpm))
-        only_options_that_exist(str(raised.value))
-
-    def test_a_second_process(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        def intrude(now: SearchProgress) -> None:
-            run(tmp_path / "s", lpm, data, MICRO)
-
-        with pytest.raises(SearchError, match="another process is searching"):
-            run(tmp_path / "s", lpm, data, MICRO, on_step=intrude)
-
-    def test_an_unwritable_folder(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        (tmp_path / "file").touch()
-        with pytest.raises(LatkitError, match=r"Cannot write the search.*; nothing is kept yet"):
-            run(tmp_path / "file" / "s", lpm, data, MICRO)
 
 
 def test_the_global_random_state_is_left_alone(tmp_path: Path, lpm: LPM, data: ImageData) -> None:

@@ -1,0 +1,30 @@
+"""Fixtures of several files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from latkit.lpm.base import LPM
+from latkit.search.data import ImageData, load_data
+from tests.made import made_lpm
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def lpm(tmp_path_factory: pytest.TempPathFactory) -> LPM:
+    return made_lpm(tmp_path_factory.mktemp("made") / "d").lpm
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return load_data("digits", 96, 0)
