@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import click
 
 from latkit import __version__
 from latkit.cli.output import json_option, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from latkit.nvml import GpuState
 
 Row = tuple[str, str, str, str]
 
@@ -80,7 +84,50 @@ def _gpu() -> list[Row]:
         return [("gpu", "broken", " ".join(str(error).split())[:200], "check nvidia-smi")]
     what = f"{name}, compute capability {capability[0]}.{capability[1]}"
     advice = advise_for_gpu(capability)
-    return [("gpu", "warning" if advice else "ok", what, advice)]
+    rows: list[Row] = [("gpu", "warning" if advice else "ok", what, advice)]
+    return [*rows, *_gpu_quiet()]
+
+
+def _gpu_quiet() -> list[Row]:
+    """Whether other processes or limits will show in what is measured on the GPU."""
+    import torch
+
+    from latkit.backends.torch_cuda import current_gpu_uuid
+    from latkit.errors import LatkitError
+    from latkit.nvml import find_gpu, gpu_state, load_nvml
+
+    try:
+        nvml = load_nvml()
+        state = gpu_state(nvml, find_gpu(nvml, current_gpu_uuid()))
+    except LatkitError as error:
+        return [("gpu quiet", "missing", f"not known: {error.cause}", error.fix)]
+    others = state.other_processes(own=int(torch.cuda.is_initialized()))
+    return [("gpu quiet", *judge_gpu_state(state, others))]
+
+
+def judge_gpu_state(state: GpuState, others: int) -> tuple[str, str, str]:
+    """Status, what and fix of a GPU's present state.
+
+    Args:
+        state: of the GPU.
+        others: processes of others that have a context on it.
+    """
+    told = [
+        f"{value} {unit}"
+        for value, unit in (
+            (state.clock_mhz, "MHz"), (state.power_w, "W"), (state.temperature_c, "°C")
+        )
+        if value is not None
+    ]  # fmt: skip
+    faults, fixes = [], []
+    if others:
+        faults.append(f"{others} other process{'es' if others > 1 else ''}")
+        fixes.append("stop other work on it before you profile")
+    if state.slowed_by:
+        faults.append(f"slowed by {', '.join(state.slowed_by)}")
+        fixes.append("see nvidia-smi -q -d PERFORMANCE")
+    what = ", ".join([*faults, *told]) or "tells nothing"
+    return "warning" if faults else "ok", what, "; ".join(fixes)
 
 
 def advise_for_gpu(capability: tuple[int, int]) -> str:
