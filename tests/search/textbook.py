@@ -172,11 +172,17 @@ class Textbook(nn.Module):
             self.betas = [state[f"betas_{k}"].clone().requires_grad_() for k in kinds]
         self.to(dtype)
 
+    def place(self, device: torch.device) -> None:
+        """Move it, α and β to a device; before an optimiser takes hold of them."""
+        self.to(device)
+        self.alphas = [alpha.detach().to(device).requires_grad_() for alpha in self.alphas]
+        self.betas = [beta.detach().to(device).requires_grad_() for beta in self.betas]
+
     def forward(self, x: Tensor) -> Tensor:
         s0 = s1 = self.stem(x)
         for cell in self.cells:
             weights = self.alphas[int(cell.reduction)].softmax(-1)
-            strength = torch.ones(len(weights), dtype=weights.dtype)
+            strength = torch.ones_like(weights[:, 0])
             if self.partial > 1:
                 beta = self.betas[int(cell.reduction)]
                 strength = torch.cat([part.softmax(0) for part in beta.split([2, 3, 4, 5])])

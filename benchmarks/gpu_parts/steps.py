@@ -1,0 +1,243 @@
+"""A step of the search: ours against the textbook in turn, and both against the CPU's numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu_parts.part import Context
+from benchmarks.supernet import CLASSES, RESOLUTION, WARM_UP, CountCalls, penalty
+from latkit.search.bilevel import ORDERS, OptimizerConfig
+from latkit.search.supernet import SUPERNETS, build_supernet
+from latkit.search.supernet.textbook import to_textbook
+from latkit.spaces import get_space
+from tests.search.textbook import Textbook, TextbookSearch
+
+# Relative to the largest, of losses and of gradients of α in double precision.
+TOLERANCE = 1e-9
+LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained: the supernet's method and size, and the order of the α-step."""
+
+    method: str
+    order: int
+    channels: int
+    cells: int
+    batch: int
+
+
+CASES = {
+    "darts": Case("darts", 1, 16, 8, 64),
+    "second-order": Case("darts", 2, 16, 8, 64),
+    "pc-darts": Case("pc-darts", 1, 16, 8, 256),
+}
+SMALL = {name: Case(case.method, case.order, 4, 3, 4) for name, case in CASES.items()}
+MODES = ("fp32", "tf32", "bf16")
+
+
+def step(context: Context) -> None:
+    """One case: equality with the CPU, then times, launches and memory in each precision."""
+    (name,) = context.arguments
+    case = (SMALL if context.quick else CASES)[name]
+    device = torch.device(context.device)
+    context.record(case=vars(case), resolution=RESOLUTION)
+    equality(context, SMALL[name], device)
+    told = []
+    for mode in MODES if context.cuda else ("fp32",):
+        if mode == "bf16" and case.order == 2:
+            context.record(bf16="a search refuses second order in bf16")
+            continue
+        result = compare(case, device, mode, context.size(5, 1))
+        context.record(**{mode: result})
+        context.record_gpu_state(f"after {mode}")
+        told.append(f"{mode} {result['ours']['step_ms']:.0f} ms, {result['times_faster']:.2f}x")
+        context.figure("; ".join(told))
+
+
+def equality(context: Context, case: Case, device: torch.device) -> None:
+    """Losses and α-gradients in double precision: ours here, ours on the CPU, the textbook's."""
+    cpu = torch.device("cpu")
+    loss, gradient = gradients(case, cpu)
+    pairs = {
+        "ours on the device": gradients(case, device),
+        "the textbook on the CPU": textbook_gradients(case, cpu),
+    }
+    errors = {}
+    for name, (other_loss, other) in pairs.items():
+        found = {"alpha_gradient": float((other - gradient).abs().max() / gradient.abs().max())}
+        if other_loss is not None:
+            found["loss"] = abs(other_loss - loss) / abs(loss)
+        errors[name] = found
+        worst = max(found.values())
+        context.check(f"{name} as ours on the CPU", worst <= TOLERANCE, f"{worst:.1e}")
+    context.record(relative_errors_fp64=errors, loss=loss)
+
+
+def gradients(case: Case, device: torch.device) -> tuple[float, Tensor]:
+    """Validation loss and gradient of α (and β) of one α-step of ours."""
+    ours, _ = build(case, torch.float64)
+    ours.to(device)
+    optimizer = ORDERS[case.order](ours, OptimizerConfig(), penalty(ours.space))
+    train, val = batches(case, device, torch.float64)
+    loss, _, found = optimizer._arch_gradients(train, val)
+    return float(loss.detach()), flat(found)
+
+
+def textbook_gradients(case: Case, device: torch.device) -> tuple[float | None, Tensor]:
+    """The same of the textbook from the same state; second order keeps no loss."""
+    _, book = build(case, torch.float64)
+    book.place(device)
+    search = TextbookSearch(book, case.order == 2)
+    train, val = batches(case, device, torch.float64)
+    if case.order == 2:
+        return None, flat(search.unrolled(train, val))
+    loss = search.loss(book, val)
+    return float(loss.detach()), flat(torch.autograd.grad(loss, book.architecture()))
+
+
+def build(case: Case, dtype: torch.dtype) -> tuple[Any, Textbook]:
+    """Both supernets with the same weights, on the CPU."""
+    torch.manual_seed(0)
+    space: Any = get_space("darts")
+    ours = build_supernet(case.method, space, case.channels, case.cells, CLASSES).to(dtype)
+    partial = SUPERNETS[case.method].partial
+    book = Textbook(space, case.channels, case.cells, CLASSES, partial=partial)
+    book.load(to_textbook(ours))
+    return ours, book
+
+
+def batches(case: Case, device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+    """A batch to train on and one to validate on; the same numbers on every device."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (case.batch, 3, RESOLUTION, RESOLUTION)
+    return [
+        (
+            torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype),
+            torch.randint(CLASSES, (case.batch,), generator=generator).to(device),
+        )
+        for _ in range(2)
+    ]
+
+
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().double().cpu().flatten() for tensor in tensors])
+
+
+def compare(case: Case, device: torch.device, mode: str, steps: int) -> dict[str, Any]:
+    """Steps of both in turn, after a warm-up: milliseconds, launches, memory."""
+    with precision(mode):
+        steppers = {which: stepper(which, case, device, mode) for which in ("textbook", "ours")}
+        times: dict[str, list[tuple[float, float]]] = {which: [] for which in steppers}
+        for number in range(WARM_UP + steps):
+            for which, take in steppers.items():
+                pair = timed(take, device)
+                if number >= WARM_UP:
+                    times[which].append(pair)
+        result: dict[str, Any] = {
+            which: {
+                "step_ms": statistics.median(pair[0] for pair in times[which]),
+                "wall_ms": statistics.median(pair[1] for pair in times[which]),
+                "steps_ms": [pair[0] for pair in times[which]],
+                **memory(take, device),
+                **launches(take, device),
+            }
+            for which, take in steppers.items()
+        }
+    pairs = zip(times["textbook"], times["ours"], strict=True)
+    ratios = [book[0] / ours[0] for book, ours in pairs]
+    return {**result, "times_faster": statistics.median(ratios), "ratios": ratios}
+
+
+def stepper(which: str, case: Case, device: torch.device, mode: str) -> Callable[[], None]:
+    """A function that takes one step of the search."""
+    ours, book = build(case, torch.float32)
+    train, val = batches(case, device, torch.float32)
+    if which == "textbook":
+        book.place(device)
+        search = TextbookSearch(book, case.order == 2)
+
+        def take() -> None:
+            with torch.autocast(device.type, torch.bfloat16, enabled=mode == "bf16"):
+                search.step(train, val)
+
+        return take
+    ours.to(device)
+    half = "bf16" if mode == "bf16" else "fp32"
+    optimizer = ORDERS[case.order](ours, OptimizerConfig(), penalty(ours.space), half)
+    generator = torch.Generator().manual_seed(0)
+    return lambda: (optimizer.step(train, val, generator), None)[1]
+
+
+@contextlib.contextmanager
+def precision(mode: str) -> Iterator[None]:
+    """TF32 where it is asked for, and nowhere else."""
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [flag.allow_tf32 for flag in flags]
+    for flag in flags:
+        flag.allow_tf32 = mode == "tf32"
+    try:
+        yield
+    finally:
+        for flag, value in zip(flags, before, strict=True):
+            flag.allow_tf32 = value
+
+
+def timed(take: Callable[[], None], device: torch.device) -> tuple[float, float]:
+    """Milliseconds of a step by the device's events (on a CPU, wall) and by the wall clock."""
+    if device.type == "cpu":
+        started = time.perf_counter()
+        take()
+        wall_ms = 1e3 * (time.perf_counter() - started)
+        return wall_ms, wall_ms
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    begin.record()
+    take()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end), 1e3 * (time.perf_counter() - started)
+
+
+def memory(take: Callable[[], None], device: torch.device) -> dict[str, float]:
+    """The most device memory that a step takes beyond what is held between steps, in MiB."""
+    if device.type == "cpu":
+        return {}
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    take()
+    torch.cuda.synchronize()
+    return {"peak_memory_of_a_step_mb": (torch.cuda.max_memory_allocated() - before) / 2**20}
+
+
+def launches(take: Callable[[], None], device: torch.device) -> dict[str, int]:
+    """Kernels that the host launches in a step, by torch.profiler, and calls of operators."""
+    with CountCalls() as counter:
+        take()
+    counts = {"operator_calls": counter.calls}
+    if device.type == "cpu":
+        return counts
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiler:
+        take()
+        torch.cuda.synchronize()
+    events = [(event.key, event.count) for event in profiler.key_averages()]
+    return {**counts, "kernels_launched": count_launches(events)}
+
+
+def count_launches(events: Iterable[tuple[str, int]]) -> int:
+    """Launches among a profile's (name, count)s; copies and waits are none."""
+    return sum(count for name, count in events if name in LAUNCHES)
