@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint check-wheel clean
+.PHONY: help demo test lint check-wheel gpu clean
 
 help:
 	@echo "make demo         install, then the whole path live on this machine (2 minutes)"
 	@echo "make test         install with development tools, then run the tests"
 	@echo "make lint         ruff and mypy --strict"
 	@echo "make check-wheel  build the wheel and check what it contains"
+	@echo "make gpu          what works on this GPU and how fast, in at most 9 minutes (installs nothing)"
 	@echo "make clean        remove .venv and build leftovers"
 
 $(VENV)/installed: pyproject.toml
@@ -36,6 +37,10 @@ check-wheel: $(VENV)/installed-dev
 	rm -rf build dist
 	$(BIN)/python -m build --wheel --outdir dist .
 	$(BIN)/python tests/packaging/check_wheel.py dist/*.whl
+
+# From the checkout, with whatever Python has PyTorch: OUT=DIR and WHEELS=DIR are optional.
+gpu:
+	$(PYTHON) benchmarks/gpu.py $(if $(OUT),--out '$(OUT)') $(if $(WHEELS),--wheels '$(WHEELS)')
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

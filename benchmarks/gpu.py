@@ -16,6 +16,7 @@ torch-cuda. The exit code is 1 if a part failed, and 2 if there is no GPU.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -36,6 +37,9 @@ sys.path.insert(0, str(ROOT))
 MINUTES = 9.0
 # Of the quick form, which a test runs wherever it is.
 QUICK_MINUTES, QUICK_LIMIT_S = 30.0, 600.0
+# Modules that latkit and the parts import; those of a single part are told by it.
+NEEDED = ("click", "filelock", "fsspec", "numpy", "onnx", "PIL", "platformdirs", "pyarrow", "rich",
+          "safetensors", "scipy", "sklearn", "torch", "torchvision", "pytest")  # fmt: skip
 JSON, PAGE, LOG = "gpu.json", "README.md", "log.txt"
 
 
@@ -48,6 +52,19 @@ def put_wheels_on_path(folder: Path, work: Path) -> None:
     sys.path.insert(0, str(site))
     path = filter(None, (str(site), os.environ.get("PYTHONPATH")))
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
+
+
+def check_packages() -> None:
+    """Refuse a Python that lacks what every part needs.
+
+    Raises:
+        SystemExit: names what is missing.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"gpu.py: {sys.executable} lacks {', '.join(missing)}. Fix: install them, or give a "
+              "folder of their wheels by --wheels", file=sys.stderr)  # fmt: skip
+        raise SystemExit(2)
 
 
 def known_parts(device: str, quick: bool) -> list[Any]:
@@ -195,6 +212,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="latkit-gpu-") as temporary:
         if options.wheels is not None:
             put_wheels_on_path(options.wheels, Path(temporary))
+        check_packages()
         parts = choose(known_parts(options.device, options.quick), options.only)
         if options.list:
             for part in parts:
