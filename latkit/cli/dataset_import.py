@@ -134,27 +134,32 @@ def import_files(
             columns[name] = ForeignColumn(column, its_unit)
     foreign = read_foreign(files, target, arch_column, columns, decimal=decimal, op_order=op_order)
     several = len(foreign.files) > 1
-    if foreign.bad_rows and not skip_bad_rows:
-        _warn_of_bad_rows(foreign.bad_rows, several)
+    bad = foreign.bad_rows
+    if bad and not skip_bad_rows:
+        _warn_of_bad_rows(bad, several)
+        table = f"{len(foreign.files)} files" if several else foreign.files[0]
         raise DatasetError(
-            f"{len(foreign.bad_rows)} of {len(foreign.bad_rows) + foreign.table.num_rows} rows of "
-            f"{foreign.files[0]}{' and others' if several else ''} cannot be imported, the first "
-            f"is {foreign.bad_rows[0].place}",
+            f"{len(bad)} of {len(bad) + foreign.table.num_rows} rows of {table} cannot be "
+            f"imported, the first is {_place(bad[0], several)}",
             "mend them, or import the others with --skip-bad-rows",
         )
     made = write_imported(foreign, target, out)
     if not as_json:
-        _warn_of_bad_rows(foreign.bad_rows, several)
+        _warn_of_bad_rows(bad, several)
     notes = list(doubts(made))
     for text in notes:
         warn(text)
-    bad = [dataclasses.asdict(row) for row in foreign.bad_rows]
-    print_made(made.path, {**summarize(made), "bad_rows": bad, "notes": notes}, as_json)
+    facts = {"bad_rows": [dataclasses.asdict(row) for row in bad], "notes": notes}
+    print_made(made.path, {**summarize(made), **facts}, as_json)
+
+
+def _place(row: BadRow, several: bool) -> str:
+    return f"{row.file}, {row.place}" if several else row.place
 
 
 def _warn_of_bad_rows(bad: tuple[BadRow, ...], several: bool) -> None:
     for row in bad[:SHOWN_BAD_ROWS]:
-        warn(f"{row.file + ', ' if several else ''}{row.place}: {row.reason}")
+        warn(f"{_place(row, several)}: {row.reason}")
     others = bad[SHOWN_BAD_ROWS:]
     if others:
         by_file = [

@@ -127,7 +127,6 @@ def read_foreign(
     space = get_space(target.space)
     order = None if op_order is None else operation_order(space, op_order)
     found = find_files([files] if isinstance(files, (str, Path)) else files)
-    replicates = Counter[int]()
     rows: list[dict[str, Any]] = []
     matrices: list[ChoiceMatrix] = []
     bad: list[BadRow] = []
@@ -136,29 +135,24 @@ def read_foreign(
             if isinstance(cells, BadCellError):
                 raise cells
             matrix = read_architecture(space, cells[0], order, decimal)
-            values = {
+            values: dict[str, Any] = {
                 cost.name: measured(cost, column, cell, decimal)
                 for (cost, column), cell in zip(costs, cells[1:], strict=True)
             }
         except BadCellError as problem:
             bad.append(BadRow(file.url, f"{noun} {number}", number, str(problem)))
             continue
-        arch_id = int(space.file_ids(matrix)[0])
         matrices.append(matrix)
-        rows.append(
-            {
-                "arch_id": arch_id,
-                "arch": space.format(matrix),
-                **values,
-                "visit": replicates[arch_id],
-                "flags": [],
-            }
-        )
-        replicates[arch_id] += 1
+        rows.append(values)
     if rows:
-        analytic = architecture_costs(space, np.concatenate(matrices), target.setting)
-        for row, cost in zip(rows, analytic, strict=True):
-            row |= {"macs": cost.macs, "params": cost.params}
+        matrix = np.concatenate(matrices)
+        replicates = Counter[int]()
+        arch_ids = space.file_ids(matrix).tolist()
+        analytic = architecture_costs(space, matrix, target.setting)
+        for row, arch_id, choices, cost in zip(rows, arch_ids, matrix, analytic, strict=True):
+            row |= {"arch_id": arch_id, "arch": space.format(choices), "flags": []}
+            row |= {"visit": replicates[arch_id], "macs": cost.macs, "params": cost.params}
+            replicates[arch_id] += 1
     table = pa.Table.from_pylist(rows, schema=with_metrics(IMPORTED_SCHEMA, metrics))
     origin = {
         "files": [file.name for file in found],

@@ -98,7 +98,7 @@ def read_architecture(
         inner = re.sub(r"\b(?:np|numpy)\.u?int\d*\((\d+)\)", r"\1", cell)
         if match := re.fullmatch(r"\[(.*)\]|\((.*)\)", inner, re.DOTALL):
             inner = match[1] or match[2] or ""
-        if _LIST.fullmatch(inner):
+        if _identifier(cell, decimal) is None and _LIST.fullmatch(inner):
             cell = [int(float(number)) for number in re.findall(_NUMBER, inner)]
     if cell is None or cell == "" or cell != cell:
         raise BadCellError("no architecture")

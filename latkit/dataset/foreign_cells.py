@@ -99,7 +99,7 @@ def measured(cost: MeasuredCost, column: ForeignColumn, cell: Any, decimal: str)
         hint = ""
         other = "." if decimal == "," else ","
         if isinstance(cell, str) and re.fullmatch(rf"\d+{re.escape(other)}\d+", cell):
-            hint = f"; the decimal mark is {decimal!r}"
+            hint = f" with the decimal mark {decimal!r} (see --decimal)"
         raise BadCellError(f"the {cost.noun} {short(cell)} is not a positive number{hint}")
     return value
 

@@ -98,9 +98,9 @@ def _expand(name: str) -> list[TableFile]:
     else:
         try:
             fs, path = fsspec.core.url_to_fs(name)
-        except (ValueError, ImportError) as error:
+        except Exception as error:  # a file system raises what it likes
             raise InputError(
-                f"{name} cannot be opened: {error}",
+                f"{name} cannot be opened: {' '.join(str(error).split())}",
                 "name a file, or an fsspec URL whose package is installed",
             ) from None
     with reading(name, fs):
@@ -177,7 +177,12 @@ def open_table(table_file: TableFile) -> Iterator[tuple[Kind, Any]]:
         DatasetError: it is of a kind that is not read, a pickle above all.
         LatkitError: it cannot be read.
     """
-    with reading(table_file.url, table_file.fs), table_file.fs.open(table_file.path, "rb") as raw:
+    with (
+        reading(table_file.url, table_file.fs),
+        table_file.fs.open(table_file.path, "rb") as opened,
+    ):
+        # A pipe can be read only once.
+        raw = opened if opened.seekable() else io.BytesIO(opened.read())
         head = raw.read(_MAGIC_BYTES)
         raw.seek(0)
         codec = _by_magic(_COMPRESSIONS, head)
