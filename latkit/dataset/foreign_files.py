@@ -179,7 +179,7 @@ def open_table(table_file: TableFile) -> Iterator[tuple[Kind, Any]]:
     """
     with (
         reading(table_file.url, table_file.fs),
-        table_file.fs.open(table_file.path, "rb") as opened,
+        _open(table_file) as opened,
     ):
         # A pipe can be read only once.
         raw = opened if opened.seekable() else io.BytesIO(opened.read())
@@ -203,6 +203,12 @@ def open_table(table_file: TableFile) -> Iterator[tuple[Kind, Any]]:
             else:
                 plain.seek(0)
                 yield kind, plain
+
+
+def _open(table_file: TableFile) -> Any:
+    if isinstance(table_file.fs, LocalFileSystem):
+        return open(table_file.path, "rb")  # fsspec's own does not open pipes
+    return table_file.fs.open(table_file.path, "rb")
 
 
 def _refuse(table_file: TableFile, head: bytes) -> None:

@@ -147,7 +147,7 @@ def _texts(column: pa.Array) -> list[str | None]:
     """Texts, also where a writer stored other bytes than UTF-8 as text."""
     cells = column.cast(pa.large_binary()).to_pylist()
     # numpy fills its texts of fixed width with zeros.
-    return [cell and cell.decode(errors="replace").rstrip("\0") for cell in cells]
+    return [None if c is None else c.decode(errors="replace").rstrip("\0") for c in cells]
 
 
 def _stored_index(schema: pa.Schema) -> tuple[int, int] | None:

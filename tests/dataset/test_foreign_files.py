@@ -245,6 +245,11 @@ class TestColumns:
         pq.write_table(pa.table({"cell": cells, "took": ["5", "6 ", "7.0"]}), tmp_path / "t")
         assert_all_there(read(tmp_path / "t"))
 
+    def test_empty_texts_are_no_architectures(self, tmp_path: Path) -> None:
+        pq.write_table(pa.table({"cell": ["4", "", None], "took": ["5"] * 3}), tmp_path / "t")
+        reasons = [bad.reason for bad in read(tmp_path / "t").bad_rows]
+        assert reasons == ["no architecture"] * 2
+
     def test_texts_of_numpy_have_zeros_at_their_end(self, tmp_path: Path) -> None:
         cells = pa.array([b"4\0", b"11", b"7\0"], pa.binary(2))
         pq.write_table(pa.table({"cell": cells, "took": [5, 6, 7]}), tmp_path / "t")
