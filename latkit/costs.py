@@ -37,8 +37,10 @@ class MeasuredCost:
         return self.name.removesuffix(self.suffix) + f"range_{self.suffix}"
 
 
-_LATENCY = MeasuredCost(LATENCY, "latency", "ms", {"ms": 1.0, "s": 1e3, "us": 1e-3})
-_ENERGY = MeasuredCost("energy_mj", "energy", "mJ", {"mJ": 1.0, "J": 1e3, "uJ": 1e-3})
+_LATENCY = MeasuredCost(LATENCY, "latency", "ms", {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6})
+_ENERGY = MeasuredCost(
+    "energy_mj", "energy", "mJ", {"mJ": 1.0, "J": 1e3, "uJ": 1e-3, "Wh": 3.6e6, "kWh": 3.6e9}
+)
 _MEMORY = MeasuredCost(
     "peak_memory_mb",
     "peak memory",

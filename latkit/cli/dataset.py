@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from latkit.cli.dataset_import import import_files
 from latkit.cli.output import (
     Percent,
     json_option,
@@ -16,22 +17,18 @@ from latkit.cli.output import (
     print_table,
     warn,
 )
-from latkit.costs import COSTS, LATENCY
-
-if TYPE_CHECKING:
-    from latkit.dataset.foreign import BadRow
 
 FOLDER = click.Path(path_type=Path)
 BARS = "▁▂▃▄▅▆▇█"
-# Bad rows of an imported file that are printed one by one; --json has them all.
-SHOWN_BAD_ROWS = 20
 UNFIT_EXIT_CODE = 3
-UNITS = {name: click.Choice(list(cost.units)) for name, cost in COSTS.items()}
 
 
 @click.group(name="dataset")
 def command() -> None:
     """Check, compare, merge, import and export datasets."""
+
+
+command.add_command(import_files)
 
 
 @command.command(name="list")
@@ -214,96 +211,7 @@ def merge(datasets: tuple[Path, ...], out: Path, unlike_machines: bool, as_json:
         raise InputError("one dataset is nothing to merge", "name two or more")
     opened = [LatencyDataset.open(path) for path in datasets]
     merged = merge_datasets(opened, out, unlike_machines)
-    _print_made(merged.path, summarize(merged), as_json)
-
-
-@command.command(name="import")
-@click.argument("file", type=FOLDER)
-@click.option("--space", default="darts", show_default=True, help="Search space.")
-@click.option("--arch-column", required=True, help="Column of the architectures.")
-@click.option("--latency-column", required=True, help="Column of the latencies.")
-@click.option("--unit", type=UNITS[LATENCY], required=True, help="Of the latencies.")
-@click.option("--energy-column", help="Column of the energies of one run, if there is one.")
-@click.option("--energy-unit", type=UNITS["energy_mj"], help="Of the energies.")
-@click.option("--memory-column", help="Column of the peak memories, if there is one.")
-@click.option("--memory-unit", type=UNITS["peak_memory_mb"], help="Of the memories.")
-@click.option("--device", required=True, help="Your short name for the hardware.")
-@click.option("--backend", required=True, help="Name of the runtime that was measured.")
-@click.option(
-    "--setting",
-    "setting_text",
-    help="The network around the cell that was measured (see latkit profile --help) [default: the "
-    "space's first: imagenet, nasbench201 or fbnet].",
-)
-@click.option("--out", type=FOLDER, required=True, help="Folder of the new dataset.")
-@click.option(
-    "--skip-bad-rows", is_flag=True, help="Import the other rows of a file with bad rows."
-)
-@json_option
-def import_file(
-    file: Path,
-    space: str,
-    arch_column: str,
-    latency_column: str,
-    unit: str,
-    energy_column: str | None,
-    energy_unit: str | None,
-    memory_column: str | None,
-    memory_unit: str | None,
-    device: str,
-    backend: str,
-    setting_text: str | None,
-    out: Path,
-    skip_bad_rows: bool,
-    as_json: bool,
-) -> None:
-    """Make a dataset of FILE, a CSV or Parquet table of latencies measured elsewhere.
-
-    It may have energies and peak memories as well (latkit train-lpm --cost). Units are never
-    guessed: each column needs its own.
-
-    An architecture is its canonical text, its identifier (a whole number), or a Genotype(...).
-    Rows with an unknown or repeated architecture, or a number that is not positive, are
-    reported by their line (in Parquet, by their row), and nothing is written unless
-    --skip-bad-rows is given.
-
-    \b
-    Example:
-      latkit dataset import table.csv --arch-column cell --latency-column p100 --unit ms \\
-        --device p100 --backend torch-cuda --setting paper --out datasets/p100
-    """
-    from latkit.dataset import Target
-    from latkit.dataset.check import summarize
-    from latkit.dataset.foreign import ForeignColumn, read_foreign, write_imported
-    from latkit.device import check_backend_name, check_device_name
-    from latkit.errors import DatasetError, InputError
-    from latkit.networks.setting import default_setting, parse_setting
-    from latkit.spaces import get_space
-
-    get_space(space)
-    names = check_device_name(device), check_backend_name(backend)
-    target = Target(space, *names, parse_setting(setting_text or default_setting(space)))
-    columns = {LATENCY: ForeignColumn(latency_column, unit)}
-    for name, option, column, its_unit in (
-        ("energy_mj", "energy", energy_column, energy_unit),
-        ("peak_memory_mb", "memory", memory_column, memory_unit),
-    ):
-        if (column is None) != (its_unit is None):
-            given, other = ("unit", "column") if column is None else ("column", "unit")
-            raise InputError(f"--{option}-{given} needs --{option}-{other}", "give both or neither")
-        if column is not None and its_unit is not None:
-            columns[name] = ForeignColumn(column, its_unit)
-    foreign = read_foreign(file, target, arch_column, columns)
-    if foreign.bad_rows and not skip_bad_rows:
-        _report_bad_rows(foreign.bad_rows, as_json=False)
-        raise DatasetError(
-            f"{len(foreign.bad_rows)} of {len(foreign.bad_rows) + foreign.table.num_rows} rows of "
-            f"{file} cannot be imported, the first is {foreign.bad_rows[0].place}",
-            "mend them, or import the others with --skip-bad-rows",
-        )
-    made = write_imported(foreign, target, out)
-    bad = _report_bad_rows(foreign.bad_rows, as_json)
-    _print_made(made.path, {**summarize(made), "bad_rows": bad}, as_json)
+    print_made(merged.path, summarize(merged), as_json)
 
 
 @command.command(name="export")
@@ -385,22 +293,13 @@ def _bars(values: list[float]) -> str:
     return "".join(BARS[round((v - low) / span * (len(BARS) - 1))] for v in values)
 
 
-def _print_made(path: Path, summary: dict[str, Any], as_json: bool) -> None:
+def print_made(path: Path, summary: dict[str, Any], as_json: bool) -> None:
+    """What a command that made a dataset ends with."""
     if as_json:
         print_json({"dataset": str(path), **summary})
     else:
         print_summary(summary)
         note(f"written: {path}\nnext: latkit dataset check {path}, latkit train-lpm {path}")
-
-
-def _report_bad_rows(bad: tuple[BadRow, ...], as_json: bool) -> list[dict[str, Any]]:
-    if not as_json:
-        for row in bad[:SHOWN_BAD_ROWS]:
-            warn(f"{row.place}: {row.reason}")
-        if len(bad) > SHOWN_BAD_ROWS:
-            others = ", ".join(str(row.number) for row in bad[SHOWN_BAD_ROWS:])
-            warn(f"and at {others}")
-    return [{"number": row.number, "reason": row.reason} for row in bad]
 
 
 def _setting_slug(target: dict[str, Any]) -> str:

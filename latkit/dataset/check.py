@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from latkit.dataset.format import PANEL_END, PANEL_START
 from latkit.dataset.latency import LatencyDataset
+from latkit.dataset.plausibility import doubts
 from latkit.profiling.protocol import DISTURBED
 from latkit.profiling.statistics import median_absolute_deviation
 
@@ -98,7 +99,8 @@ def check_dataset(dataset: LatencyDataset, max_error: float = MAX_ERROR) -> dict
         "anchor_history": _anchor_history(dataset.table),
         "panel_runs": list(_panel_runs(dataset)),
     }
-    findings = list(_findings(report, 100 * max_error))
+    findings = list(_findings(report, 100 * max_error, dataset.manifest.anchor is None))
+    findings += [Finding("note", text) for text in doubts(dataset)]
     verdict: Verdict = "good"
     if findings:
         verdict = "unfit" if any(f.level == "unfit" for f in findings) else "usable"
@@ -110,7 +112,7 @@ def check_dataset(dataset: LatencyDataset, max_error: float = MAX_ERROR) -> dict
     }
 
 
-def _findings(report: dict[str, Any], limit_percent: float) -> Iterator[Finding]:
+def _findings(report: dict[str, Any], limit_percent: float, imported: bool) -> Iterator[Finding]:
     measured, unusable = report["architectures"], report["architectures_unusable"]
     error = report["error_percent"]
     if not measured:
@@ -137,10 +139,14 @@ def _findings(report: dict[str, Any], limit_percent: float) -> Iterator[Finding]
     if error is None:
         yield Finding("note", "too few repeated visits to know how well a measurement repeats")
     elif error > limit_percent:
+        fix = (
+            "repeat the latkit profile command with --target-error, or measure on a quieter machine"
+        )
+        if imported:
+            fix = "import a table with more repeated measurements, or of a quieter machine"
         yield Finding(
             "unfit",
-            f"a latency is known only to {error:.1f} % (limit {limit_percent:.1f} %): repeat the "
-            "latkit profile command with --target-error, or measure on a quieter machine",
+            f"a latency is known only to {error:.1f} % (limit {limit_percent:.1f} %): {fix}",
         )
     elif report["repeats"] < FEW_REPEATS:
         yield Finding("note", f"the retest error is known from {report['repeats']} repeats only")

@@ -41,9 +41,9 @@ def merge_datasets(
         theirs = other.manifest.fingerprint
         fingerprint = {name: v for name, v in fingerprint.items() if theirs.get(name, v) == v}
     table = pa.concat_tables([dataset.table for dataset in datasets])
+    table = table.filter(pa.array(_first_occurrences(datasets)))
     if "measured_at" in table.column_names:
         table = table.sort_by("measured_at")
-    table = table.filter(pa.array(_first_occurrences(table, first.manifest)))
     counts = Counter[int]()
     visits = []
     for arch_id in table["arch_id"].to_pylist():
@@ -88,16 +88,24 @@ def _check_alike(first: LatencyDataset, other: LatencyDataset, unlike_machines: 
         )
 
 
-def _first_occurrences(table: pa.Table, manifest: Manifest) -> list[bool]:
-    """Per row, whether no earlier one is the same measurement."""
-    # Two measurements share neither moment nor raw times; of imported rows there is only this.
+def _first_occurrences(datasets: Sequence[LatencyDataset]) -> list[bool]:
+    """Per row, whether no earlier dataset has the same measurement."""
+    manifest = datasets[0].manifest
+    # Two measurements share neither moment nor raw times. Of imported rows there are only the
+    # numbers: equal ones within a dataset are repeated measurements, and of those that two
+    # datasets share the second has none to add.
     names = ["arch_id", "measured_at", "samples_ms"]
-    if "measured_at" not in table.column_names:
+    if "measured_at" not in datasets[0].table.column_names:
         names = ["arch_id", "latency_ms", *manifest.metrics]
-    seen = set()
+    taken = Counter[tuple[object, ...]]()
     first = []
-    for row in table.select(names).to_pylist():
-        key = tuple(tuple(value) if isinstance(value, list) else value for value in row.values())
-        first.append(key not in seen)
-        seen.add(key)
+    for dataset in datasets:
+        here = Counter[tuple[object, ...]]()
+        for row in dataset.table.select(names).to_pylist():
+            key = tuple(
+                tuple(value) if isinstance(value, list) else value for value in row.values()
+            )
+            here[key] += 1
+            first.append(here[key] > taken[key])
+        taken |= here
     return first

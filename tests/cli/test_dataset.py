@@ -120,7 +120,7 @@ def test_import_refuses_bad_rows_unless_told(latkit: RunLatkit) -> None:
     done = latkit(*IMPORT, "--out", "d")
     assert done.returncode == 1
     assert "line 5: unknown architecture 'unknown0'" in done.stderr
-    assert "and at 25, 26, 27, 28, 29" in done.stderr
+    assert "25-29" in done.stderr
     error = done.stderr.splitlines()[-1]
     assert error.startswith(
         "latkit: 25 of 30 rows of t.csv cannot be imported, the first is line 5"
@@ -132,6 +132,62 @@ def test_import_refuses_bad_rows_unless_told(latkit: RunLatkit) -> None:
     made = json.loads(done.stdout)
     assert [bad["number"] for bad in made["bad_rows"]] == list(range(5, 30))
     assert made["architectures"] == 5
+
+
+def test_import_of_thousands_of_bad_rows_is_a_screen_of_text(latkit: RunLatkit) -> None:
+    lines = [f"{'x' if i % 2 else '|'},{i}" for i in range(2000)]
+    lines += [f"{ARCHS[0]},1" if i % 2 else "x,1" for i in range(2000)]
+    Path("t.csv").write_text("cell,took\n" + "\n".join(lines) + "\n")
+    done = latkit(*IMPORT, "--out", "d")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) < 30
+    assert len(done.stderr) < 5000
+    done = latkit(*IMPORT, "--out", "d", "--skip-bad-rows", "--json")
+    assert len(json.loads(done.stdout)["bad_rows"]) == 3000
+
+
+def test_import_of_several_files_and_repeated_measurements(latkit: RunLatkit) -> None:
+    for number in range(2):
+        rows = [f"{arch};{5 + i},{25 + number}" for i, arch in enumerate(ARCHS)]
+        Path(f"s{number}.csv").write_text("sep=;\ncell;took\n" + "\n".join(rows))
+    arguments = ["dataset", "import", "s0.csv", f"file://{Path.cwd()}/s1.csv", *IMPORT[3:]]
+    done = latkit(*arguments, "--unit", "ms", "--decimal", ",", "--out", "d", "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert (made["architectures"], made["rows"], made["repeats"]) == (30, 60, 30)
+    assert made["latency_ms"]["min"] == pytest.approx(5.255)
+    assert 0 < made["retest_sd_percent"] < 0.2
+    assert made["notes"] == []
+    assert latkit("dataset", "check", "d").returncode == 0
+    Path("s1.csv").write_text("cell;took\nunknown;5")
+    done = latkit(*arguments, "--unit", "ms", "--decimal", ",", "--out", "e")
+    assert done.returncode == 1
+    assert "s1.csv, line 2" in done.stderr.splitlines()[-1]
+
+
+def test_import_doubts_a_unit(latkit: RunLatkit) -> None:
+    Path("t.csv").write_text("cell,took\n" + "".join(f"{arch},5\n" for arch in ARCHS))
+    done = latkit(*IMPORT, "--unit", "ns", "--out", "d", "--json")
+    assert done.returncode == 0
+    (note,) = json.loads(done.stdout)["notes"]
+    assert note in done.stderr
+    assert note in latkit("dataset", "check", "d").stderr
+
+
+def test_import_by_row_number_and_of_operation_numbers(latkit: RunLatkit) -> None:
+    Path("t.csv").write_text("took,ops\n5,2 1 3 0 4 2\n6,0 0 0 0 0 1\n")
+    arguments = ("dataset", "import", "t.csv", "--space", "nasbench201", "--latency-column",
+                 "took", "--unit", "ms", "--device", "pi", "--backend", "litert")  # fmt: skip
+    assert latkit(*arguments, "--arch-row-number", "--out", "a").returncode == 0
+    assert LatencyDataset.open("a").table["arch_id"].to_pylist() == [0, 1]
+    named = ("--arch-column", "ops")
+    assert latkit(*arguments, *named, "--op-order", "naslib", "--out", "b").returncode == 0
+    assert LatencyDataset.open("b").table["arch"][0].as_py().startswith("|nor_conv_3x3~0|+|none~0|")
+    for wrong in ((), (*named, "--arch-row-number"), named, (*named, "--op-order", "conv")):
+        done = latkit(*arguments, *wrong, "--out", "c")
+        assert done.returncode != 0
+        assert done.stderr.splitlines()[-1].startswith("latkit: ")
+    assert not Path("c").exists()
 
 
 @pytest.mark.parametrize(
