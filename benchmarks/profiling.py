@@ -192,6 +192,9 @@ def summarize(rows: list[Row], n: int) -> list[Row]:
         first = [row for row in mine if not row["made_up"]]
         retest = RetestError((i, value) for i, pair in enumerate(pairs) for value in pair)
         logs = np.log([pair[1] / pair[0] for pair in pairs])
+        # On a busy machine no architecture may have been undisturbed in both passes.
+        robust = 100 * 1.4826 / 2**0.5 * np.median(np.abs(logs)) if pairs else float("nan")
+        rank = spearmanr(*np.array(pairs).T).statistic if len(pairs) > 2 else float("nan")
         summary.append(
             {
                 "protocol": preset,
@@ -200,8 +203,8 @@ def summarize(rows: list[Row], n: int) -> list[Row]:
                 "cpu_ms_outside_runs": statistics.median(map(outside_runs_ms, mine)),
                 "retest_sd_percent": 100 * (retest.sd or float("nan")),
                 # Of a normal distribution of the same middle half: not moved by a few outliers.
-                "retest_sd_robust_percent": 100 * 1.4826 / 2**0.5 * np.median(np.abs(logs)),
-                "retest_spearman": float(spearmanr(*np.array(pairs).T).statistic),
+                "retest_sd_robust_percent": float(robust),
+                "retest_spearman": float(rank),
                 "architectures_paired": len(pairs),
                 "disturbed_percent": 100 * sum(bool(r["flags"]) for r in first) / len(first),
             }

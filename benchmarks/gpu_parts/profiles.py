@@ -45,7 +45,7 @@ def profile(context: Context) -> None:
         context.figure(
             f"{name}: median {summary['medians_ms']['latency']:.2f} ms, "
             f"{summary['architectures_per_minute']:.0f} architectures a minute, "
-            f"retest sd {summary['retest_sd_percent'] or float('nan'):.2f} %"
+            f"retest sd {percent(summary['retest_sd_percent'])}"
         )
     if context.cuda:
         verdict = judge_host_bound(*medians.values())
@@ -55,6 +55,10 @@ def profile(context: Context) -> None:
             f"{medians['torch-cuda-graph']['latency']:.2f} ms: "
             f"{'host-bound' if verdict['host_bound'] else 'not host-bound'}"
         )
+
+
+def percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f} %"
 
 
 def summarise(folder: Path, seconds: float) -> dict[str, Any]:
@@ -118,10 +122,14 @@ def protocols(context: Context) -> None:
     n = context.size(12, 5)
     name = context.backend_name()
     rows, _ = run_backend(name, parse_setting(setting_text(context, 1)), n, seed=1)
-    table = summarize(rows, n)
+    table = [
+        # JSON has no NaN: a protocol of which too little was undisturbed has no retest error.
+        {key: None if value != value else value for key, value in row.items()}
+        for row in summarize(rows, n)
+    ]
     context.record(architectures=n, protocols=table)
     context.figure(
-        ", ".join(f"{row['protocol']} {row['retest_sd_percent']:.2f} %" for row in table)
+        ", ".join(f"{row['protocol']} {percent(row['retest_sd_percent'])}" for row in table)
     )
 
 

@@ -45,7 +45,7 @@ class Runner:
         deadline: float,
         on_report: Callable[[list[dict[str, Any]]], None],
     ) -> None:
-        self._task = {"device": device, "quick": quick, "work": str(work)}
+        self._task: dict[str, Any] = {"device": device, "quick": quick, "work": str(work)}
         self._log, self._deadline, self._on_report = log, deadline, on_report
         self.entries: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -63,7 +63,8 @@ class Runner:
             pairs = list(group)
             cores = usable_cores()
             width = min(len(pairs), cores) if together else 1
-            threads = cores // width if together else None
+            # Alone, a part has the machine; in the quick form it may share it with anything.
+            threads = cores // width if together else 1 if self._task["quick"] else None
             with ThreadPoolExecutor(width) as pool:
                 try:
                     list(pool.map(functools.partial(self._run, threads), pairs))
