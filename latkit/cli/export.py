@@ -15,7 +15,6 @@ from latkit.errors import InputError, LatkitError, from_os_error
 if TYPE_CHECKING:
     from latkit.networks.build import AnyNetwork
     from latkit.networks.setting import Setting
-    from latkit.spaces import Architecture
 
 Run = Callable[[Any], Any]  # images to logits, arrays both
 
@@ -67,8 +66,10 @@ def command(
 ) -> None:
     """Write a network as an ONNX file or a TensorRT engine, batch norms folded in.
 
-    ARCHITECTURE is a name of the zoo (darts_v2, pc_darts, ...), a Genotype(...), the result.json of
-    a search, or a cell of the setting's space as datasets write it (|op~source|...). The file is
+    ARCHITECTURE is a name of the zoo (darts_v2, pc_darts_cifar, ...; ./NAME is a file), a
+    Genotype(...), a cell of the setting's space as datasets write it (|op~source|...), its
+    identifier, or a file that has one of these: a search's result.json, a text, a Python file. Of
+    several in a file, FILE:NAME or FILE:LINE is one; - reads standard input. The exported file is
     run on 32 images and compared with PyTorch before it gets its name (an ONNX file where ONNX
     Runtime is installed).
 
@@ -76,11 +77,12 @@ def command(
     Examples:
       latkit export darts_v2 --out darts.onnx
       latkit export searches/p100/result.json --weights trained.safetensors --out found.onnx
-      latkit export pc_darts --to tensorrt --setting imagenet,batch=8 --out pc_darts.plan
+      latkit export pc_darts_cifar --to tensorrt --setting imagenet,batch=8 --out net.plan
       latkit export '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|'
         --setting nasbench201 --out cell.onnx
     """
     from latkit.files import write_atomically
+    from latkit.networks.architecture import read_network
     from latkit.networks.build import build_network
     from latkit.networks.onnx_model import OPSET, build_onnx
     from latkit.networks.roofline import architecture_cost
@@ -88,7 +90,7 @@ def command(
     from latkit.networks.weights import random_network
 
     setting = parse_setting(setting_text)
-    cells = read_architecture(architecture, setting)
+    cells = read_network(architecture, setting)
     if out.exists():
         raise InputError(f"{out} exists", "choose another file, or remove it")
     if setting.precision not in TOLERANCES:
@@ -152,36 +154,6 @@ def command(
         note(
             "not verified, because ONNX Runtime is not installed: pip install 'latkit[onnxruntime]'"
         )
-
-
-def read_architecture(text: str, setting: Setting) -> Architecture:
-    """An architecture from what a user names it by: the zoo's name, its text, or a file.
-
-    Raises:
-        InputError: it is none of these.
-        LatkitError: the file cannot be read, or the text is of another space than the setting.
-    """
-    import json
-
-    from latkit.networks.architecture import get_architecture
-
-    path = Path(text)
-    if text.lstrip().startswith(("Genotype(", "|")) or not path.suffix:
-        return get_architecture(text, setting)
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError):
-            raise from_os_error(error, f"read {path}", "nothing was changed") from None
-        raise InputError(f"{path} is not text", "name a result.json or a text file") from None
-    if path.suffix == ".json":
-        try:
-            content = str(json.loads(content)["genotype"])
-        except (ValueError, KeyError, TypeError):
-            raise InputError(
-                f"{path} has no genotype", "name the result.json of a search"
-            ) from None
-    return get_architecture(content.strip(), setting)
 
 
 def _load(network: AnyNetwork, path: Path) -> None:
