@@ -54,7 +54,7 @@ class NamedArchitecture:
         try:
             return as_row(self.cell, space)
         except LatkitError as error:
-            raise _about(self.label, error) from None
+            raise _about(_shown(self.label), error) from None
 
 
 def read_architectures(given: str, space: SearchSpace) -> list[NamedArchitecture]:
@@ -99,8 +99,8 @@ def read_architectures(given: str, space: SearchSpace) -> list[NamedArchitecture
         try:
             architectures.append(NamedArchitecture(label, _parse(passage.text, space)))
         except LatkitError as error:
-            in_file = path is not None and label == passage.text
-            raise _about(f"{path}:{passage.line}: {label}" if in_file else label, error) from None
+            place = f"{path}:{passage.line}" if label == passage.text and path else _shown(label)
+            raise _about(place, error) from None
     return architectures
 
 
@@ -251,8 +251,8 @@ def _fix(passages: Passages, path: str | None) -> str:
     return f"use one of: {listed}{', ...' if len(names) > MAX_LISTED else ''}"
 
 
-def _about(label: str, error: LatkitError) -> LatkitError:
-    return type(error)(f"{_shown(label)}: {error.cause}", error.fix)
+def _about(place: str, error: LatkitError) -> LatkitError:
+    return type(error)(f"{place}: {error.cause}", error.fix)
 
 
 def _shown(text: str) -> str:
