@@ -81,9 +81,9 @@ def read_architectures(given: str, space: SearchSpace) -> list[NamedArchitecture
         path, content = given, _read_file(given)
     else:
         file, _, name = given.rpartition(":")
-        if re.fullmatch(r"[\w.-]+", name) and _is_file(file):
+        if re.fullmatch(r"[\w.-]+", name) and (_is_file(file) or _is_like_a_path(file)):
             path, only, content = file, name, _read_file(file)
-        elif not re.search(r"[(|]", given) and re.search(r"[/\\]|\.\w{1,9}$", given.strip()):
+        elif _is_like_a_path(given):
             content = _read_file(given)  # which says why it cannot
         else:
             content = given
@@ -262,6 +262,12 @@ def _shown(text: str) -> str:
 def _is_file(path: str) -> bool:
     """Whether there is something to read; a pipe counts."""
     return os.path.exists(path) and not os.path.isdir(path)
+
+
+def _is_like_a_path(text: str) -> bool:
+    """Whether what is no file was meant to be one."""
+    is_cell = "|" in text or "Genotype" in text
+    return not is_cell and re.search(r"[/\\]|\.\w{1,9}$", text.strip()) is not None
 
 
 def _read_standard_input() -> str:

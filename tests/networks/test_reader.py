@@ -191,6 +191,7 @@ FORMS: dict[str, Callable[[Genotype], str]] = {
         in_yaml_blocks, in_quoted_yaml, in_escaped_yaml, in_a_result, in_json_fields, in_json_lines,
     )
 }  # fmt: skip
+FORMS["further fields in order"] = lambda g: f"{in_order(g)[:-1]}, None, None)"
 FORMS["nested lists"] = lambda g: nested(g, "[]")
 FORMS["windows"] = lambda g: in_lists_over_lines(g).replace("\n", "\r\n")
 
@@ -437,6 +438,8 @@ def test_what_the_space_lacks_is_named() -> None:
     [
         ("nothing.json", "nothing.json"),
         ("no/such/file", "no/such/file"),
+        ("my cells (2).txt", "Cannot read my cells (2).txt"),
+        ("genotypes.py:DARTS", "Cannot read genotypes.py"),
         ("empty", "empty"),
         ("dart_v2", "dart_v2"),
         ("half.py", "half.py"),
