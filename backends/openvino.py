@@ -83,7 +83,7 @@ class OpenvinoCpuBackend(Backend):
         network = build_onnx(
             random_network(architecture, setting, seed), setting.batch, setting.resolution
         )
-        model = self._core.read_model(network.embedded().SerializeToString(), b"")
+        model = self._core.read_model(network.serialized(), b"")
         compiled = self._core.compile_model(
             model,
             "CPU",

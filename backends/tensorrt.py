@@ -303,10 +303,8 @@ class TensorrtBackend(Backend):
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         network = random_network(architecture, setting, seed)
-        onnx = build_onnx(
-            network, setting.batch, setting.resolution, precision=setting.precision
-        ).embedded()
-        plan = self.plan(onnx.SerializeToString(), setting.precision)
+        onnx = build_onnx(network, setting.batch, setting.resolution, precision=setting.precision)
+        plan = self.plan(onnx.serialized(), setting.precision)
         return self.load(plan, random_input(setting, seed).numpy())
 
     def _enter(self) -> None:

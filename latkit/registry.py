@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,12 +72,18 @@ class Entry:
         return "" if self.cost == LATENCY else f"+{self.cost}"
 
 
-def built_in_entries(space: str) -> list[Entry]:
-    """LPMs that come with latkit, for devices of which nothing was published yet."""
+def with_built_in(published: Sequence[Entry]) -> list[Entry]:
+    """What was published, then the LPMs that come with latkit for targets of which no LPM of the
+    same cost was."""
+    parents = {entry.parent for entry in published}
+    return [*published, *(e for e in built_in_entries() if e.parent not in parents)]
+
+
+def built_in_entries() -> list[Entry]:
+    """The LPMs that come with latkit."""
     from latkit.lpm.published import TARGET
 
-    entry = Entry(TARGET.space, TARGET.device, TARGET.backend, TARGET.setting.slug, BUILT_IN)
-    return [entry] if entry.space == space else []
+    return [Entry(TARGET.space, TARGET.device, TARGET.backend, TARGET.setting.slug, BUILT_IN)]
 
 
 def _check_place(entry: Entry, card: LPMCard) -> None:
@@ -201,7 +208,7 @@ class Registry:
             )
         published = self.entries()
         entries = [entry for entry in published if entry.space == space]
-        built_in = built_in_entries(space)
+        built_in = [entry for entry in built_in_entries() if entry.space == space]
         own = [e for e in (*entries, *built_in) if e.device == match["device"]]
         if not own:
             all_there = {e.short_reference for e in (*entries, *built_in)}

@@ -18,7 +18,7 @@ from latkit.networks.setting import Setting
 from latkit.networks.zoo import get_genotype
 from latkit.profiling.protocol import Protocol, anchor_name
 from latkit.profiling.session import Measurement, measure
-from latkit.registry import Entry, Registry, built_in_entries
+from latkit.registry import Entry, Registry, with_built_in
 from latkit.search.config import SearchConfig
 from latkit.search.costs import Cost
 from latkit.search.drawing import draw_genotype
@@ -28,6 +28,8 @@ from latkit.search.session import RESULT
 from latkit.spaces import ChoiceMatrix, DartsSpace, Genotype
 
 DRAWING = "cells.txt"
+# The network of both found cells, beside that of the normal cell, which is what was searched for.
+WHOLE = "found_genotype"
 MEASURED_VISITS = 8
 
 
@@ -45,10 +47,12 @@ def finish(
     cost: Cost,
     devices: Sequence[tuple[str, Cost]],
 ) -> dict[str, Any]:
-    """Measure the found normal cell in the LPM's target; write ``result.json`` and a drawing.
+    """Measure the found cells in the LPM's target; write ``result.json`` and a drawing.
 
-    The network measured is the LPM's own target: the found normal cell with the target's
-    reduction cell, which is what the LPM predicts; ``darts_v2``'s normal cell likewise.
+    Of ``found``, the network measured and counted is the LPM's own target: the found normal cell
+    with the target's reduction cell, which is what the LPM predicts; ``darts_v2``'s normal cell
+    likewise. ``found_genotype`` is the network of both found cells, which no LPM predicts. Each has
+    the text of its own ``genotype``.
     ``measured_ms`` is at the machine's speed now, ``measured_at_profile_speed_ms`` at the anchor's
     speed when the LPM's dataset was measured (None for an imported one): only the latter is
     comparable with predictions. ``searched_for`` holds what the search weighed, of both cells:
@@ -80,6 +84,7 @@ def finish(
     row = space.from_genotype(outcome.genotype)
     cells = {"found": row, REFERENCE: space.from_genotype(get_genotype(REFERENCE))}
     networks = {name: space.genotype(cell[0], reduction) for name, cell in cells.items()}
+    networks[WHOLE] = outcome.genotype
     session, why_not = _measure(list(networks.values()), card)
     # Comparable only if both were measured against the same anchor network.
     same_anchor = card.dataset.get("anchor") == anchor_name(target.setting)
@@ -88,9 +93,14 @@ def finish(
     for index, (name, network) in enumerate(networks.items()):
         size = network_cost(network, target.setting)
         its = None if session is None else session[index]
-        facts[name] = {
-            "predicted_ms": float(lpm.predict(space.encode(cells[name]))[0]),
-            "predicted_std_ms": float(lpm.predict_std(space.encode(cells[name]))[0]),
+        facts[name] = {"genotype": str(network)}
+        if name in cells:
+            encoding = space.encode(cells[name])
+            facts[name] |= {
+                "predicted_ms": float(lpm.predict(encoding)[0]),
+                "predicted_std_ms": float(lpm.predict_std(encoding)[0]),
+            }
+        facts[name] |= {
             "measured_ms": None if its is None else its.latency_ms,
             "measured_at_profile_speed_ms": (
                 None
@@ -182,16 +192,10 @@ def predict_everywhere(
     Raises:
         LatkitError: the registry cannot be listed.
     """
-    published = [entry for entry in registry.entries() if entry.space == space.name]
-    targets = {(entry.device, entry.backend, entry.setting) for entry in published}
-    built_in = [
-        entry
-        for entry in built_in_entries(space.name)
-        if (entry.device, entry.backend, entry.setting) not in targets
-    ]
+    entries = [e for e in with_built_in(registry.entries()) if e.space == space.name]
     encoding = space.encode(row)
     predictions: list[dict[str, Any]] = []
-    for entry in [*published, *built_in]:
+    for entry in entries:
         try:
             lpm, card = registry.load(entry)
         except LatkitError as error:

@@ -215,6 +215,8 @@ def write_sweep(
         row |= {
             "val_accuracy": result["epochs"][result["genotype_epoch"] - 1]["val_accuracy"],
             "genotype": result["genotype"],
+            "genotype_macs": result["found_genotype"]["macs"],
+            "genotype_params": result["found_genotype"]["params"],
             "genotype_epoch": result["genotype_epoch"],
             "collapsed": result["collapsed"],
             "why_not_measured": result["measured"]["why_not"],

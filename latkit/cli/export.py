@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +18,15 @@ from latkit.errors import InputError, LatkitError, from_os_error
 if TYPE_CHECKING:
     from latkit.networks.build import AnyNetwork
     from latkit.networks.setting import Setting
-    from latkit.spaces import Architecture
 
 Run = Callable[[Any], Any]  # images to logits, arrays both
 
 VERIFIED_IMAGES = 32
 # Of logits, relative to the largest; fp32 in another order of summation stays well below.
 TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
+# What PyTorch's wrappers put into the names of a network's tensors, and what an average adds.
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+AVERAGED_COUNT = "n_averaged"
 
 
 @click.command(name="export")
@@ -67,8 +72,10 @@ def command(
 ) -> None:
     """Write a network as an ONNX file or a TensorRT engine, batch norms folded in.
 
-    ARCHITECTURE is a name of the zoo (darts_v2, pc_darts, ...), a Genotype(...), the result.json of
-    a search, or a cell of the setting's space as datasets write it (|op~source|...). The file is
+    ARCHITECTURE is a name of the zoo (darts_v2, pc_darts_cifar, ...; ./NAME is a file), a
+    Genotype(...), a cell of the setting's space as datasets write it (|op~source|...), its
+    identifier, or a file that has one of these: a search's result.json, a text, a Python file. Of
+    several in a file, FILE:NAME or FILE:LINE is one; - reads standard input. The exported file is
     run on 32 images and compared with PyTorch before it gets its name (an ONNX file where ONNX
     Runtime is installed).
 
@@ -76,21 +83,23 @@ def command(
     Examples:
       latkit export darts_v2 --out darts.onnx
       latkit export searches/p100/result.json --weights trained.safetensors --out found.onnx
-      latkit export pc_darts --to tensorrt --setting imagenet,batch=8 --out pc_darts.plan
+      latkit export pc_darts_cifar --to tensorrt --setting imagenet,batch=8 --out net.plan
       latkit export '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|'
         --setting nasbench201 --out cell.onnx
     """
     from latkit.files import write_atomically
+    from latkit.networks.architecture import read_network
     from latkit.networks.build import build_network
-    from latkit.networks.onnx_model import OPSET, build_onnx
+    from latkit.networks.onnx_model import OPSET, build_onnx, external_data_path
     from latkit.networks.roofline import architecture_cost
     from latkit.networks.setting import parse_setting
     from latkit.networks.weights import random_network
 
     setting = parse_setting(setting_text)
-    cells = read_architecture(architecture, setting)
-    if out.exists():
-        raise InputError(f"{out} exists", "choose another file, or remove it")
+    cells = read_network(architecture, setting)
+    for file in (out, external_data_path(out)):
+        if file.exists():
+            raise InputError(f"{file} exists", "choose another --out, or remove it")
     if setting.precision not in TOLERANCES:
         raise InputError(
             f"a network cannot be exported in {setting.precision}",
@@ -106,25 +115,28 @@ def command(
     else:
         network = build_network(cells, setting).eval()
         _load(network, weights)
-    content = (
-        build_onnx(network, setting.batch, setting.resolution, dynamic_batch, setting.precision)
-        .embedded()
-        .SerializeToString()
-    )
+    model = build_onnx(network, setting.batch, setting.resolution, dynamic_batch, setting.precision)
     error: float | None = None
     size = VERIFIED_IMAGES if dynamic_batch else setting.batch
-    if to == "tensorrt":
-        content, error = _build_engine(network, content, setting)
-    elif importlib.util.find_spec("onnxruntime") is not None:
-        run = _onnxruntime_run(content)
-        error = _verify(network, run, setting, size)
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
+    files: list[Path] = []
     try:
-        write_atomically(out, write)
+        # The folder is on the file's own disk; its files have their names, which models refer to.
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+            made = Path(folder) / out.name
+            if to == "tensorrt":
+                plan, error = _build_engine(network, model.serialized(), setting)
+                made.write_bytes(plan)
+                temporary = [made]
+            else:
+                temporary = model.write(made)
+                if importlib.util.find_spec("onnxruntime") is not None:
+                    error = _verify(network, _onnxruntime_run(made), setting, size)
+            for file in temporary:
+                files.append(out.with_name(file.name))
+                write_atomically(files[-1], functools.partial(os.replace, file))
     except OSError as problem:
+        for file in files:
+            file.unlink(missing_ok=True)
         raise from_os_error(problem, f"write {out}", "nothing was written") from None
     cost = architecture_cost(cells, setting)
     result = {
@@ -133,7 +145,8 @@ def command(
         "setting": setting.to_dict(),
         "format": to,
         "opset": OPSET,
-        "bytes": len(content),
+        "bytes": sum(file.stat().st_size for file in files),
+        "external_data": str(files[0]) if len(files) > 1 else None,
         "dynamic_batch": dynamic_batch,
         "weights": "random" if weights is None else str(weights),
         "macs": cost.macs,
@@ -146,6 +159,8 @@ def command(
     else:
         shown = ("file", "format", "bytes", "weights", "params", "largest_relative_error")
         print_table("exported", ["what", "value"], [[name, str(result[name])] for name in shown])
+    if len(files) > 1:
+        note(f"the weights are in {files[0]}, which belongs beside {out}")
     if weights is None:
         warn("the weights are random: good for measuring, not for use (--weights has trained ones)")
     if error is None:
@@ -154,38 +169,14 @@ def command(
         )
 
 
-def read_architecture(text: str, setting: Setting) -> Architecture:
-    """An architecture from what a user names it by: the zoo's name, its text, or a file.
+def _load(network: AnyNetwork, path: Path) -> None:
+    """Load a state dict, be it of a wrapped network (DataParallel, torch.compile, an average).
+
+    The auxiliary head, which is for training only, may be in it.
 
     Raises:
-        InputError: it is none of these.
-        LatkitError: the file cannot be read, or the text is of another space than the setting.
+        InputError: it cannot be read, or is of another network.
     """
-    import json
-
-    from latkit.networks.architecture import get_architecture
-
-    path = Path(text)
-    if text.lstrip().startswith(("Genotype(", "|")) or not path.suffix:
-        return get_architecture(text, setting)
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError):
-            raise from_os_error(error, f"read {path}", "nothing was changed") from None
-        raise InputError(f"{path} is not text", "name a result.json or a text file") from None
-    if path.suffix == ".json":
-        try:
-            content = str(json.loads(content)["genotype"])
-        except (ValueError, KeyError, TypeError):
-            raise InputError(
-                f"{path} has no genotype", "name the result.json of a search"
-            ) from None
-    return get_architecture(content.strip(), setting)
-
-
-def _load(network: AnyNetwork, path: Path) -> None:
-    """Load a state dict; the auxiliary head, which is for training only, may be in it."""
     import safetensors
     import safetensors.torch
 
@@ -196,7 +187,13 @@ def _load(network: AnyNetwork, path: Path) -> None:
             f"cannot read the weights in {path} ({error})",
             "save them with safetensors.torch.save_file(network.state_dict(), ...)",
         ) from None
-    kept = {k: v for k, v in tensors.items() if not k.startswith("auxiliary_head.")}
+    kept = {}
+    for given, tensor in tensors.items():
+        name = ".".join(part for part in given.split(".") if part not in WRAPPERS)
+        if name in kept:
+            raise InputError(f"{path} has {name} twice, as {given} too", "save one state_dict")
+        if not name.startswith("auxiliary_head.") and name != AVERAGED_COUNT:
+            kept[name] = tensor
     wanted = network.state_dict()
     wrong = [
         name
@@ -212,13 +209,13 @@ def _load(network: AnyNetwork, path: Path) -> None:
     network.load_state_dict(kept)
 
 
-def _onnxruntime_run(content: bytes) -> Run:
+def _onnxruntime_run(path: Path) -> Run:
     """What an ONNX file computes, on the CPU."""
     import onnxruntime
 
     from latkit.networks.onnx_model import INPUT
 
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: session.run(None, {INPUT: images})[0]
 
 
@@ -244,6 +241,8 @@ def _whole_runs(size: int) -> int:
 def _verify(network: AnyNetwork, run: Run, setting: Setting, size: int) -> float:
     """The largest error of a file's logits against PyTorch's, relative to the largest logit.
 
+    Where all logits are 0 (a cell through which nothing passes), it is the largest itself.
+
     Args:
         run: the file's logits of ``size`` images.
         size: images per run.
@@ -264,7 +263,7 @@ def _verify(network: AnyNetwork, run: Run, setting: Setting, size: int) -> float
             wanted.append(network(batch).numpy())
             got.append(run(batch.numpy()))
     error = float(np.abs(np.concatenate(got) - np.concatenate(wanted)).max())
-    error /= float(np.abs(np.concatenate(wanted)).max())
+    error /= float(np.abs(np.concatenate(wanted)).max()) or 1.0
     limit = TOLERANCES[setting.precision]
     if not error <= limit:
         raise LatkitError(

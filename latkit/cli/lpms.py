@@ -8,7 +8,7 @@ import click
 
 from latkit.cli.output import json_option, note, number, print_json, print_table, warn
 from latkit.cli.train_lpm import metric_rows
-from latkit.costs import COSTS, LATENCY
+from latkit.costs import COSTS
 
 COLUMNS = (
     "space", "device", "backend", "setting", "cost", "version", "kind", "MAPE %", "Spearman",
@@ -26,18 +26,11 @@ def command() -> None:
 def list_lpms(as_json: bool) -> None:
     """Every published LPM with its error on held-out networks; version 0 is built in."""
     from latkit.errors import LatkitError
-    from latkit.registry import Registry, built_in_entries
+    from latkit.registry import Registry, with_built_in
 
     registry = Registry()
     rows, objects = [], []
-    published = registry.entries()
-    targets = {(e.space, e.device, e.backend, e.setting) for e in published if e.cost == LATENCY}
-    built_in = [
-        e
-        for e in built_in_entries("darts")
-        if (e.space, e.device, e.backend, e.setting) not in targets
-    ]
-    for entry in [*published, *built_in]:
+    for entry in with_built_in(registry.entries()):
         try:
             card = registry.card(entry)
         except LatkitError as error:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
 import click
 
 from latkit.cli.output import json_option, note, number, print_json, print_table, warn
-from latkit.errors import InputError, LatkitError, from_os_error
-
-if TYPE_CHECKING:
-    from latkit.spaces import ChoiceMatrix, SearchSpace
+from latkit.errors import InputError
 
 
 @click.command(name="predict")
@@ -34,19 +27,22 @@ def command(
 ) -> None:
     """Predict latencies, or what else an LPM is of, each with its error.
 
-    ARCHITECTURES are texts of the space, identifiers (whole numbers), names of the zoo or
-    Genotype(...) texts, or files of them, one a line; - reads such lines from standard input. Of a
-    genotype the normal cell counts: the reduction cell is the LPM's setting's.
+    ARCHITECTURES are texts of the space, identifiers (whole numbers), names of the zoo
+    (./NAME is a file), Genotype(...) texts, or files that have some: a list with one a line, a
+    Python file, a log, a search's result.json. FILE:NAME or FILE:LINE is one of a file; - reads
+    standard input. Of a genotype the normal cell counts: the reduction cell is the LPM's setting's.
 
     \b
     Examples:
       latkit predict --device p100 darts_v2 pc_darts_cifar
       latkit predict --device my-gpu+energy_mj darts_v2
       latkit predict --device my-cpu --json candidates.txt > latencies.json
+      latkit predict --device my-cpu genotypes.py:PC_DARTS searches/my-cpu/result.json
       latkit predict --space nasbench201 --device jetson 6111 < /dev/null
     """
     import numpy as np
 
+    from latkit.networks.reader import read_architectures
     from latkit.networks.setting import parse_setting
     from latkit.registry import Registry
     from latkit.spaces import get_space
@@ -61,10 +57,11 @@ def command(
             f"{parse_setting(setting_text).slug}",
             "leave --setting out, or profile and train for yours",
         )
-    texts = _read(architectures)
-    if not texts:
+    if not architectures:
         raise InputError("no architecture was named", "name some, a file of them, or - for stdin")
-    matrix = np.concatenate([read_architecture(found, text) for text in texts])
+    named = [one for given in architectures for one in read_architectures(given, found)]
+    texts = [one.label for one in named]
+    matrix = np.concatenate([one.row(found) for one in named])
     encodings = found.encode(matrix)
     mean, std = lpm.predict(encodings), lpm.predict_std(encodings)
     cost = card.measured_cost
@@ -97,47 +94,3 @@ def command(
             f"{outside} of {len(rows)} predictions are outside the range of {cost.noun} that the "
             f"LPM was trained on ({low:.2f} to {high:.2f} {cost.unit}): trust them less"
         )
-
-
-def read_architecture(space: SearchSpace, text: str) -> ChoiceMatrix:
-    """An architecture from what a user names it by, as a choice matrix of one row.
-
-    Raises:
-        InputError: it is none of the space.
-    """
-    from latkit.networks.zoo import ZOO, get_genotype
-    from latkit.spaces import DartsSpace
-
-    try:
-        if text.isascii() and text.isdecimal():
-            if len(text) > 30:
-                raise InputError(f"{text[:30]}... is no identifier", "use a smaller number")
-            return space.unrank([int(text)])
-        if isinstance(space, DartsSpace) and (
-            text.startswith("Genotype(") or text.lower().replace("-", "_") in ZOO
-        ):
-            return space.from_genotype(get_genotype(text))
-        return space.parse(text)
-    except LatkitError as error:
-        raise InputError(f"{text[:80]!r}: {error.cause}", error.fix) from None
-
-
-def _read(given: tuple[str, ...]) -> list[str]:
-    """The lines of files and of standard input, and whatever is no file as it is."""
-    texts: list[str] = []
-    for item in given:
-        path = Path(item)
-        if item == "-":
-            lines: Any = sys.stdin.read()
-        elif "|" not in item and "(" not in item and len(item) < 255 and path.is_file():
-            try:
-                lines = path.read_text(encoding="utf-8")
-            except OSError as error:
-                raise from_os_error(error, f"read {path}", "nothing was changed") from None
-            except UnicodeDecodeError:
-                raise InputError(f"{path} is not text", "write one architecture a line") from None
-        else:
-            texts.append(item)
-            continue
-        texts += [line.strip() for line in lines.splitlines() if line.strip()]
-    return texts

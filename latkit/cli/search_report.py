@@ -18,19 +18,25 @@ def print_result(result: dict[str, Any], out: Path) -> None:
     from latkit.spaces import parse_genotype
 
     measured = result["measured"]
+    reduction = result["target"]["setting"]["reduction"]
+    networks = {
+        f"found normal cell, {reduction}'s reduction cell": result["found"],
+        "both found cells": result["found_genotype"],
+        f"darts_v2's normal cell, {reduction}'s reduction cell": result["darts_v2"],
+    }
     print_table(
         f"found on {result['data']} for {result['target']['device']}",
         ["network", "predicted ms", "measured ms", "measured now ms", "MACs M", "params M"],
         [
             [
                 name,
-                number(row["predicted_ms"], 2),
+                number(row.get("predicted_ms"), 2),
                 number(row["measured_at_profile_speed_ms"], 2),
                 number(row["measured_ms"], 2),
                 number(row["macs"] / 1e6, 1),
                 number(row["params"] / 1e6, 3),
             ]
-            for name, row in (("found", result["found"]), ("darts_v2", result["darts_v2"]))
+            for name, row in networks.items()
         ],
     )
     _print_searched_for(result)
@@ -138,9 +144,16 @@ def print_sweep(sweep: dict[str, Any], out: Path) -> None:
             for row in rows
         ],
     )  # fmt: skip
-    note("the accuracy is the supernet's on the half that trains alpha, in the cell's epoch")
+    note(
+        "of the found normal cell with the LPM's reduction cell; the accuracy is the supernet's on "
+        "the half that trains alpha, in the cell's epoch"
+    )
     for row in rows:
         click.echo(f"{row['name']}: {row['genotype']}")
+        click.echo(
+            f"{row['name']}: the network of both cells has {row['genotype_macs'] / 1e6:.1f} M MACs "
+            f"and {row['genotype_params'] / 1e6:.3f} M params"
+        )
         if row["cost_name"] != LATENCY or not math.isclose(
             row["cost"], row["predicted_ms"], rel_tol=1e-4
         ):  # of several devices, say

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import numpy.typing as npt
 
 from latkit.errors import InputError, SpaceError
+from latkit.networks.reader import Cell, parse_architecture, read_architecture
 from latkit.networks.setting import Setting
 from latkit.networks.zoo import get_genotype
 from latkit.spaces import (
     Architecture,
     DartsSpace,
+    Genotype,
     NasBench201Space,
     SearchSpace,
     get_space,
@@ -38,22 +40,42 @@ def architecture_maker(
 
 
 def get_architecture(text: str, setting: Setting) -> Architecture:
-    """An architecture from a zoo name, a ``Genotype(...)``, or the text that datasets have.
+    """The architecture of a text alone: a zoo name, an identifier, a genotype, a dataset's text.
 
     Args:
-        text: what a user writes; ``|op~source|...`` is of the setting's space.
-        setting: also completes a normal cell of DARTS by its reduction cell.
+        text: see :func:`latkit.networks.reader.parse_architecture`.
+        setting: whose space the text is of; it also completes a normal cell of DARTS by its
+            reduction cell.
 
     Raises:
-        InputError: none of the three, or latkit builds no networks of the setting's space.
+        InputError: none of these, or latkit builds no networks of the setting's space.
         SpaceError: the text is not an architecture of the setting's space.
     """
-    if not text.lstrip().startswith("|"):
-        return get_genotype(text)
+    return _architecture(lambda space: parse_architecture(text, space), setting)
+
+
+def read_network(given: str, setting: Setting) -> Architecture:
+    """The one architecture that an argument of a command names, be it a text or a file.
+
+    Args:
+        given: see :func:`latkit.networks.reader.read_architectures`.
+        setting: as in :func:`get_architecture`.
+
+    Raises:
+        InputError: it names none, several, or a malformed one, or latkit builds no networks of
+            the setting's space.
+        SpaceError: the text is not an architecture of the setting's space.
+        LatkitError: a file cannot be read.
+    """
+    return _architecture(lambda space: read_architecture(given, space).cell, setting)
+
+
+def _architecture(read: Callable[[SearchSpace], Cell], setting: Setting) -> Architecture:
     space = get_space(setting.space)
     make = architecture_maker(space, setting)
     try:
-        return make(space.parse(text)[0])
+        cell = read(space)
     except SpaceError as error:
         fix = f"{error.fix}, or name a --setting of the space that it is of"
         raise SpaceError(error.cause, fix) from None
+    return cell if isinstance(cell, Genotype) else make(cell[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
+from latkit.errors import InputError
 from latkit.networks.build import AnyNetwork
 from latkit.networks.nasbench201 import (
     NasBench201CellModule,
@@ -33,6 +35,9 @@ from latkit.spaces.nasbench201 import INCOMING
 # Read by every runtime that latkit knows, TensorRT 8.6 and ONNX Runtime 1.15 among them.
 OPSET = 13
 IR_VERSION = 8
+
+# What a protobuf message may have.
+MESSAGE_LIMIT_BYTES = 2**31 - 1
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -53,6 +58,52 @@ class OnnxNetwork:
     model: onnx.ModelProto
     weights: dict[str, Array]
 
+    @property
+    def fits_in_one_message(self) -> bool:
+        """Whether the model can hold its weights itself."""
+        size = sum(array.nbytes for array in self.weights.values())
+        return bool(size + self.model.ByteSize() + 64 * len(self.weights) <= MESSAGE_LIMIT_BYTES)
+
+    def serialized(self) -> bytes:
+        """The model with its weights in it, as a runtime reads it from memory.
+
+        Raises:
+            InputError: it is larger than a protobuf message may be.
+        """
+        if not self.fits_in_one_message:
+            raise InputError(
+                f"the network's ONNX form is larger than the {MESSAGE_LIMIT_BYTES / 2**30:.0f} GiB "
+                "that one message may have",
+                "use a setting with fewer channels, or with precision=fp16; latkit export --to "
+                "onnx writes it with its weights in a file beside it",
+            )
+        return bytes(self.embedded().SerializeToString())
+
+    def write(self, path: Path) -> list[Path]:
+        """Write a file, and the weights to ``NAME.data`` beside it where it cannot hold them.
+
+        Returns:
+            The files, the weights' before the model's, which is of no use without them.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        if self.fits_in_one_message:
+            path.write_bytes(self.embedded().SerializeToString())
+            return [path]
+        data = external_data_path(path)
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        with data.open("wb") as file:
+            for initializer in model.graph.initializer:
+                if initializer.name in self.weights:
+                    facts = {entry.key: entry for entry in initializer.external_data}
+                    assert int(facts["offset"].value) == file.tell()
+                    facts["location"].value = data.name
+                    self.weights[initializer.name].tofile(file)
+        path.write_bytes(model.SerializeToString())
+        return [data, path]
+
     def embedded(self) -> onnx.ModelProto:
         """A copy of the model that holds its weights itself, as a file does."""
         model = onnx.ModelProto()
@@ -63,6 +114,11 @@ class OnnxNetwork:
                 initializer.data_location = TensorProto.DEFAULT
                 initializer.raw_data = self.weights[initializer.name].tobytes()
         return model
+
+
+def external_data_path(path: Path) -> Path:
+    """Where the weights of a model in ``path`` are if it cannot hold them itself."""
+    return path.with_name(f"{path.name}.data")
 
 
 def build_onnx(

@@ -89,6 +89,11 @@ ZOO: dict[str, Genotype] = {
 }
 
 
+def find_genotype(name: str) -> Genotype | None:
+    """A genotype from the zoo by name, in any case; None where there is none."""
+    return ZOO.get(name.strip().lower().replace("-", "_"))
+
+
 def get_genotype(name_or_text: str) -> Genotype:
     """A genotype from the zoo by name, or from its ``Genotype(...)`` text.
 
@@ -97,12 +102,12 @@ def get_genotype(name_or_text: str) -> Genotype:
     """
     if "(" in name_or_text:
         return parse_genotype(name_or_text)
-    name = name_or_text.strip().lower().replace("-", "_")
-    if name in ZOO:
-        return ZOO[name]
-    close = difflib.get_close_matches(name, ZOO, n=1)
+    genotype = find_genotype(name_or_text)
+    if genotype is not None:
+        return genotype
+    close = difflib.get_close_matches(name_or_text.lower().replace("-", "_"), ZOO, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     raise InputError(
-        f"unknown genotype {name_or_text!r}",
+        f"unknown genotype {name_or_text[:80]!r}",
         f"{hint}use one of {', '.join(ZOO)}, or paste a Genotype(...) text",
     )

@@ -326,7 +326,7 @@ class SearchSpace:
         targets = sorted({edge.target for edge in self.edges})
         blocks = text.strip().split("+")
         if len(blocks) != len(targets):
-            raise SpaceError(f"{text!r} is not an architecture of {self.name}", fix)
+            raise SpaceError(f"{text[:80]!r} is not an architecture of {self.name}", fix)
         position = {(edge.source, edge.target): i for i, edge in enumerate(self.edges)}
         row = np.full(self.num_edges, ABSENT, dtype=np.int8)
         for target, block in zip(targets, blocks, strict=True):
@@ -335,7 +335,7 @@ class SearchSpace:
                 edge = position.get((int(match[2]), target)) if match else None
                 if match is None or edge is None or match[1] not in self.operations:
                     raise SpaceError(
-                        f"{item!r} is not an edge into node {target} of {self.name}", fix
+                        f"{item[:80]!r} is not an edge into node {target} of {self.name}", fix
                     )
                 if row[edge] != ABSENT:
                     raise SpaceError(f"node {target} has two edges from {match[2]}", fix)

@@ -6,6 +6,8 @@ to the setting. Size: (1 * 3 * 6 * 10) * 7^8 = 1,037,664,180.
 
 from __future__ import annotations
 
+import difflib
+
 import numpy as np
 import numpy.typing as npt
 
@@ -61,14 +63,41 @@ class DartsSpace(SearchSpace):
                 AmoebaNet-A and PNAS are networks, but not points of this space).
         """
         fix = "use a cell with 4 nodes, concat 2-5, two distinct inputs a node and the 7 operations"
-        if len(genotype.normal) != 2 * NODES or sorted(genotype.normal_concat) != list(CONCAT):
-            raise SpaceError("the genotype's normal cell is not a DARTS cell", fix)
+        self._check_cell("normal", genotype.normal)
+        if sorted(genotype.normal_concat) != list(CONCAT):
+            raise SpaceError(f"normal_concat {list(genotype.normal_concat)} is not 2 to 5", fix)
         row = np.full(self.num_edges, ABSENT, dtype=np.int8)
         for index, (operation, source) in enumerate(genotype.normal):
             edge = self.edges.index(Edge(source, index // 2 + 2))
-            if operation not in self.operations or operation == "none":
-                raise SpaceError(f"{operation} is not an operation of a DARTS cell", fix)
             if row[edge] != ABSENT:
                 raise SpaceError(f"node {index // 2 + 2} reads node {source} twice", fix)
             row[edge] = self.operations.index(operation)
         return self.validate(row)
+
+    def check_cells(self, genotype: Genotype) -> None:
+        """Refuse a genotype with other nodes or operations than the space's in either cell.
+
+        Raises:
+            SpaceError: a cell has more or fewer than four nodes, keeps ``none`` or has an operation
+                that the space does not have.
+        """
+        self._check_cell("normal", genotype.normal)
+        self._check_cell("reduce", genotype.reduce)
+
+    def _check_cell(self, name: str, cell: Connections) -> None:
+        if len(cell) != 2 * NODES:
+            raise SpaceError(
+                f"the {name} cell has {len(cell)} connections, which make {len(cell) // 2} nodes "
+                f"(2 to {len(cell) // 2 + 1}); a DARTS cell has {NODES} (2 to {NODES + 1})",
+                f"keep two connections a node, {2 * NODES} in all",
+            )
+        kept = [self.operations[choice] for choice in self.choices]
+        for index, (operation, source) in enumerate(cell):
+            if operation not in kept:
+                close = difflib.get_close_matches(operation, kept, n=1)
+                hint = f"did you mean {close[0]}? " if close else ""
+                raise SpaceError(
+                    f"node {index // 2 + 2} of the {name} cell has ('{operation}', {source}), and "
+                    f"{operation} is not an operation that a DARTS cell keeps",
+                    f"{hint}use one of {', '.join(kept)}",
+                )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from latkit.networks import ZOO
+from latkit.networks import ZOO, onnx_model
 from latkit.networks.architecture import get_architecture
 from latkit.networks.build import build_network
 from latkit.networks.network import Network
 from latkit.networks.setting import parse_setting
+from latkit.spaces import get_space
 from tests.conftest import MICRO_TEXT, RunLatkit
 from tests.networks.test_onnx_model import trained
 
@@ -142,3 +145,116 @@ def test_wrong_use_is_one_line(latkit: RunLatkit, change: tuple[str, ...], says:
     assert says in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not Path("net.onnx").exists()
+
+
+def test_weights_that_one_message_cannot_hold(
+    latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is protobuf's 2 GiB; a small one makes the same two files."""
+    done = latkit(*EXPORT[:-1], "whole.onnx", "--json")
+    assert json.loads(done.stdout)["external_data"] is None
+    monkeypatch.setattr(onnx_model, "MESSAGE_LIMIT_BYTES", 10_000)
+    done = latkit(*EXPORT, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["external_data"] == "net.onnx.data"
+    assert result["largest_relative_error"] < 1e-5
+    sizes = [Path(name).stat().st_size for name in ("net.onnx", "net.onnx.data")]
+    assert result["bytes"] == sum(sizes)
+    assert sizes[1] > 10_000
+    onnx.checker.check_model("net.onnx", full_check=True)
+    images = {"images": np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)}
+    logits = [
+        onnxruntime.InferenceSession(name, providers=["CPUExecutionProvider"]).run(None, images)[0]
+        for name in ("whole.onnx", "net.onnx")
+    ]
+    assert (logits[0] == logits[1]).all()
+    assert sorted(path.name for path in Path().iterdir() if path.is_file()) == [
+        "net.onnx", "net.onnx.data", "whole.onnx",
+    ]  # fmt: skip
+    Path("net.onnx").unlink()
+    done = latkit(*EXPORT)
+    assert done.returncode == 2
+    assert "net.onnx.data exists" in done.stderr
+
+
+@pytest.mark.parametrize("dynamic", [(), ("--dynamic-batch",)])
+def test_a_cell_that_lets_nothing_through(latkit: RunLatkit, dynamic: tuple[str, ...]) -> None:
+    text = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    done = latkit(
+        "export", text, "--setting", "nasbench201,cells=3,resolution=8", "--out", "net.onnx",
+        "--json", *dynamic,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["largest_relative_error"] == 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("only", range(6))
+def test_one_edge_of_a_cell(latkit: RunLatkit, only: int, precision: str) -> None:
+    """Most such cells let nothing through, and their logits are those of the residual blocks."""
+    space = get_space("nasbench201")
+    text = space.format([1 if edge == only else 0 for edge in range(6)])
+    setting = f"nasbench201,cells=3,resolution=8,precision={precision}"
+    done = latkit("export", text, "--setting", setting, "--out", "net.onnx", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["largest_relative_error"] < 1e-2
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda name: f"module.{name}",
+        lambda name: f"_orig_mod.{name}",
+        lambda name: f"module._orig_mod.{name}",
+        lambda name: name.replace("cells.", "cells._orig_mod."),
+        lambda name: f"_fsdp_wrapped_module.{name}",
+    ],
+)
+def test_weights_of_a_wrapped_network(latkit: RunLatkit, wrap: Callable[[str], str]) -> None:
+    state = trained(SETTING).state_dict()
+    safetensors.torch.save_file(state, "plain.safetensors")
+    wrapped = {wrap(name): tensor for name, tensor in state.items()}
+    wrapped["n_averaged"] = torch.tensor(3)
+    safetensors.torch.save_file(wrapped, "wrapped.safetensors")
+    for name in ("plain", "wrapped"):
+        done = latkit(*EXPORT[:-1], f"{name}.onnx", "--weights", f"{name}.safetensors")
+        assert done.returncode == 0, done.stderr
+    assert Path("plain.onnx").read_bytes() == Path("wrapped.onnx").read_bytes()
+    # Two networks in one file are not taken for one.
+    twins = {name: tensor.clone() for name, tensor in state.items()}
+    safetensors.torch.save_file({**wrapped, **twins}, "both.safetensors")
+    done = latkit(*EXPORT, "--weights", "both.safetensors")
+    assert done.returncode == 2
+    assert "twice" in done.stderr
+
+
+def test_names_from_pytorchs_own_wrappers(latkit: RunLatkit) -> None:
+    network = trained(SETTING)
+    averaged = torch.optim.swa_utils.AveragedModel(nn.DataParallel(network))
+    state = {name: tensor.clone() for name, tensor in averaged.state_dict().items()}
+    assert "module.module.stem0.0.weight" in state or "module.module.classifier.weight" in state
+    safetensors.torch.save_file(state, "averaged.safetensors")
+    done = latkit(*EXPORT, "--weights", "averaged.safetensors")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_no_derived_cell_is_not_exported(latkit: RunLatkit) -> None:
+    """Fourteen pairs made a network of seven nodes, three of which nothing read."""
+    pairs = [("sep_conv_3x3", source) for node in range(2, 6) for source in range(node)]
+    for count in (14, 10):
+        text = str(ZOO["darts_v2"]).replace(str(list(ZOO["darts_v2"].normal)), str(pairs[:count]))
+        Path("cell.txt").write_text(text)
+        for given in (text, "cell.txt"):
+            done = latkit("export", given, "--setting", MICRO_TEXT, "--out", "net.onnx")
+            assert done.returncode == 2
+            assert "node 6 of the normal cell" in done.stderr.replace("\n", " ")
+            assert not Path("net.onnx").exists()
+
+
+@pytest.mark.parametrize("command", ["export", "predict"])
+def test_help_names_genotypes_that_exist(latkit: RunLatkit, command: str) -> None:
+    text = latkit(command, "--help").stdout
+    named = re.findall(r"\b[a-z]+_darts\w*|\bdarts_\w+|\bgdas\b", text)
+    assert "darts_v2" in named
+    assert set(named) <= set(ZOO)

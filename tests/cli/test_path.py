@@ -68,6 +68,14 @@ def test_profile_train_search(
     assert result["arch_id"] == SPACE.rank(row)[0]
     cost = network_cost(SPACE.genotype(row[0], ZOO["darts_v2"]), parse_setting(MICRO_TEXT))
     assert (result["found"]["macs"], result["found"]["params"]) == (cost.macs, cost.params)
+    # Of both found cells too, which is another network.
+    whole = network_cost(genotype, parse_setting(MICRO_TEXT))
+    both = result["found_genotype"]
+    assert (both["macs"], both["params"]) == (whole.macs, whole.params)
+    assert both["params"] != cost.params
+    assert both["measured_ms"] > 0
+    assert parse_genotype(both["genotype"]) == genotype
+    assert parse_genotype(result["found"]["genotype"]).reduce == ZOO["darts_v2"].reduce
     # It was measured here, on the scale of the dataset.
     assert result["measured"]["why_not"] is None
     latency = summary["latency_ms"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,27 @@ class TestPredict:
         assert len(rows) == 5
         assert len({r["latency_ms"] for r in rows}) == 1
 
+    def test_what_people_have_on_disk(
+        self, latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        genotype = str(ZOO["gdas"])
+        Path("genotypes (1).py").write_text(
+            f"# theirs\nGDAS = {genotype}\nV1 = {ZOO['darts_v1']}\n", encoding="utf-8-sig"
+        )
+        Path("result.json").write_text(json.dumps({"genotype": genotype, "epochs": []}))
+        log = f"11/24 03:12:01 PM genotype = {genotype}\n".encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(log)))
+        given = ("genotypes (1).py:GDAS", "result.json", "-", f"  best = {genotype}", "gdas")
+        done = latkit("predict", "--device", "p100", "--json", *given, "genotypes (1).py")
+        assert done.returncode == 0, done.stderr
+        *rows, again, other = json.loads(done.stdout)["predictions"]
+        assert {r["arch"] for r in (*rows, again)} == {rows[-1]["arch"]}
+        assert len(rows) == len(given)
+        assert other["given"] == "genotypes (1).py:V1"
+        assert other["latency_ms"] != again["latency_ms"] == rows[0]["latency_ms"]
+        (last,) = (r for r in rows if r["given"] == "result.json")
+        assert last["latency_ms"] == again["latency_ms"]
+
     def test_the_built_in_p100_warns(self, latkit: RunLatkit) -> None:
         done = latkit("predict", "--device", "p100", "darts_v2")
         assert done.returncode == 0, done.stderr
@@ -93,6 +116,7 @@ class TestPredict:
             (("--device", "../../etc/passwd", "gdas"), "is not an LPM reference"),
             (("--device", "p100", "99999999999999999999"), "outside the space"),
             (("--device", "p100", "binary.bin"), "is not text"),
+            (("--device", "p100", "nasnet_a"), "5 nodes"),
         ],
     )
     def test_wrong_use_is_one_line(

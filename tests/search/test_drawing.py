@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from latkit.registry import Registry
 from latkit.search.drawing import draw_genotype
 from latkit.search.report import predict_everywhere
 from latkit.spaces import get_space
+from tests.conftest import RunLatkit
 from tests.made import MICRO, formula_ms, made_lpm
 
 
@@ -58,3 +61,28 @@ def test_predictions_of_every_lpm(tmp_path: Path) -> None:
     assert "resolution: 224 / 8" in built_in["setting_differences"]
     assert 10 < built_in["predicted_ms"] < 60
     assert built_in["predicted_std_ms"] > 0
+
+
+def test_an_lpm_of_energy_hides_no_built_in_one_of_latency(
+    tmp_path: Path, latkit: RunLatkit
+) -> None:
+    space, registry = get_space("darts"), Registry()
+    built_in = registry.resolve("p100", "darts")
+    made = made_lpm(tmp_path / "made")
+    lpm, card = registry.load(built_in)
+    dataset = {**card.dataset, "energy_range_mj": [1.0, 2.0]}
+    registry.publish(lpm, dataclasses.replace(card, cost="energy_mj", dataset=dataset))
+    row = space.from_genotype(ZOO["gdas"])
+    predictions = predict_everywhere(space, row, registry, MICRO)
+    listed = json.loads(latkit("lpms", "list", "--json").stdout)["lpms"]
+    for rows, name in ((predictions, "lpm"), (listed, "reference")):
+        assert [(p["cost"], p[name].rpartition("@")[2]) for p in rows] == [
+            ("energy_mj", "1"), ("latency_ms", "0"),
+        ]  # fmt: skip
+    assert 10 < predictions[1]["predicted_ms"] < 60
+    # One of latency of the same target does replace it.
+    registry.publish(made.lpm, dataclasses.replace(made.card, target=card.target))
+    predictions = predict_everywhere(space, row, registry, MICRO)
+    assert [(p["cost"], p["lpm"].rpartition("@")[2]) for p in predictions] == [
+        ("latency_ms", "1"), ("energy_mj", "1"),
+    ]  # fmt: skip

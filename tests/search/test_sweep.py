@@ -55,7 +55,8 @@ def result(predicted_ms: float, accuracies: list[float], epoch: int) -> dict[str
     found = {"predicted_ms": predicted_ms, "predicted_std_ms": 0.1, "measured_ms": None,
              "measured_at_profile_speed_ms": None, "macs": 1, "params": 2}  # fmt: skip
     return {
-        "found": found, "genotype": str(ZOO["gdas"]), "genotype_epoch": epoch, "collapsed": False,
+        "found": found, "found_genotype": {"macs": 3, "params": 4},
+        "genotype": str(ZOO["gdas"]), "genotype_epoch": epoch, "collapsed": False,
         "epochs": [{"val_accuracy": accuracy} for accuracy in accuracies], "seconds": 1.0,
         "measured": {"why_not": "no backend"}, "moved_from_ms": None,
         "searched_for": {"name": "energy_mj", "unit": "mJ", "found": 100 - predicted_ms,
@@ -76,3 +77,6 @@ def test_the_file(tmp_path: Path) -> None:
     assert failed == {"name": "lambda-0.1", "lambda_per_ms": 0.1, "target_ms": None,
                       "error": "it died. Fix: go on"}  # fmt: skip
     assert (last["val_accuracy"], last["pareto"]) == (0.9, True)
+    # The found normal cell in the LPM's network, and both found cells.
+    assert (last["macs"], last["params"]) == (1, 2)
+    assert (last["genotype_macs"], last["genotype_params"]) == (3, 4)
