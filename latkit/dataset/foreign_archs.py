@@ -14,8 +14,8 @@ import numpy as np
 
 from latkit.dataset.foreign_cells import BadCellError, short
 from latkit.errors import InputError, LatkitError, SpaceError
-from latkit.spaces import ABSENT, ChoiceMatrix, DartsSpace, Edge, SearchSpace
-from latkit.spaces.genotype import parse_genotype
+from latkit.networks.reader import parse_row
+from latkit.spaces import ABSENT, ChoiceMatrix, Edge, SearchSpace
 
 NATIVE = "native"
 # Operations in the order of their numbers and edges in the order of the list, where a public
@@ -111,19 +111,12 @@ def read_architecture(
         if isinstance(cell, list):
             return _from_numbers(space, cell, order)
         if isinstance(cell, str):
-            return _from_text(space, cell)
+            return parse_row(cell, space)
     except LatkitError as error:
         cause = " ".join(error.cause.split())
         cause = cause if len(cause) <= 200 else f"{cause[:197]}..."
         raise BadCellError(f"unknown architecture {short(cell)} ({cause})") from None
     raise BadCellError(f"unknown architecture {short(cell)}")
-
-
-def _from_text(space: SearchSpace, text: str) -> ChoiceMatrix:
-    """The architecture of a text that is neither an identifier nor a list of numbers."""
-    if text.startswith("Genotype(") and isinstance(space, DartsSpace):
-        return space.from_genotype(parse_genotype(text))
-    return space.parse(text)
 
 
 def _identifier(cell: Any, decimal: str = ".") -> int | None:

@@ -30,7 +30,8 @@ class FbnetSpace(SearchSpace):
         return " ".join(str(choice) for choice in self.validate(row)[0].tolist())
 
     def parse(self, text: str) -> ChoiceMatrix:
-        parts = text.replace(",", " ").split()
+        # The public tables have lists of Python's, in brackets.
+        parts = text.strip().strip("[]()").replace(",", " ").split()
         if len(parts) != LAYERS or not all(part.isascii() and part.isdecimal() for part in parts):
             raise SpaceError(
                 f"{text!r} is not an architecture of fbnet",

@@ -77,6 +77,12 @@ class TestFbnet:
 
 
 class TestRoofline:
+    def test_fbnet_is_read_as_the_public_tables_have_it(self) -> None:
+        numbers = [i % 9 for i in range(22)]
+        row = FBNET.parse(" ".join(map(str, numbers)))
+        assert (FBNET.parse(str(numbers)) == row).all()
+        assert (FBNET.parse(str(tuple(numbers))) == row).all()
+
     def test_fbnet_costs_what_its_layers_do(self) -> None:
         """Skips that change no shape are free; kernels, convolutions and bytes are counted."""
         table = roofline("fbnet", PRESETS["fbnet"]).operations
