@@ -73,7 +73,7 @@ class ImageData:
         return torch.tensor(mean).float().view(shape), torch.tensor(std).float().view(shape)
 
     def identity(self) -> dict[str, Any]:
-        """What tells these images from others, wherever they are stored; in types of JSON.
+        """What distinguishes these images from others, wherever they are stored, as JSON.
 
         The digests are the first 16 digits of SHA-256, of bytes and of little-endian int64.
         """

@@ -23,13 +23,14 @@ class FolderListing(ImageListing):
     """Images below class folders, in the order of their names.
 
     A class is a folder that has images in it, directly or deeper; links to folders are followed.
+    Where there is none, ``class_names`` is empty.
 
     Args:
         folder: it holds the class folders, or a folder ``train`` or ``training`` (in any case of
             letters) that does.
 
     Raises:
-        InputError: there are no such folders, or they look like splits.
+        InputError: the class folders look like splits, or there are two training splits.
         OSError: a folder cannot be listed.
     """
 
@@ -59,15 +60,14 @@ class FolderListing(ImageListing):
                 deeper.append(names[-1])
             self._paths += images
         _check_no_splits(root, names, deeper)
-        if empty and names:
-            remarks.append(f"folders of {text_of(root)} without images are no classes: "
-                           f"{listed(empty)}")  # fmt: skip
-        if beside and names:
-            remarks.append(f"images of {text_of(root)} in no class folder are left out: {beside}")
-        if others and names:
+        place = text_of(root)
+        if empty:
+            remarks.append(f"folders of {place} without images are no classes: {listed(empty)}")
+        if beside:
+            remarks.append(f"images of {place} in no class folder are left out: {beside}")
+        if others:
             kinds = [f"{count} {suffix}" for suffix, count in others.most_common()]
-            remarks.append(f"files of {text_of(root)} that are no images are left out: "
-                           f"{listed(kinds)}")  # fmt: skip
+            remarks.append(f"files of {place} that are no images are left out: {listed(kinds)}")
         self.labels = np.array(labels, dtype=np.int64)
         self.class_names = tuple(names)
         self.remarks = tuple(remarks)
@@ -79,7 +79,7 @@ class FolderListing(ImageListing):
 
 
 def split_of(name: str) -> str | None:
-    """The split that the words of a file's or folder's name tell: ``train``, ``other``, or None."""
+    """The split that a file or folder is named after: ``train``, ``other``, or None."""
     for word in re.split("[^a-z]+", name.lower()):
         if word in _OTHER_SPLITS:
             return "other"
@@ -109,18 +109,18 @@ def _training_root(folder: Path) -> tuple[Path, list[str]]:
     remarks: list[str] = []
     while True:
         folders = [entry.name for entry in _visible(folder) if entry.is_dir()]
-        found = [n for n in folders if n.lower() in _TRAINING and _holds_folders(folder / n)]
-        if len(found) > 1:
+        training = [n for n in folders if n.lower() in _TRAINING and _holds_folders(folder / n)]
+        if len(training) > 1:
             raise InputError(
-                f"{text_of(folder)} has more than one training split ({listed(found)})",
+                f"{text_of(folder)} has more than one training split ({listed(training)})",
                 "pass one of them",
             )
-        if not found:
+        if not training:
             return folder, remarks
-        beside = [text_of(n) for n in folders if n not in found and split_of(n) is None]
+        beside = [text_of(n) for n in folders if n not in training and split_of(n) is None]
         if beside:
-            remarks.append(f"only {found[0]} of {text_of(folder)} is used, not {listed(beside)}")
-        folder = folder / found[0]
+            remarks.append(f"only {training[0]} of {text_of(folder)} is used, not {listed(beside)}")
+        folder = folder / training[0]
 
 
 def _holds_folders(folder: Path) -> bool:

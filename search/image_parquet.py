@@ -32,12 +32,12 @@ def find_parquet(folder: Path, named_training: bool) -> list[Path]:
     Args:
         folder: e.g. a clone of a data set of the hub, or its converted branch.
         named_training: those whose name, or whose folder's, has a word that begins with ``train``;
-            otherwise all, if the name of none tells a split.
+            otherwise all, if none is named after a split.
 
     Raises:
         InputError: several data sets are there, or only other splits.
     """
-    found = [
+    files = [
         path.relative_to(folder)
         for pattern in ("*.parquet", "*/*.parquet", "*/*/*.parquet")
         for path in sorted(folder.glob(pattern))
@@ -45,13 +45,13 @@ def find_parquet(folder: Path, named_training: bool) -> list[Path]:
         and path.stem != "metadata"  # of images beside it, as the hub has it
         and not any(map(is_hidden, path.relative_to(folder).parts))
     ]
-    splits = {path: _split_of_path(path) for path in found}
+    splits = {path: _split_of_path(path) for path in files}
     wanted = "train" if named_training else None
-    chosen = [path for path in found if splits[path] == wanted]
-    if not named_training and len(chosen) < len(found):
+    chosen = [path for path in files if splits[path] == wanted]
+    if not named_training and len(chosen) < len(files):
         raise InputError(
             f"{text_of(folder)} has no Parquet file of a training split "
-            f"({listed([text_of(path) for path in found])})",
+            f"({listed([text_of(path) for path in files])})",
             "call it train.parquet, or pass the file itself",
         )
     # What is left of the folders' names tells data sets ("configurations") apart.
@@ -226,7 +226,7 @@ class _Shard:
 
 
 def _split_of_path(path: Path) -> str | None:
-    """The split that a file's name tells, else its folder's, else the folder's above."""
+    """The split that a file is named after, else its folder, else the folder above."""
     return next((s for part in reversed(path.parts) if (s := split_of(part)) is not None), None)
 
 

@@ -88,8 +88,8 @@ def decode_image(content: bytes, name: str, side: int) -> npt.NDArray[np.uint8]:
         A ``side x side x 3`` array.
 
     Raises:
-        InputError: the image is corrupt, larger than Pillow's limit, or of 32 bits a pixel, whose
-            range nothing tells.
+        InputError: the image is corrupt, larger than Pillow's limit, or has pixels of 32
+            bits, whose range is not known.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 

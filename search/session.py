@@ -139,8 +139,8 @@ def check_fits(config: SearchConfig, data: ImageData, processes: Processes = ALO
 def _check_same_everywhere(identity: dict[str, Any], processes: Processes) -> None:
     """Raises: SearchError: processes, perhaps on different machines, have loaded different data."""
     # 32 bits, so that a sum over processes is exact.
-    own = float(zlib.crc32(json.dumps(identity).encode()))
-    if processes.average(torch.tensor([own], dtype=torch.float64)).item() != own:
+    digest = float(zlib.crc32(json.dumps(identity).encode()))
+    if processes.average(torch.tensor([digest], dtype=torch.float64)).item() != digest:
         raise SearchError(
             "the processes of this search have loaded different images or labels",
             "make --data the same on every machine",
