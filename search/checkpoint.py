@@ -15,7 +15,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from latkit.errors import SearchError
+from latkit.errors import SearchError, from_os_error
 from latkit.files import write_atomically
 from latkit.search.bilevel import Bilevel
 from latkit.search.optimizers import Optimizer
@@ -82,21 +82,18 @@ def load_checkpoint(
         The number of finished epochs (0 without a checkpoint), and the epoch begun after them.
 
     Raises:
-        SearchError: the checkpoint is corrupt or of another supernet.
+        SearchError: the checkpoint is corrupt, or of another search or version.
+        LatkitError: it cannot be read.
     """
     path = folder / CHECKPOINT
-    if not path.exists():
-        return 0, None
     try:
+        # Python's own errors have the path and a number, which those of safetensors lack.
+        with open(path, "rb"):
+            pass
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()[HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"format version {header['format_version']}, not {FORMAT_VERSION}")
-        supernet.load_state_dict(_under("supernet", tensors))
-        for prefix, each in _optimizers(optimizer).items():
-            each.load_state_dict(_under(prefix, tensors))
-        optimizer.penalty.load_state_dict(header["penalty"])
+        version, epoch, penalty = header["format_version"], int(header["epoch"]), header["penalty"]
         begun = None
         if "begun" in header:
             begun = Begun(
@@ -105,19 +102,43 @@ def load_checkpoint(
                 tensors["begun/generator"],
                 float(header["begun"]["seconds"]),
             )
-        return int(header["epoch"]), begun
-    except (
-        safetensors.SafetensorError,
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:
+    except FileNotFoundError:
+        return 0, None
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SearchError(
-            f"checkpoint {path} is corrupt ({str(error).splitlines()[0]})",
+            f"checkpoint {path} is corrupt ({_first_line(error)})",
             "delete it to begin the search again, or choose another --out",
         ) from None
+    if version != FORMAT_VERSION:
+        raise SearchError(
+            f"checkpoint {path} has format version {version}, not {FORMAT_VERSION}",
+            "go on with the version of latkit that wrote it, or choose another --out",
+        )
+    saved, expected = _under("supernet", tensors), supernet.state_dict()
+    differing = [
+        name
+        for name in sorted({*saved, *expected})
+        if name not in saved or name not in expected or saved[name].shape != expected[name].shape
+    ]
+    try:
+        if differing:
+            raise ValueError(f"e.g. {differing[0]} is of another shape or missing")
+        supernet.load_state_dict(saved)
+        for prefix, each in _optimizers(optimizer).items():
+            each.load_state_dict(_under(prefix, tensors))
+        optimizer.penalty.load_state_dict(penalty)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SearchError(
+            f"checkpoint {path} is of another search ({error})",
+            "put back the one of this search, or choose another --out",
+        ) from None
+    return epoch, begun
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _optimizers(optimizer: Bilevel) -> dict[str, Optimizer]:

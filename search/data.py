@@ -1,28 +1,37 @@
 """Images to search on, held in memory as bytes, and their batches.
 
 Sources: ``digits`` (in scikit-learn, needs no network), ``cifar10`` (downloaded by torchvision),
-a folder of Parquet files in the Hugging Face layout, or an ImageFolder (a folder a class).
+Parquet files in the layouts of the Hugging Face hub, or a folder with a folder a class.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+import dataclasses
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import platformdirs
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from latkit.errors import InputError, from_os_error
+from latkit.search.image_folder import FolderListing, text_of
+from latkit.search.image_parquet import ParquetListing, find_parquet
+from latkit.search.images import ImageListing, decode_image, listed, scale_images
 
+# Pixels of a side that images of files are scaled to, unless another resolution is asked for.
 RESOLUTION = 32
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
+# Of a side: nobody searches on more, and the system may kill who asks for more memory than it has.
+_MOST_PIXELS = 4096
+# Bytes of images that are worked on at once: room for their copies is not worth thinking about.
+_BYTES_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
@@ -33,46 +42,122 @@ class ImageData:
         name: where they came from.
         images: an ``N x C x H x W`` uint8 tensor.
         labels: an ``N``-dim int64 tensor with values in ``[0, classes)``.
-        classes: number of classes.
+        class_names: of the classes, by label.
         flip: whether a mirrored image still belongs to its class (digits do not).
+        remarks: what was left out or changed when they were loaded, to be shown as warnings.
     """
 
     name: str
     images: Tensor
     labels: Tensor
-    classes: int
+    class_names: tuple[str, ...]
     flip: bool
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
 
     def normalisation(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, ``1 x C x 1 x 1``, in bytes."""
-        channels = self.images.transpose(0, 1).flatten(1).float()
+        counts = np.zeros((self.images.shape[1], 256))
+        for part in self._parts():
+            for channel, count in zip(part.swapaxes(0, 1), counts, strict=True):
+                count += np.bincount(channel.reshape(-1), minlength=256)
+        values, pixels = np.arange(256.0), counts[0].sum()
+        mean = counts @ values / pixels
+        squares = (counts * (values - mean[:, None]) ** 2).sum(1)
+        std = np.sqrt(squares / max(1.0, pixels - 1)).clip(1.0)
         shape = (1, -1, 1, 1)
-        return channels.mean(1).view(shape), channels.std(1).clamp_min(1.0).view(shape)
+        return torch.tensor(mean).float().view(shape), torch.tensor(std).float().view(shape)
+
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes these images from others, wherever they are stored, as JSON.
+
+        The digests are the first 16 digits of SHA-256, of bytes and of little-endian int64.
+        """
+        images, labels = hashlib.sha256(), self.labels.numpy()
+        for part in self._parts():
+            images.update(np.ascontiguousarray(part).data)
+        return {
+            "images": len(self.labels),
+            "size": list(self.images.shape[1:]),
+            "flip": self.flip,
+            "classes": list(self.class_names),
+            "images_digest": images.hexdigest()[:16],
+            "labels_digest": hashlib.sha256(labels.astype("<i8").data).hexdigest()[:16],
+        }
+
+    def is_constant(self) -> bool:
+        """Whether all images are the same, so that nothing can be learnt."""
+        first = self.images[:1].numpy()
+        return all(bool((part == first).all()) for part in self._parts())
+
+    def _parts(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """The images, some at a time: a copy of them all, in wider numbers, may not fit."""
+        step = max(1, _BYTES_AT_ONCE // max(1, self.images[0].numel()))
+        return (part.numpy() for part in self.images.split(step))
 
 
-def load_data(source: str, limit: int | None, seed: int) -> ImageData:
+@dataclass(frozen=True)
+class DataOptions:
+    """How images are read.
+
+    Attributes:
+        resolution: pixels of a side to scale them to, a multiple of 4; None: 32, and ``digits`` and
+            ``cifar10`` keep their own size.
+        flip: whether half of the images of a batch are mirrored; those of digits never are.
+        image_column: of Parquet files; see ``ParquetListing``.
+        label_column: likewise.
+    """
+
+    resolution: int | None = None
+    flip: bool = True
+    image_column: str | None = None
+    label_column: str | None = None
+
+
+def load_data(
+    source: str,
+    limit: int | None,
+    seed: int,
+    options: DataOptions | None = None,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+) -> ImageData:
     """Load training images.
 
     Args:
-        source: ``digits``, ``cifar10`` or a folder.
+        source: ``digits``, ``cifar10``, a folder or a Parquet file.
         limit: use this many images, drawn at random with ``seed``; None for all.
+        seed: of the draw, and of the images' order.
+        options: how they are read.
+        on_image: told how many of how many images of files are decoded.
 
     Raises:
-        InputError: the source is unknown, empty, unreadable, or has a single class.
+        InputError: the source is unknown, empty, unreadable, or nothing can be learnt from it.
+        LatkitError: a file cannot be read.
     """
-    if source == "digits":
-        data = _digits()
-    elif source == "cifar10":
-        data = _cifar10()
-    else:
-        try:
-            return _checked(_folder(Path(source), limit, seed))
-        except OSError as error:
-            raise from_os_error(error, f"read {source}", "nothing was changed") from None
-    chosen = _choose(len(data.labels), limit, seed)
-    return _checked(
-        ImageData(data.name, data.images[chosen], data.labels[chosen], data.classes, data.flip)
-    )
+    options = options or DataOptions()
+    side = options.resolution
+    if side is not None and (side % 4 or not 4 <= side <= _MOST_PIXELS):
+        raise InputError(
+            f"images of {side}x{side} pixels cannot be searched on",
+            f"use a --resolution from 4 to {_MOST_PIXELS} that is a multiple of 4 (a cell network "
+            "halves it twice)",
+        )
+    try:
+        if source in ("digits", "cifar10"):
+            return _checked(_named(source, limit, seed, options))
+        listing = _listing(Path(os.path.expanduser(source)), options)
+        return _checked(_decoded(listing, limit, seed, options, on_image))
+    except OSError as error:
+        raise from_os_error(error, f"read {source}", "nothing was changed") from None
+    except MemoryError:
+        raise InputError(
+            f"memory ran out while the images of {source} were read",
+            "use a smaller --limit or --resolution",
+        ) from None
 
 
 def batches(
@@ -128,13 +213,30 @@ def batches(
         yield cropped.permute(0, 3, 1, 2), data.labels[chosen]
 
 
+def _named(source: str, limit: int | None, seed: int, options: DataOptions) -> ImageData:
+    if options.image_column or options.label_column:
+        raise InputError(
+            f"{source} has no columns",
+            "leave out --image-column and --label-column, which are for Parquet files",
+        )
+    data = _digits() if source == "digits" else _cifar10()
+    chosen = _choose(len(data.labels), limit, seed)
+    images = data.images[chosen]
+    if options.resolution is not None:
+        images = scale_images(images, options.resolution)
+    return dataclasses.replace(
+        data, images=images, labels=data.labels[chosen], flip=data.flip and options.flip
+    )
+
+
 def _digits() -> ImageData:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = torch.as_tensor(digits.images * 15.9375, dtype=torch.uint8)[:, None]
     labels = torch.as_tensor(digits.target, dtype=torch.int64)
-    return ImageData("digits (scikit-learn, 8x8)", images, labels, 10, flip=False)
+    names = tuple(map(str, range(10)))
+    return ImageData("digits (scikit-learn, 8x8)", images, labels, names, flip=False)
 
 
 def _cifar10() -> ImageData:
@@ -149,77 +251,67 @@ def _cifar10() -> ImageData:
             "connect to the network, pass a folder of Parquet files or images, or --data digits",
         ) from None
     images = torch.as_tensor(cifar.data).permute(0, 3, 1, 2).contiguous()
-    return ImageData("CIFAR-10", images, torch.as_tensor(cifar.targets), 10, flip=True)
+    labels = torch.as_tensor(cifar.targets)
+    return ImageData("CIFAR-10", images, labels, tuple(cifar.classes), flip=True)
 
 
-def _folder(folder: Path, limit: int | None, seed: int) -> ImageData:
+def _listing(path: Path, options: DataOptions) -> ImageListing:
+    """The images of a folder or a Parquet file.
+
+    Raises:
+        InputError: there are none, or not of this kind.
+        OSError: they cannot be listed.
+    """
+    name, columns = text_of(path), (options.image_column, options.label_column)
     fix = (
-        "pass digits, cifar10, a folder with train*.parquet (Hugging Face layout), or a folder "
-        "with one folder of images per class"
+        "pass digits, cifar10, a folder with train*.parquet (Hugging Face layout), a Parquet file, "
+        "or a folder with one folder of images per class"
     )
-    if not folder.is_dir():
+    if path.is_file() and path.suffix.lower() == ".parquet":
+        return ParquetListing([path], name, *columns)
+    if not path.is_dir():
         raise InputError(
-            f"no data at {str(folder)!r}: it is neither a known name nor a folder", fix
+            f"no data at {name!r}: it is neither a known name nor a folder nor a Parquet file", fix
         )
-    parquet = sorted(folder.glob("train*.parquet")) or sorted(folder.glob("data/train*.parquet"))
-    if parquet:
-        return _parquet(folder, parquet, limit, seed)
-    root = folder / "train" if (folder / "train").is_dir() else folder
-    names = sorted(p.name for p in root.iterdir() if p.is_dir())
-    found = [
-        (path, label)
-        for label, name in enumerate(names)
-        for path in sorted((root / name).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    ]
-    if not found:
-        raise InputError(f"{folder} holds neither train*.parquet nor folders of images", fix)
-    chosen = [found[i] for i in _choose(len(found), limit, seed).tolist()]
-    images = [_decode(path.read_bytes(), str(path), RESOLUTION) for path, _ in chosen]
-    labels = torch.tensor([label for _, label in chosen])
-    return ImageData(str(folder), torch.stack(images), labels, len(names), flip=True)
+    if files := find_parquet(path, named_training=True):
+        return ParquetListing(files, name, *columns)
+    folders = FolderListing(path)
+    if folders.class_names:
+        if any(columns):
+            raise InputError(
+                f"{name} is a folder of images, which have no columns",
+                "leave out --image-column and --label-column",
+            )
+        return folders
+    if files := find_parquet(path, named_training=False):
+        return ParquetListing(files, name, *columns)
+    raise InputError(f"{name} holds neither train*.parquet nor folders of images", fix)
 
 
-def _parquet(folder: Path, paths: Sequence[Path], limit: int | None, seed: int) -> ImageData:
-    layout = "use the Hugging Face layout: a column img or image with bytes, and an integer label"
-    try:
-        table = pa.concat_tables([pq.ParquetFile(path).read() for path in paths])
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder} has a corrupt Parquet file ({reason})", layout) from None
-    image = next((name for name in ("img", "image") if name in table.column_names), None)
-    label = next((name for name in ("label", "labels") if name in table.column_names), None)
-    if image is None or label is None or not pa.types.is_integer(table.schema.field(label).type):
-        raise InputError(f"{folder} has the columns {', '.join(table.column_names)}", layout)
-    labels = torch.as_tensor(table[label].to_numpy().astype(np.int64))
-    if len(labels) and int(labels.min()) < 0:
-        raise InputError(f"{folder} has unlabelled images (label -1)", layout)
-    chosen = _choose(len(labels), limit, seed)
-    cells: list[Any] = table[image].take(pa.array(chosen.numpy())).to_pylist()
-    decoded = []
-    for index, cell in zip(chosen.tolist(), cells, strict=True):
-        content = cell.get("bytes") if isinstance(cell, dict) else cell
-        if not isinstance(content, bytes):
-            raise InputError(f"image {index} of {folder} has no bytes", layout)
-        decoded.append(_decode(content, f"image {index} of {folder}", None))
-    if len({image.shape for image in decoded}) > 1:
-        raise InputError(f"the images of {folder} differ in size", "resize them to one size")
-    classes = int(labels.max()) + 1 if len(labels) else 0
-    images = torch.stack(decoded) if decoded else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-    return ImageData(str(folder), images, labels[chosen], classes, flip=True)
+def _decoded(
+    listing: ImageListing,
+    limit: int | None,
+    seed: int,
+    options: DataOptions,
+    on_image: Callable[[int, int], None],
+) -> ImageData:
+    from PIL.Image import DecompressionBombWarning
 
-
-def _decode(content: bytes, name: str, resolution: int | None) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(content)) as opened:
-            image = opened.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise InputError(f"{name} is not a readable image", "repair or remove it") from None
-    if resolution is not None:
-        image = image.resize((resolution, resolution), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    side = options.resolution or RESOLUTION
+    chosen = _choose(len(listing.labels), limit, seed)
+    images = np.empty((len(chosen), 3, side, side), dtype=np.uint8)
+    with warnings.catch_warnings():
+        # Of images half as large as those that are refused.
+        warnings.simplefilter("ignore", DecompressionBombWarning)
+        contents = listing.contents(chosen.tolist())
+        for done, (place, content, name) in enumerate(contents, start=1):
+            images[place] = decode_image(content, name, side).transpose(2, 0, 1)
+            on_image(done, len(chosen))
+    labels = torch.from_numpy(listing.labels)[chosen]
+    return ImageData(
+        listing.name, torch.from_numpy(images), labels, listing.class_names, options.flip,
+        listing.remarks,
+    )  # fmt: skip
 
 
 def _choose(available: int, limit: int | None, seed: int) -> Tensor:
@@ -228,18 +320,33 @@ def _choose(available: int, limit: int | None, seed: int) -> Tensor:
 
 
 def _checked(data: ImageData) -> ImageData:
-    if len(data.labels) == 0:
+    """The data, with a remark if ``--limit`` left classes without images.
+
+    Raises:
+        InputError: nothing can be learnt from it.
+    """
+    images = len(data.labels)
+    if images == 0:
         raise InputError(f"{data.name} holds no images", "choose other data")
-    present = int(data.labels.unique().numel())
-    if present < 2:
+    counts = torch.bincount(data.labels, minlength=data.classes).tolist()
+    names = list(zip(data.class_names, counts, strict=True))
+    present = [name for name, count in names if count]
+    if len(present) < 2:
         raise InputError(
-            f"the {len(data.labels)} images of {data.name} are of {present} class",
+            f"the {images} images of {data.name} are of 1 class ({present[0]})",
             "use data with at least two classes, or a larger --limit",
         )
-    side = data.images.shape[-1]
-    if data.images.shape[-2] != side or side % 4:
+    if data.is_constant():
         raise InputError(
-            f"images of {data.images.shape[-2]}x{side} pixels cannot be searched on",
-            "use square images whose side is a multiple of 4 (a cell network halves it twice)",
+            f"the {images} images of {data.name} are all the same, pixel by pixel",
+            "look at one of them; content that is only transparent white on white, or in 16 bits "
+            "of which the upper 8 are 0, is lost",
         )
-    return data
+    if len(present) == data.classes:
+        return data
+    absent = [name for name, count in names if not count]
+    remark = (
+        f"{len(absent)} of the {data.classes} classes of {data.name} have none of the {images} "
+        f"images: {listed(absent)}; use a larger --limit"
+    )
+    return dataclasses.replace(data, remarks=(*data.remarks, remark))

@@ -7,14 +7,15 @@ epoch) and, at the end, ``result.json``.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import filelock
+import torch
 
-from latkit.device import differences
 from latkit.errors import InputError, SearchError, from_os_error
 from latkit.files import write_json_atomically
 from latkit.lpm.base import LPM
@@ -25,6 +26,7 @@ from latkit.search.data import ImageData
 from latkit.search.distributed import ALONE, Processes
 from latkit.search.epochs import EpochLoop, SearchOutcome, SearchProgress
 from latkit.search.history import HISTORY
+from latkit.search.identity import named_differences
 from latkit.search.parts import check_reach
 from latkit.spaces import DartsSpace
 
@@ -80,7 +82,7 @@ def run_search(
         InputError: the configuration does not fit the data, the number of processes, or what the
             space's architectures cost.
         SearchError: ``out`` holds another search, its checkpoint is corrupt, another process
-            writes it, or a loss is no longer finite.
+            writes it, processes have loaded different data, or a loss is no longer finite.
         Interrupted: ``stop`` said so; the same call goes on.
         LatkitError: ``out`` cannot be written.
     """
@@ -89,13 +91,14 @@ def run_search(
     check_fits(config, data, processes)
     cost = cost or LPMCost(lpm)
     check_reach([config.target_ms], space, cost)
+    identity = {**config.to_dict(), "data": data.identity(), "lpm": lpm_reference}
+    _check_same_everywhere(identity["data"], processes)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / ".lock", blocking=False)
         with lock if processes.is_main else nullcontext():
             if processes.is_main:
-                identity = {"data": data.name, "images": len(data.labels), "lpm": lpm_reference}
-                _claim(out, {**config.to_dict(), **identity})
+                _claim(out, identity)
             # The others read the folder only when it is known to hold this search.
             processes.wait()
             place = processes.place(device)
@@ -133,6 +136,17 @@ def check_fits(config: SearchConfig, data: ImageData, processes: Processes = ALO
     raise InputError(f"a batch of {config.batch} is larger than half of the {images} images", fix)
 
 
+def _check_same_everywhere(identity: dict[str, Any], processes: Processes) -> None:
+    """Raises: SearchError: processes, perhaps on different machines, have loaded different data."""
+    # 32 bits, so that a sum over processes is exact.
+    digest = float(zlib.crc32(json.dumps(identity).encode()))
+    if processes.average(torch.tensor([digest], dtype=torch.float64)).item() != digest:
+        raise SearchError(
+            "the processes of this search have loaded different images or labels",
+            "make --data the same on every machine",
+        )
+
+
 def _claim(out: Path, content: dict[str, Any]) -> None:
     """Write ``config.json``, or check that the folder's search is this one."""
     path = out / CONFIG
@@ -141,13 +155,16 @@ def _claim(out: Path, content: dict[str, Any]) -> None:
         return
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        changed = differences(content, dict(earlier))
-    except (UnicodeDecodeError, TypeError, ValueError):
+        changed = named_differences(content, dict(earlier))
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
+    except (TypeError, ValueError):
         raise SearchError(
-            f"{path} is corrupt", "delete the folder, or choose another --out"
+            f"{path} is corrupt: it is not an object of JSON",
+            "put it back from a copy, or choose another --out",
         ) from None
     if changed:
         raise SearchError(
             f"{out} holds another search (now / then: {'; '.join(changed)})",
-            "choose another --out, or repeat the earlier command exactly",
+            "choose another --out, or repeat the earlier command exactly, on the same data",
         )

@@ -64,7 +64,20 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     default="digits",
     show_default=True,
     help="digits (8x8, needs no network), cifar10 (downloads), a folder with "
-    "train*.parquet in the Hugging Face layout, or a folder with one folder a class.",
+    "train*.parquet in the Hugging Face layout, a Parquet file, or a folder with one folder a "
+    "class.",
+)
+@click.option("--image-column", help="Of Parquet files: encoded images [img or image].")
+@click.option("--label-column", help="Of Parquet files [label, labels or fine_label].")
+@click.option(
+    "--resolution",
+    type=int,
+    help="Scale images to this many pixels a side, a multiple of 4 [32; digits: 8].",
+)
+@click.option(
+    "--no-flip",
+    is_flag=True,
+    help="Do not mirror half of the images at random: for digits, letters and the like.",
 )
 @click.option(
     "--out",
@@ -159,6 +172,10 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 def command(
     device: str,
     source: str,
+    image_column: str | None,
+    label_column: str | None,
+    resolution: int | None,
+    no_flip: bool,
     out: Path | None,
     preset: str,
     method: str,
@@ -194,12 +211,14 @@ def command(
     from latkit.cli.search_report import print_result
     from latkit.cli.search_run import Task, run_one, run_several
     from latkit.registry import Registry
+    from latkit.search.data import DataOptions
     from latkit.search.distributed import joined, processes_here
     from latkit.search.parts import check_reach, check_weight_is_given, weighed_by
     from latkit.search.session import check_fits
     from latkit.search.tensorboard import check_tensorboard
     from latkit.spaces import get_space
 
+    options = DataOptions(resolution, not no_flip, image_column, label_column)
     processes = processes_here()
     # The backend's own probe: torch alone calls a GPU available that it has no code for.
     probe = get_backend_class("torch-cuda").probe()
@@ -227,14 +246,14 @@ def command(
                 raise InputError("a sweep starts its own processes", "start it without torchrun")
             # All of them, before any is begun.
             check_reach([search.config.target_ms for search in searches], space, cost)
-            data = task.load(source, config)
+            data = task.load(source, config, options)
             check_fits(config, data)
             run_several(task, searches, data, jobs, tensorboard, as_json)
             return
         # The main process first: it may have to download.
         if not processes.is_main:
             processes.wait()
-        data = task.load(source, config)
+        data = task.load(source, config, options)
         if processes.is_main:
             processes.wait()
         outcome = run_one(task, config, data, tensorboard, processes)

@@ -17,7 +17,7 @@ from latkit.registry import Entry, Registry
 from latkit.search.collapse import signs_of_collapse
 from latkit.search.config import SearchConfig
 from latkit.search.costs import Cost, LPMCost
-from latkit.search.data import ImageData, load_data
+from latkit.search.data import DataOptions, ImageData, load_data
 from latkit.search.distributed import Processes
 from latkit.search.epochs import SearchOutcome, SearchProgress
 from latkit.search.parts import make_cost
@@ -47,14 +47,35 @@ class Task:
     out: Path
     weighed: tuple[tuple[Entry, LPM, LPMCard], ...]
 
-    def load(self, source: str, config: SearchConfig) -> ImageData:
-        data = load_data(source, config.limit, config.seed)
+    def load(self, source: str, config: SearchConfig, options: DataOptions) -> ImageData:
+        """The images, with progress, what they are, and warnings about what was left out."""
+        note(f"reading images of {source}")
+        progress: ProgressLine | None = None
+
+        def show(done: int, total: int) -> None:
+            nonlocal progress
+            progress = progress or ProgressLine("images", total)
+            # Of the last one the line below tells.
+            if done < total:
+                progress.update(done)
+
+        try:
+            data = load_data(source, config.limit, config.seed, options, show)
+        finally:
+            if progress is not None:
+                progress.close()
+        for remark in data.remarks:
+            warn(remark)
         cards = {self.entry: self.card} | {entry: card for entry, _, card in self.weighed}
         told = ", ".join(
             f"{entry.reference} (MAPE {number(card.metrics['mape_percent'], 2)} %)"
             for entry, card in cards.items()
         )
-        note(f"searching with LPM {told} on {len(data.labels)} images of {data.name}")
+        height, width = data.images.shape[2:]
+        note(
+            f"searching with LPM {told} on {len(data.labels)} images of {data.classes} classes, "
+            f"{width}x{height} pixels, of {data.name}"
+        )
         for card in cards.values():
             if "warning" in card.training:
                 warn(card.training["warning"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 from latkit.errors import InputError
-from latkit.search.data import ImageData, batches, load_data
+from latkit.search.data import DataOptions, ImageData, batches, load_data
 
 
 def png(value: int, size: int = 8) -> bytes:
@@ -38,6 +39,8 @@ def test_digits() -> None:
     assert (data.images.min(), data.images.max()) == (0, 255)
     assert load_data("digits", 100, 0).images.shape[0] == 100
     assert torch.equal(load_data("digits", 50, 1).labels, load_data("digits", 100, 1).labels[:50])
+    assert data.class_names == tuple("0123456789")
+    assert load_data("digits", 100, 0, DataOptions(resolution=16)).images.shape == (100, 1, 16, 16)
 
 
 @pytest.mark.parametrize("column", ["img", "image"])
@@ -51,15 +54,81 @@ def test_parquet(tmp_path: Path, column: str) -> None:
     assert data.flip
 
 
-def test_image_folder(tmp_path: Path) -> None:
+def write_folder(folder: Path) -> Path:
+    """Two classes of three images each, in sizes of their own."""
     for name, value in (("cat", 0), ("dog", 200)):
-        (tmp_path / name).mkdir()
+        (folder / name).mkdir(parents=True)
         for i in range(3):
-            (tmp_path / name / f"{i}.png").write_bytes(png(value + i, size=20 + i))
-        (tmp_path / name / "notes.txt").write_text("not an image")
+            (folder / name / f"{i}.png").write_bytes(png(value + i, size=20 + i))
+    return folder
+
+
+def test_image_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "dog" / "notes.txt").write_text("not an image")
     data = load_data(str(tmp_path), None, 0)
     assert data.images.shape == (6, 3, 32, 32)
+    assert data.class_names == ("cat", "dog")
     assert torch.equal(data.labels, (data.images[:, 0, 0, 0] >= 200).long())
+
+
+class TestOptions:
+    @pytest.mark.parametrize("side", [None, 8, 12, 40])
+    def test_resolution(self, tmp_path: Path, side: int | None) -> None:
+        """Folders and Parquet alike, whatever size their images have."""
+        options = DataOptions(resolution=side)
+        folder = write_folder(tmp_path / "f")
+        parquet = write_parquet(tmp_path / "p", [0, 1, 0], size=10)
+        for source in (folder, parquet):
+            images = load_data(str(source), None, 0, options).images
+            assert images.shape[1:] == (3, side or 32, side or 32)
+
+    def test_flip(self, tmp_path: Path) -> None:
+        for source in (write_folder(tmp_path / "f"), write_parquet(tmp_path / "p", [0, 1])):
+            assert load_data(str(source), None, 0).flip
+            assert not load_data(str(source), None, 0, DataOptions(flip=False)).flip
+        assert not load_data("digits", 100, 0, DataOptions(flip=True)).flip
+
+    def test_columns_where_there_are_none(self, tmp_path: Path) -> None:
+        options = DataOptions(label_column="label")
+        for source in (str(write_folder(tmp_path / "f")), "digits"):
+            with pytest.raises(InputError, match="no columns"):
+                load_data(source, None, 0, options)
+
+
+class TestImageData:
+    def test_normalisation(self) -> None:
+        """Of more bytes than are worked on at once, against a copy in floating point."""
+        images = torch.randint(0, 200, (3000, 3, 24, 24), dtype=torch.uint8)
+        images[:, 1] += 50
+        images[:, 2] = 7
+        mean, std = ImageData("made", images, torch.zeros(3000), ("a",), True).normalisation()
+        channels = images.transpose(0, 1).flatten(1).double()
+        assert mean.shape == std.shape == (1, 3, 1, 1)
+        torch.testing.assert_close(mean.flatten(), channels.mean(1).float())
+        torch.testing.assert_close(std.flatten()[:2], channels.std(1)[:2].float())
+        assert std.flatten()[2] == 1
+
+    def test_identity(self, tmp_path: Path) -> None:
+        """Every pixel, label and class name counts, and where they are stored does not."""
+        images = torch.arange(5000 * 48, dtype=torch.int64).view(5000, 3, 4, 4).to(torch.uint8)
+        labels = torch.arange(5000) % 2
+        made = ImageData("made", images, labels, ("a", "b"), True)
+        assert made.identity() == dataclasses.replace(made, name="other").identity()
+        swapped = dataclasses.replace(made, labels=1 - labels)
+        pixel = images.clone()
+        pixel[-1, -1, -1, -1] += 1
+        changes = {
+            "labels_digest": swapped,
+            "images_digest": dataclasses.replace(made, images=pixel),
+            "classes": dataclasses.replace(made, class_names=("b", "a")),
+            "flip": dataclasses.replace(made, flip=False),
+        }
+        for name, changed in changes.items():
+            now, then = made.identity(), changed.identity()
+            assert [key for key in now if now[key] != then[key]] == [name]
+        turned = dataclasses.replace(made, images=images.view(5000, 3, 2, 8))
+        assert turned.identity() != made.identity()
 
 
 def test_real_cifar(shared_cifar: Path) -> None:
@@ -93,8 +162,25 @@ class TestRefused:
             load_data(str(tmp_path), None, 0)
 
     def test_sizes(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="multiple of 4"):
-            load_data(str(write_parquet(tmp_path / "d", [0, 1], size=10)), None, 0)
+        for side in (0, -4, 2, 30, 4 * 10**30):
+            with pytest.raises(InputError, match="multiple of 4"):
+                load_data("digits", None, 0, DataOptions(resolution=side))
+
+    def test_more_than_the_memory(self, tmp_path: Path) -> None:
+        """15 TB, in images that are never read."""
+        rows = 300_000
+        table = {"img": pa.nulls(rows, pa.binary()), "label": pa.array(range(2)).take(
+            pa.array(np.arange(rows) % 2))}  # fmt: skip
+        pq.write_table(pa.table(table), tmp_path / "train.parquet")
+        with pytest.raises(InputError, match="memory ran out"):
+            load_data(str(tmp_path), None, 0, DataOptions(resolution=4096))
+
+    def test_images_that_are_all_the_same(self, tmp_path: Path) -> None:
+        """E.g. white shapes on transparent white, or small numbers in 16 bits."""
+        cells = [{"bytes": png(255)}] * 6
+        pq.write_table(pa.table({"img": cells, "label": [0, 1] * 3}), tmp_path / "train.parquet")
+        with pytest.raises(InputError, match="all the same"):
+            load_data(str(tmp_path), None, 0)
 
     def test_unlabelled(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="label -1"):
@@ -102,7 +188,7 @@ class TestRefused:
 
     def test_other_columns(self, tmp_path: Path) -> None:
         pq.write_table(pa.table({"x": [1]}), tmp_path / "train.parquet")
-        with pytest.raises(InputError, match="has the columns x"):
+        with pytest.raises(InputError, match=r"no column img; its columns are x \(int64\)"):
             load_data(str(tmp_path), None, 0)
 
     def test_corrupt(self, tmp_path: Path) -> None:
@@ -111,14 +197,14 @@ class TestRefused:
             load_data(str(tmp_path), None, 0)
         cells = [{"bytes": b"nonsense"}, {"bytes": png(1)}]
         pq.write_table(pa.table({"img": cells, "label": [0, 1]}), tmp_path / "train.parquet")
-        with pytest.raises(InputError, match=r"image 0 of .* is not a readable image"):
+        with pytest.raises(InputError, match=r"image in row 0 of .* is not a readable image"):
             load_data(str(tmp_path), None, 0)
 
 
 class TestBatches:
     def make(self, flip: bool = True) -> ImageData:
         images = torch.arange(40, dtype=torch.uint8).view(10, 1, 1, 4).expand(10, 3, 4, 4)
-        return ImageData("made", images.contiguous(), torch.arange(10), 10, flip)
+        return ImageData("made", images.contiguous(), torch.arange(10), tuple("0123456789"), flip)
 
     def run(self, data: ImageData, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         generator = torch.Generator().manual_seed(seed)

@@ -19,6 +19,7 @@ from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.distributed import ALONE, Processes, processes_here
 from latkit.search.history import HISTORY
 from tests.made import made_lpm
+from tests.search.test_data import write_parquet
 
 ROOT = Path(__file__).parents[2]
 SEARCH = (
@@ -128,6 +129,18 @@ def test_what_a_search_fails_of_is_told_once(tmp_path: Path) -> None:
     script = str(Path(__file__).with_name("one_fails.py"))
     (error,) = errors_of(torchrun(script, *SEARCH, "--out", "t", cwd=tmp_path))
     assert error.startswith("latkit: process 1 of 2: no LPM for device 'formula'")
+
+
+def test_processes_with_different_data(tmp_path: Path) -> None:
+    """As on two machines with different copies: nothing is trained."""
+    publish(tmp_path)
+    for number, name in enumerate(("ours", "other")):
+        write_parquet(tmp_path / name, [(i + number) % 2 for i in range(24)])
+    script = str(Path(__file__).with_name("other_data.py"))
+    done = torchrun(script, *SEARCH, "--batch", "8", "--data", "ours", "--out", "s", cwd=tmp_path)
+    (error,) = errors_of(done)
+    assert "have loaded different images or labels" in error
+    assert not (tmp_path / "s").exists()
 
 
 class TestProcesses:

@@ -12,7 +12,7 @@ from latkit.search.distributed import joined, processes_here
 def main() -> None:
     images = torch.randint(0, 256, (24, 3, 4, 4), dtype=torch.uint8,
                            generator=torch.Generator().manual_seed(0))  # fmt: skip
-    data = ImageData("made", images, torch.arange(24) % 3, 3, flip=True)
+    data = ImageData("made", images, torch.arange(24) % 3, ("a", "b", "c"), flip=True)
     torch.manual_seed(1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5), nn.Tanh(), nn.Linear(5, 3)).double()
     parameters = list(model.parameters())

@@ -30,7 +30,7 @@ def made_data() -> ImageData:
     count = 2 * STEPS * BATCH
     images = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8,
                            generator=torch.Generator().manual_seed(0))  # fmt: skip
-    return ImageData("made", images, torch.arange(count) % CLASSES, CLASSES, flip=True)
+    return ImageData("made", images, torch.arange(count) % CLASSES, tuple("abc"), flip=True)
 
 
 def search(

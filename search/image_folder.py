@@ -1,0 +1,174 @@
+"""A folder of images with one folder a class, perhaps below a folder of the training split."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from latkit.errors import InputError
+from latkit.search.images import ImageListing, image_suffixes, listed
+
+_TRAINING = {"train", "training"}
+_OTHER_SPLITS = {"test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev"}
+# What file managers, notebooks and archivers leave behind, beside names with a dot.
+_LEFT_BEHIND = {"__MACOSX", "@eaDir"}
+
+
+class FolderListing(ImageListing):
+    """Images below class folders, in the order of their names.
+
+    A class is a folder that has images in it, directly or deeper; links to folders are followed.
+    Where there is none, ``class_names`` is empty.
+
+    Args:
+        folder: it holds the class folders, or a folder ``train`` or ``training`` (in any case of
+            letters) that does.
+
+    Raises:
+        InputError: the class folders look like splits, or there are two training splits.
+        OSError: a folder cannot be listed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        root, remarks = _training_root(folder)
+        self.name = text_of(folder)
+        self._paths: list[Path] = []
+        labels: list[int] = []
+        names: list[str] = []
+        deeper: list[str] = []  # those of them whose images are all in folders of theirs
+        empty: list[str] = []
+        beside = 0
+        others: Counter[str] = Counter()
+        for entry in _visible(root):
+            if not entry.is_dir():
+                beside += _is_image(entry.name)
+                continue
+            files = list(_files_below(Path(entry.path), frozenset()))
+            images = [path for path in files if _is_image(path.name)]
+            others.update(p.suffix.lower() or p.name for p in files if not _is_image(p.name))
+            if not images:
+                empty.append(text_of(entry.name))
+                continue
+            labels += [len(names)] * len(images)
+            names.append(text_of(entry.name))
+            if all(path.parent != Path(entry.path) for path in images):
+                deeper.append(names[-1])
+            self._paths += images
+        _check_no_splits(root, names, deeper)
+        place = text_of(root)
+        if empty:
+            remarks.append(f"folders of {place} without images are no classes: {listed(empty)}")
+        if beside:
+            remarks.append(f"images of {place} in no class folder are left out: {beside}")
+        if others:
+            kinds = [f"{count} {suffix}" for suffix, count in others.most_common()]
+            remarks.append(f"files of {place} that are no images are left out: {listed(kinds)}")
+        self.labels = np.array(labels, dtype=np.int64)
+        self.class_names = tuple(names)
+        self.remarks = tuple(remarks)
+
+    def contents(self, chosen: Sequence[int]) -> Iterator[tuple[int, bytes, str]]:
+        for place, index in enumerate(chosen):
+            path = self._paths[index]
+            yield place, path.read_bytes(), text_of(path)
+
+
+def split_of(name: str) -> str | None:
+    """The split that a file or folder is named after: ``train``, ``other``, or None."""
+    for word in re.split("[^a-z]+", name.lower()):
+        if word in _OTHER_SPLITS:
+            return "other"
+        if word.startswith("train"):
+            return "train"
+    return None
+
+
+def text_of(path: Path | str) -> str:
+    """A path as text that can be written as UTF-8, whatever its bytes are."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's data."""
+    return name.startswith(".") or name in _LEFT_BEHIND
+
+
+def _training_root(folder: Path) -> tuple[Path, list[str]]:
+    """The folder that holds the class folders, and remarks about what is beside it.
+
+    A folder called ``train`` with images directly in it is a class, say of vehicles.
+
+    Raises:
+        InputError: there are two training splits.
+    """
+    remarks: list[str] = []
+    while True:
+        folders = [entry.name for entry in _visible(folder) if entry.is_dir()]
+        training = [n for n in folders if n.lower() in _TRAINING and _holds_folders(folder / n)]
+        if len(training) > 1:
+            raise InputError(
+                f"{text_of(folder)} has more than one training split ({listed(training)})",
+                "pass one of them",
+            )
+        if not training:
+            return folder, remarks
+        beside = [text_of(n) for n in folders if n not in training and split_of(n) is None]
+        if beside:
+            remarks.append(f"only {training[0]} of {text_of(folder)} is used, not {listed(beside)}")
+        folder = folder / training[0]
+
+
+def _holds_folders(folder: Path) -> bool:
+    """Whether it may hold class folders: it has folders and no image directly in it."""
+    entries = list(_visible(folder))
+    return any(e.is_dir() for e in entries) and not any(_is_image(e.name) for e in entries)
+
+
+def _check_no_splits(root: Path, names: Sequence[str], deeper: Sequence[str]) -> None:
+    """Refuse classes that look like splits.
+
+    Args:
+        names: of the classes.
+        deeper: those that may hold class folders themselves.
+
+    Raises:
+        InputError: they are all called so, or several of ``deeper`` are.
+    """
+    splits = [split_of(name) for name in names]
+    if (None not in splits and "other" in splits) or (
+        {"train", "other"} <= {split_of(name) for name in deeper}
+    ):
+        raise InputError(
+            f"the folders of images in {text_of(root)} are splits, not classes ({listed(names)})",
+            "pass the training split itself, which has to hold a folder for each class",
+        )
+
+
+def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, by name."""
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    return (entry for entry in ordered if not is_hidden(entry.name))
+
+
+def _files_below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    """All files, by name; a link back to a folder above is not followed."""
+    status = os.stat(folder)
+    here = status.st_dev, status.st_ino
+    if here in above:
+        return
+    for entry in _visible(folder):
+        if entry.is_dir():
+            yield from _files_below(Path(entry.path), above | {here})
+        # A link without a target is an error when it is read, not an image less.
+        elif entry.is_file() or entry.is_symlink():
+            yield Path(entry.path)
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in image_suffixes()
