@@ -81,7 +81,7 @@ def test_the_dataset_is_plain_parquet(latkit: RunLatkit) -> None:
     assert latkit(*profile_arguments(3)).returncode == 0
     (part,) = Path("d").glob("part-*.parquet")
     table = pq.read_table(str(part))
-    assert table["arch_id"].to_pylist()[16:19] == SPACE.sample(3, 0).tolist()
+    assert table["arch_id"].to_pylist()[2:5] == SPACE.sample(3, 0).tolist()  # after the panel
     assert np.isfinite(table["latency_ms"].to_numpy()).all()
 
 
