@@ -42,12 +42,18 @@ from latkit.profiling.session import Session
 probe = probe_backend(name)
 if not probe.usable:
     sys.exit(json.dumps({"skip": probe.reason}))
-cores = set()
+cores, ran = set(), set()
+def used_ns():
+    tasks = os.listdir("/proc/self/task")
+    return {t: int(open(f"/proc/self/task/{t}/schedstat").read().split()[0]) for t in tasks}
 original = Session.visit
 def visit(self, architecture):
+    before = used_ns()
+    made = original(self, architecture)
+    ran.update(t for t, used in used_ns().items() if used > before.get(t, 0))
     for thread in os.listdir("/proc/self/task"):
         cores.update(os.sched_getaffinity(int(thread)))
-    return original(self, architecture)
+    return made
 loop.Session.visit = visit
 cls = get_backend_class(name)
 setting = parse_setting(f"{setting},memory_format={cls.memory_formats[0]}")
@@ -63,7 +69,7 @@ else:
     facts = manifest.fingerprint
     print(json.dumps({"threads": facts["threads"], "protocol": manifest.protocol["threads"],
                       "usable_cores": facts["usable_cores"], "affinity": facts["affinity"],
-                      "cores": sorted(cores)}))
+                      "cores": sorted(cores), "ran": len(ran)}))
 """
 
 
@@ -101,6 +107,14 @@ def profiled(
     return result
 
 
+def assert_that_many_ran(backend: str, facts: dict[str, Any]) -> None:
+    """As many threads of the process used a core in the measurements as the dataset records."""
+    if backend == "openvino-cpu":  # it has threads of its own for compiling
+        assert facts["ran"] >= facts["threads"]
+    else:
+        assert facts["ran"] == facts["threads"]
+
+
 @two_cores
 @linux
 class TestRecorded:
@@ -110,6 +124,7 @@ class TestRecorded:
         facts = profiled(tmp_path, backend, 2, {"OMP_PROC_BIND": "true"})
         assert facts["threads"] == facts["protocol"] == 2
         assert facts["usable_cores"] == usable_cores()
+        assert_that_many_ran(backend, facts)
         # Neither are the runtime's own threads all on that one core.
         assert len(facts["cores"]) > 1
 
@@ -124,6 +139,7 @@ class TestRecorded:
     def test_a_limit_that_others_do_not_know(self, tmp_path: Path, backend: str) -> None:
         facts = profiled(tmp_path, backend, 2, {"OMP_THREAD_LIMIT": "1"})
         assert facts["threads"] == facts["protocol"] == 2
+        assert_that_many_ran(backend, facts)
 
     def test_two_threads_on_one_core(self, tmp_path: Path) -> None:
         core = max(process_cores())
