@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
+from latkit.cores import check_threads
 from latkit.energy import EnergyMeter, open_meter
 from latkit.errors import BackendError
 from latkit.networks.setting import MEMORY_FORMATS, Setting
@@ -156,7 +158,8 @@ class Backend(ABC):
     """A runtime on this machine. Use it as a context manager: global state is restored at exit.
 
     Args:
-        threads: CPU threads of a run; ignored by backends whose work is on another device.
+        threads: CPU threads of a run, at most as many as fit on the cores this process may use;
+            backends whose work is on another device run them only on the host.
 
     Attributes:
         name: the backend's name in files and on the command line.
@@ -164,12 +167,14 @@ class Backend(ABC):
         memory_formats: settings it can run; the first is used where a user names none. A runtime
             that chooses its layouts itself takes ``nchw``, the layout of its input.
         precisions: settings it can run.
+        thread_limits: variables of the environment by which it runs on fewer threads.
     """
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]] = ()
     memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    thread_limits: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, threads: int = 1) -> None:
         if threads < 1:
@@ -239,19 +244,48 @@ class Backend(ABC):
     _entered = False
 
     def __enter__(self) -> Self:
+        """Open the backend.
+
+        Raises:
+            InputError: more threads than fit on the cores this process may use.
+            BackendError: it is unusable here, does not start, or runs on fewer threads than asked.
+        """
         probe = self.probe()
         if not probe.usable:
             raise BackendError(f"backend {self.name} is {probe.status}: {probe.reason}", probe.fix)
-        try:
+        check_threads(self.threads)
+        with self._start_errors():
             self._enter()
+        try:
+            with self._start_errors():
+                self._check_width()
+        except BaseException:
+            self._exit()
+            raise
+        self._entered = True
+        return self
+
+    @contextlib.contextmanager
+    def _start_errors(self) -> Iterator[None]:
+        try:
+            yield
         except (RuntimeError, MemoryError) as error:
             reason = " ".join(str(error).split())[:300]
             raise BackendError(
                 f"{self.name} does not start ({reason})",
                 "check that its libraries are those it was built for, and latkit doctor",
             ) from error
-        self._entered = True
-        return self
+
+    def _check_width(self) -> None:
+        """Refuse to record a number of threads that do not run."""
+        width = self._parallel_width()
+        if width is not None and width != self.threads:
+            limits = [name for name in self.thread_limits if os.environ.get(name)]
+            unset = f"unset {' and '.join(limits)}, or " if limits else ""
+            raise BackendError(
+                f"{self.name} runs on {width} of the {self.threads} threads asked for",
+                f"{unset}use --threads {width}",
+            )
 
     def __exit__(
         self,
@@ -262,6 +296,13 @@ class Backend(ABC):
         self._entered = False
         _release_frames(error)
         self._exit()
+
+    def _parallel_width(self) -> int | None:
+        """Threads that the runtime's work really runs on; None where it cannot be read back.
+
+        Called once while the backend opens, after :meth:`_enter`.
+        """
+        return None
 
     @abstractmethod
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:

@@ -23,6 +23,7 @@ import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.backends.tensorrt_engine import timing_folder
+from latkit.backends.torch_modes import beside_torch
 from latkit.device import cpu_name
 from latkit.energy import EnergyMeter, open_meter
 from latkit.errors import BackendError, from_os_error
@@ -257,9 +258,8 @@ class OnnxRuntimeBackend(Backend):
         return list(self._session(model).get_providers())
 
     def _enter(self) -> None:
-        # PyTorch makes the weights; threads of its own would only wait for each other.
-        self._threads_before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
+        self._host = contextlib.ExitStack()
+        self._host.enter_context(beside_torch(self.threads))
         try:
             self._active_providers()
         except BaseException:
@@ -267,7 +267,7 @@ class OnnxRuntimeBackend(Backend):
             raise
 
     def _exit(self) -> None:
-        torch.set_num_threads(self._threads_before)
+        self._host.close()
 
 
 class OnnxRuntimeCpuBackend(OnnxRuntimeBackend):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import time
@@ -9,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from onnx import TensorProto, helper
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.backends.torch_modes import beside_torch
 from latkit.device import cpu_name
 from latkit.errors import BackendError
-from latkit.networks.onnx_model import build_onnx
+from latkit.networks.onnx_model import INPUT, IR_VERSION, OPSET, OUTPUT, build_onnx
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
 from latkit.spaces import Architecture
@@ -83,9 +85,18 @@ class OpenvinoCpuBackend(Backend):
         network = build_onnx(
             random_network(architecture, setting, seed), setting.batch, setting.resolution
         )
-        model = self._core.read_model(network.serialized(), b"")
-        compiled = self._core.compile_model(
-            model,
+        compiled = self._load(network.serialized())
+        active = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if active != "f32":
+            raise BackendError(
+                f"OpenVINO runs the network in {active} and not in fp32", "report this defect"
+            )
+        return OpenvinoCpuRunner(compiled, random_input(setting, seed).numpy(), self.clock)
+
+    def _load(self, model: bytes) -> Any:
+        """An ONNX file compiled for the CPU."""
+        return self._core.compile_model(
+            self._core.read_model(model, b""),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "f32",
@@ -94,22 +105,32 @@ class OpenvinoCpuBackend(Backend):
                 "INFERENCE_NUM_THREADS": str(self.threads),
             },
         )
-        active = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        if active != "f32":
-            raise BackendError(
-                f"OpenVINO runs the network in {active} and not in fp32", "report this defect"
-            )
-        return OpenvinoCpuRunner(compiled, random_input(setting, seed).numpy(), self.clock)
+
+    def _parallel_width(self) -> int:
+        # OpenVINO takes fewer threads than it is told to where it finds fewer cores.
+        images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1])
+        logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1])
+        graph = helper.make_graph(
+            [helper.make_node("Relu", [INPUT], [OUTPUT])], "relu", [images], [logits]
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+        )
+        compiled = self._load(model.SerializeToString())
+        return int(compiled.get_property("INFERENCE_NUM_THREADS"))
 
     def _enter(self) -> None:
-        self._core = _import().Core()
-        # PyTorch makes the weights; threads of its own would only wait for each other.
-        self._threads_before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
+        self._host = contextlib.ExitStack()
+        self._host.enter_context(beside_torch(self.threads))
+        try:
+            self._core = _import().Core()
+        except BaseException:
+            self._host.close()
+            raise
 
     def _exit(self) -> None:
         del self._core
-        torch.set_num_threads(self._threads_before)
+        self._host.close()
 
 
 def _import() -> Any:

@@ -49,6 +49,7 @@ from latkit.backends.tensorrt_engine import (
     import_tensorrt,
     timing_folder,
 )
+from latkit.backends.torch_modes import beside_torch
 from latkit.energy import EnergyMeter, open_meter
 from latkit.errors import BackendError
 from latkit.networks.onnx_model import INPUT, OUTPUT, build_onnx
@@ -319,12 +320,11 @@ class TensorrtBackend(Backend):
         except BaseException:
             self._leave_context()
             raise
-        # PyTorch makes the weights; threads of its own would only wait for each other.
-        self._threads_before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
+        self._host = contextlib.ExitStack()
+        self._host.enter_context(beside_torch(self.threads))
 
     def _exit(self) -> None:
-        torch.set_num_threads(self._threads_before)
+        self._host.close()
         del self._runtime
         self._leave_context()
 

@@ -11,7 +11,14 @@ import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
-from latkit.backends.torch_modes import autocast, compile_whole, decide_compiler, find_compiler
+from latkit.backends.openmp import exact_regions, region_width
+from latkit.backends.torch_modes import (
+    autocast,
+    compile_whole,
+    decide_compiler,
+    find_compiler,
+    torch_threads,
+)
 from latkit.device import cpu_name
 from latkit.networks.setting import Setting
 from latkit.networks.weights import random_input, random_network
@@ -64,6 +71,7 @@ class TorchCpuBackend(Backend):
 
     name = "torch-cpu"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
+    thread_limits = ("OMP_THREAD_LIMIT", "OMP_MAX_ACTIVE_LEVELS", "KMP_ALL_THREADS")
 
     @classmethod
     def probe(cls) -> Probe:
@@ -97,12 +105,16 @@ class TorchCpuBackend(Backend):
         """What runs in the network's place."""
         return network
 
+    def _parallel_width(self) -> int | None:
+        return region_width()
+
     def _enter(self) -> None:
-        self._threads_before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
+        self._host = contextlib.ExitStack()
+        self._host.enter_context(torch_threads(self.threads))
+        self._host.enter_context(exact_regions())
 
     def _exit(self) -> None:
-        torch.set_num_threads(self._threads_before)
+        self._host.close()
 
 
 class TorchCpuCompileBackend(TorchCpuBackend):

@@ -8,11 +8,13 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from latkit.backends.base import Probe
+from latkit.cores import unbound
 from latkit.errors import BackendError
 
 _TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -30,6 +32,28 @@ def autocast(device: str, precision: str) -> Any:
     # Casts of weights are not kept: every run pays for them, as a user's forward does, and a
     # captured graph does not read what was freed.
     return torch.autocast(device, dtype=_TYPES[precision], cache_enabled=False)
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Give PyTorch's operations a number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def beside_torch(threads: int) -> Iterator[None]:
+    """Let another runtime compute what PyTorch only makes the weights of.
+
+    More threads of PyTorch's would wait for those of the runtime; and where PyTorch's OpenMP has
+    bound this thread to one core, all threads that the runtime starts would be bound to it too.
+    """
+    with torch_threads(threads), unbound():
+        yield
 
 
 def find_compiler() -> str | None:

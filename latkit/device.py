@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latkit.cgroup import cpu_quota
+from latkit.cores import affinity, pinned_to, usable_cores
+from latkit.cpu import cpu_id, cpu_name
+from latkit.environment import environment_facts, is_variable
 from latkit.errors import InputError
 
 if TYPE_CHECKING:
     from latkit.backends.base import Backend, Facts
+
+__all__ = [
+    "check_backend_name",
+    "check_device_name",
+    "contradictions",
+    "cpu_name",
+    "differences",
+    "environment_differences",
+    "fingerprint",
+    "hardware_differences",
+    "machine_facts",
+    "pinned_to",
+    "suggest_device_name",
+    "usable_cores",
+]
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Words of a marketing name that do not tell one piece of hardware from another.
@@ -23,30 +41,16 @@ _NOISE = re.compile(
 )
 
 
-def cpu_name() -> str:
-    """The CPU's model name, as the operating system reports it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.lower().startswith(("model name", "hardware")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Number of cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def fingerprint(backend: Backend) -> Facts:
-    """The machine's facts and the backend's, as one flat mapping.
+    """The facts of the machine, of the environment and of the backend, as one flat mapping.
 
-    What the machine does not tell is None.
+    What the machine does not tell is None; so is a variable of the environment that is unset.
     """
-    return {**machine_facts(Path("/")), **backend.fingerprint()}
+    return {
+        **machine_facts(Path("/")),
+        **environment_facts(os.environ),
+        **backend.fingerprint(),
+    }
 
 
 def machine_facts(root: Path) -> Facts:
@@ -57,11 +61,12 @@ def machine_facts(root: Path) -> Facts:
     """
     cpu = root / "sys/devices/system/cpu"
     return {
-        "cpu": cpu_name(),
+        "cpu": cpu_name(root),
+        "cpu_id": cpu_id(root),
         "cores": os.cpu_count() or 1,
         "usable_cores": usable_cores(),
-        "affinity": _affinity(),
-        "cpu_quota": _cpu_quota(root / "sys/fs/cgroup/cpu.max"),
+        "affinity": affinity(),
+        "cpu_quota": cpu_quota(root),
         "governor": _word(cpu / "cpu0/cpufreq/scaling_governor"),
         "clock_max_mhz": _megahertz(cpu / "cpu0/cpufreq/scaling_max_freq"),
         "boost": _boost(cpu),
@@ -75,50 +80,18 @@ def machine_facts(root: Path) -> Facts:
     }
 
 
-@contextlib.contextmanager
-def pinned_to(cores: Sequence[int]) -> Iterator[None]:
-    """Keep this thread, and those it starts, on some cores; on none in particular if empty.
-
-    Raises:
-        InputError: the system cannot pin, or the process may not use these cores.
-    """
-    if not cores:
-        yield
-        return
-    if not hasattr(os, "sched_setaffinity"):
-        raise InputError("this system cannot pin a process to cores", "leave out --cores")
-    before = os.sched_getaffinity(0)
-    beyond = sorted(set(cores) - before)
-    if beyond:
-        raise InputError(
-            f"this process may not use core {', '.join(map(str, beyond))}",
-            f"choose from {', '.join(map(str, sorted(before)))}",
-        )
-    os.sched_setaffinity(0, cores)
+def _text(path: Path) -> str | None:
+    """The content of a file, whatever bytes are in it."""
     try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def _affinity() -> str | None:
-    """The cores this process may use, e.g. ``0-3,8``."""
-    if not hasattr(os, "sched_getaffinity"):
+        return path.read_bytes().decode("utf-8", errors="replace").strip() or None
+    except OSError:
         return None
-    ranges: list[list[int]] = []
-    for core in sorted(os.sched_getaffinity(0)):
-        if ranges and core == ranges[-1][-1] + 1:
-            ranges[-1] = [ranges[-1][0], core]
-        else:
-            ranges.append([core])
-    return ",".join("-".join(map(str, r)) for r in ranges)
 
 
 def _word(path: Path) -> str | None:
-    try:
-        return path.read_text().strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
+    """The content of a file that the kernel itself writes; None if it is no text."""
+    text = _text(path)
+    return None if text is None or "\ufffd" in text else text
 
 
 def _switch(path: Path) -> bool | None:
@@ -142,7 +115,7 @@ def _boost(cpu: Path) -> bool | None:
 def _hypervisor(root: Path) -> str | None:
     """The name of the hypervisor, ``yes`` where the CPU only tells that there is one."""
     name = _word(root / "sys/hypervisor/type")
-    if name is None and "hypervisor" in (_word(root / "proc/cpuinfo") or "").split():
+    if name is None and "hypervisor" in (_text(root / "proc/cpuinfo") or "").split():
         name = _word(root / "sys/class/dmi/id/sys_vendor") or "yes"
     return name
 
@@ -153,20 +126,19 @@ def _memory_gb(meminfo: Path) -> int | None:
     return None if match is None else round(int(match[1]) / 2**20)
 
 
-def _cpu_quota(path: Path) -> float | None:
-    """Cores' worth of time that the control group grants; None where it is unlimited."""
-    words = (_word(path) or "").split()
-    if len(words) != 2 or not all(word.isdecimal() for word in words):
-        return None
-    return int(words[0]) / int(words[1])
-
-
 def hardware_differences(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
     """Hardware facts in which two fingerprints differ, as ``name: ours / theirs`` lines."""
-    names = ("cpu", "architecture", "gpu", "gpu_capability", "gpu_memory_mb")
+    names = ["cpu", "architecture", "gpu", "gpu_capability", "gpu_memory_mb"]
+    if ours.get("cpu_id") and theirs.get("cpu_id"):  # virtual machines share names
+        names.insert(1, "cpu_id")
     return differences(
         {name: ours.get(name) for name in names}, {name: theirs.get(name) for name in names}
     )
+
+
+def environment_differences(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
+    """Variables of the environment in which two fingerprints differ, if both know them."""
+    return [line for line in contradictions(ours, theirs) if is_variable(line)]
 
 
 def differences(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
@@ -180,8 +152,13 @@ def differences(ours: Mapping[str, object], theirs: Mapping[str, object]) -> lis
 
 def contradictions(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
     """The differences in facts that both fingerprints know."""
-    both = [n for n in ours if ours[n] is not None and theirs.get(n) is not None]
+    both = [name for name in ours if _knows(ours, name) and _knows(theirs, name)]
     return differences({n: ours[n] for n in both}, {n: theirs[n] for n in both})
+
+
+def _knows(facts: Mapping[str, object], name: str) -> bool:
+    """Whether a fact is known: that a variable of the environment is unset is one."""
+    return name in facts and (facts[name] is not None or is_variable(name))
 
 
 def check_device_name(name: str) -> str:

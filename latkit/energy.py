@@ -218,30 +218,53 @@ class RaplMeter(EnergyMeter):
 
 
 def find_rapl_zones(powercap: Path) -> list[Path]:
-    """The package zones of a powercap tree; sub-zones are parts of them.
+    """The zones of a powercap tree that are CPU packages, each package once.
+
+    A zone is what its ``name`` says: beside the packages there is ``psys``, the platform, which
+    contains them, and sub-zones are parts of them. The same package may be there by its registers
+    (``intel-rapl:0``) and by memory-mapped ones (``intel-rapl-mmio:0``), or by either alone.
 
     Raises:
         BackendError: there are none, or they may not be read.
     """
-    zones = [
-        zone
-        for zone in sorted(powercap.glob("intel-rapl:*"))
-        if zone.name.count(":") == 1 and (zone / "energy_uj").exists()
-    ]
+    zones: dict[str, Path] = {}
+    others = set()
+    for kind in ("intel-rapl", "intel-rapl-mmio"):
+        for zone in sorted(powercap.glob(f"{kind}:*")):
+            if zone.name.count(":") == 1 and (zone / "energy_uj").exists():
+                name = _zone_name(zone)
+                if name.startswith("package"):
+                    zones.setdefault(name, zone)
+                else:
+                    others.add(name or zone.name)
     if not zones:
+        only = f", only {', '.join(sorted(others))}" if others else ""
         raise BackendError(
-            f"this CPU has no energy meter ({powercap} has no intel-rapl zone)",
+            f"this CPU has no energy meter ({powercap} has no zone of a package{only})",
             "profile without --energy; virtual machines usually hide the meter",
         )
-    for zone in zones:
-        try:
-            (zone / "energy_uj").read_text()
-        except OSError:
-            raise BackendError(
-                f"the CPU's energy meter {zone / 'energy_uj'} may not be read",
-                f"run: sudo chmod a+r {powercap}/intel-rapl:*/energy_uj",
-            ) from None
-    return zones
+    unreadable = [zone / "energy_uj" for zone in zones.values() if not _readable(zone)]
+    if unreadable:
+        raise BackendError(
+            f"the CPU's energy meter {unreadable[0]} may not be read",
+            f"run: sudo chmod a+r {' '.join(map(str, unreadable))}",
+        )
+    return list(zones.values())
+
+
+def _zone_name(zone: Path) -> str:
+    try:
+        return (zone / "name").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _readable(zone: Path) -> bool:
+    try:
+        (zone / "energy_uj").read_bytes()
+    except OSError:
+        return False
+    return True
 
 
 def counter_advance(before: int, after: int, wrap: int) -> int:

@@ -8,7 +8,13 @@ from typing import Any
 
 from latkit import __version__
 from latkit.backends import backend_names, get_backend_class, probe_backend
-from latkit.device import differences, fingerprint, hardware_differences, pinned_to
+from latkit.device import (
+    differences,
+    environment_differences,
+    fingerprint,
+    hardware_differences,
+    pinned_to,
+)
 from latkit.errors import LatkitError, from_os_error
 from latkit.files import write_atomically, write_json_atomically
 from latkit.lpm.base import LPM
@@ -103,11 +109,9 @@ def finish(
         facts[name] |= {
             "measured_ms": None if its is None else its.latency_ms,
             "measured_at_profile_speed_ms": (
-                None
-                if its is None or anchor_then_ms is None
-                else its.ratio_to_anchor * anchor_then_ms
+                None if its is None or anchor_then_ms is None else its.latency_at_ms(anchor_then_ms)
             ),
-            "measured_relative_std": None if its is None else its.ratio_std / its.ratio_to_anchor,
+            "measured_relative_std": None if its is None else its.relative_std,
             "macs": size.macs,
             "params": size.params,
         }
@@ -231,12 +235,18 @@ def _measure(
         # As the LPM's dataset was measured, so that the results are comparable.
         protocol = Protocol.from_dict(card.dataset.get("protocol", {}))
         with get_backend_class(target.backend)(threads=protocol.threads) as backend:
-            different = hardware_differences(fingerprint(backend), card.fingerprint)
-            if different:
-                return None, (
-                    f"this is other hardware than {target.device} "
-                    f"(here / there: {'; '.join(different)})"
-                )
+            here = fingerprint(backend)
+            for what, different in (
+                ("other hardware than", hardware_differences(here, card.fingerprint)),
+                (
+                    "another environment than that of",
+                    environment_differences(here, card.fingerprint),
+                ),
+            ):
+                if different:
+                    return None, (
+                        f"this is {what} {target.device} (here / there: {'; '.join(different)})"
+                    )
             with pinned_to(protocol.cores):
                 return measure(backend, networks, target.setting, protocol, MEASURED_VISITS), None
     except LatkitError as error:

@@ -128,9 +128,12 @@ class TestNvml:
         assert integrate_power_mj([(0, 10)]) == 0
 
 
-def make_zone(powercap: Path, name: str, energy_uj: int, wrap: int = 1000) -> Path:
-    zone = powercap / name
+def make_zone(
+    powercap: Path, folder: str, energy_uj: int, wrap: int = 1000, name: str = "package-0"
+) -> Path:
+    zone = powercap / folder
     zone.mkdir(parents=True)
+    (zone / "name").write_text(f"{name}\n")
     (zone / "energy_uj").write_text(f"{energy_uj}\n")
     (zone / "max_energy_range_uj").write_text(f"{wrap}\n")
     return zone
@@ -138,8 +141,10 @@ def make_zone(powercap: Path, name: str, energy_uj: int, wrap: int = 1000) -> Pa
 
 class TestRapl:
     def test_sums_the_packages_and_not_their_parts(self, tmp_path: Path) -> None:
-        packages = [make_zone(tmp_path, f"intel-rapl:{i}", 500) for i in range(2)]
-        make_zone(tmp_path, "intel-rapl:0:0", 400)
+        packages = [
+            make_zone(tmp_path, f"intel-rapl:{i}", 500, name=f"package-{i}") for i in range(2)
+        ]
+        make_zone(tmp_path, "intel-rapl:0:0", 400, name="core")
         (tmp_path / "intel-rapl").mkdir()
         assert find_rapl_zones(tmp_path) == packages
         meter = RaplMeter(find_rapl_zones(tmp_path))
@@ -147,6 +152,38 @@ class TestRapl:
         (packages[0] / "energy_uj").write_text("900")
         (packages[1] / "energy_uj").write_text("100")  # it started again after 1000
         assert meter.end_mj() == pytest.approx((400 + 600) / 1000)
+
+    def test_the_platform_contains_the_package_and_is_not_added(self, tmp_path: Path) -> None:
+        package = make_zone(tmp_path, "intel-rapl:0", 0)
+        platform = make_zone(tmp_path, "intel-rapl:1", 0, name="psys")
+        meter = RaplMeter(find_rapl_zones(tmp_path))
+        meter.begin()
+        (package / "energy_uj").write_text("400")
+        (platform / "energy_uj").write_text("700")
+        assert meter.end_mj() == pytest.approx(0.4)
+
+    def test_memory_mapped_zones_alone_are_a_meter(self, tmp_path: Path) -> None:
+        zone = make_zone(tmp_path, "intel-rapl-mmio:0", 0)
+        make_zone(tmp_path, "intel-rapl-mmio:0:0", 0, name="dram")
+        assert find_rapl_zones(tmp_path) == [zone]
+
+    def test_a_package_that_is_there_twice_counts_once(self, tmp_path: Path) -> None:
+        zone = make_zone(tmp_path, "intel-rapl:0", 0)
+        make_zone(tmp_path, "intel-rapl-mmio:0", 0)
+        other = make_zone(tmp_path, "intel-rapl-mmio:1", 0, name="package-1")
+        assert find_rapl_zones(tmp_path) == [zone, other]
+
+    def test_each_die_of_a_package_counts(self, tmp_path: Path) -> None:
+        dies = [
+            make_zone(tmp_path, f"intel-rapl:{i}", 0, name=f"package-0-die-{i}") for i in range(2)
+        ]
+        assert find_rapl_zones(tmp_path) == dies
+
+    def test_a_platform_alone_is_no_meter_of_the_package(self, tmp_path: Path) -> None:
+        make_zone(tmp_path, "intel-rapl:0", 0, name="psys")
+        (make_zone(tmp_path, "intel-rapl:1", 0) / "name").unlink()
+        with pytest.raises(BackendError, match="psys"):
+            find_rapl_zones(tmp_path)
 
     @given(st.integers(0, 10**9), st.integers(0, 10**9 - 1))
     def test_a_counter_that_starts_again(self, before: int, advance: int) -> None:
@@ -162,7 +199,7 @@ class TestRapl:
     def test_a_meter_that_may_not_be_read(self, tmp_path: Path) -> None:
         zone = make_zone(tmp_path, "intel-rapl:0", 1)
         (zone / "energy_uj").chmod(0)
-        with pytest.raises(BackendError, match=r"may not be read.*Fix: run: sudo chmod"):
+        with pytest.raises(BackendError, match=r"may not be read.*chmod.*intel-rapl:0/energy_uj"):
             find_rapl_zones(tmp_path)
 
     def test_a_meter_that_is_no_number(self, tmp_path: Path) -> None:

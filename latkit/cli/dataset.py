@@ -88,6 +88,7 @@ def show_dataset(dataset: Path, as_json: bool) -> None:
     """What DATASET holds, and the machine and protocol it was measured with."""
     from latkit.dataset import LatencyDataset
     from latkit.dataset.check import summarize
+    from latkit.environment import is_variable
 
     opened = LatencyDataset.open(dataset)
     summary, manifest = summarize(opened), opened.manifest.to_dict()
@@ -103,7 +104,8 @@ def show_dataset(dataset: Path, as_json: bool) -> None:
         "metrics": ", ".join(manifest["metrics"]) or "latency only",
         **{f"protocol {name}": value for name, value in manifest["protocol"].items()},
         **{f"origin {name}": value for name, value in manifest["origin"].items()},
-        **manifest["fingerprint"],
+        # Variables of the environment only where they were set: most never are.
+        **{k: v for k, v in manifest["fingerprint"].items() if v is not None or not is_variable(k)},
     }
     print_table("made of", ["fact", "value"], [[name, _fact(v)] for name, v in facts.items()])
     note(f"next: latkit dataset check {dataset}")
@@ -150,8 +152,8 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     """Compare two datasets of one space, paired by architecture.
 
     The ratio is the median of SECOND over FIRST; the deviation is the median distance of the
-    architectures' ratios from it. The panel (16 architectures that every run measures) compares
-    runs that have no list in common.
+    architectures' ratios from it. The panel (2 to 16 architectures that every run measures)
+    compares runs that have no list in common.
     """
     from latkit.dataset import LatencyDataset
     from latkit.dataset.compare import compare_datasets

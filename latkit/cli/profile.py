@@ -92,7 +92,8 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="CPU threads of a run; with one, the clock is the thread's CPU time.",
+    help="CPU threads of a run, at most as many as the cores this process may use; with one, the "
+    "clock is the thread's CPU time.",
 )
 @click.option("--cores", type=Cores(), default=(), help="Keep to these CPU cores, e.g. 0,2-3.")
 @click.option(
@@ -172,7 +173,6 @@ def command(
     from latkit.device import check_device_name, suggest_device_name
     from latkit.networks.setting import default_setting, parse_setting
     from latkit.profiling.loop import Progress, profile
-    from latkit.profiling.plan import PANEL_SIZE
     from latkit.profiling.protocol import PRESETS
     from latkit.profiling.statistics import MAX_VISITS
     from latkit.spaces import get_space
@@ -223,8 +223,8 @@ def command(
         elif transfer_from:
             raise InputError("--transfer-from says what to choose", "add --choose active")
         note(
-            f"measuring {n} architectures of {space} in {setting.slug} into {out}, and a panel of "
-            f"{PANEL_SIZE} before and after them"
+            f"measuring {n} architectures of {space} in {setting.slug} into {out}, and a panel "
+            "before and after them"
         )
         try:
             profile(

@@ -14,6 +14,7 @@ import pyarrow as pa
 from latkit.dataset.format import PANEL_END, PANEL_START
 from latkit.dataset.latency import LatencyDataset
 from latkit.dataset.plausibility import doubts
+from latkit.environment import set_variables
 from latkit.profiling.protocol import DISTURBED
 from latkit.profiling.statistics import median_absolute_deviation
 
@@ -23,6 +24,8 @@ MAX_UNUSABLE_SHARE = 0.1
 # Above these it is worth a word.
 NOTABLE_DISTURBED_SHARE = 0.2
 NOTABLE_PANEL_SHIFT = 0.02
+# So many standard errors of a panel's median are within what chance does; small panels have more.
+PANEL_SHIFT_ERRORS = 3.0
 FEW_REPEATS = 10
 
 HISTORY_BINS = 60
@@ -80,6 +83,7 @@ def check_dataset(dataset: LatencyDataset, max_error: float = MAX_ERROR) -> dict
 
     Returns:
         The summary, and: ``requested``; ``disturbed`` (share, and rows by reason);
+        ``environment`` (variables that were set and change kernels, with their values);
         ``duplicate_rows``; ``anchor_history`` (time and median anchor time of up to 60 stretches
         of the measurements, in order); ``panel_runs`` (for each run, how the panel's latencies
         at its end differ from those at its start); ``findings``; ``verdict``.
@@ -91,6 +95,7 @@ def check_dataset(dataset: LatencyDataset, max_error: float = MAX_ERROR) -> dict
     report = {
         **summary,
         "requested": dataset.manifest.requested,
+        "environment": set_variables(dataset.manifest.fingerprint),
         "disturbed": {
             "share": disturbed / max(1, len(flags)),
             "rows_by_reason": dict(Counter(x for f in flags for x in f if x != DISTURBED)),
@@ -159,8 +164,17 @@ def _findings(report: dict[str, Any], limit_percent: float, imported: bool) -> I
             f"{measured} of {report['requested']} architectures are measured: repeat the latkit "
             "profile command to go on",
         )
+    if report["environment"]:
+        settings = ", ".join(f"{name}={value}" for name, value in report["environment"].items())
+        yield Finding(
+            "note",
+            f"measured with {settings} in the environment, which can change the latencies: they "
+            "are those of runs with the same",
+        )
     for run in report["panel_runs"]:
-        if abs(run["shift_percent"]) > 100 * NOTABLE_PANEL_SHIFT:
+        # Each of the panel's architectures is measured twice, once at either end.
+        error = (report["retest_sd_percent"] or 0.0) * math.sqrt(2 / run["architectures"])
+        if abs(run["shift_percent"]) > max(100 * NOTABLE_PANEL_SHIFT, PANEL_SHIFT_ERRORS * error):
             yield Finding(
                 "note",
                 f"in the run that began at {run['started']} the panel's latencies moved by "

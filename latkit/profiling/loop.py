@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -65,9 +66,12 @@ def profile(
     Rows that ``out`` already holds are not measured again. ``backend`` must be open. A run that
     measures anything begins and ends with the fixed panel.
 
+    What the dataset records of how it was measured is what measured it: the number of threads is
+    the backend's, whatever the protocol says.
+
     Args:
         backend: what measures.
-        target: what the dataset is about.
+        target: what the dataset is about; its backend is the one that measures.
         protocol: how one visit goes.
         n: number of architectures.
         seed: names the list.
@@ -80,8 +84,8 @@ def profile(
         chosen: ``n`` identifiers to measure instead.
 
     Raises:
-        InputError: latkit builds no networks of the space, ``n`` does not fit it, or the machine
-            cannot do what ``protocol`` asks.
+        InputError: latkit builds no networks of the space, ``n`` does not fit it, the target names
+            another backend, or the machine cannot do what ``protocol`` asks.
         BackendError: the backend cannot run the setting, a network failed to run, or there is no
             energy meter.
         DatasetError: ``out`` holds something else, or a file in it is corrupt.
@@ -91,6 +95,12 @@ def profile(
     architecture_maker(space, target.setting)  # refuses a space without networks
     if not 1 <= n <= space.size:
         raise InputError(f"cannot measure {n} architectures", f"use --n from 1 to {space.size}")
+    if target.backend != backend.name:
+        raise InputError(
+            f"the target names the backend {target.backend}, but {backend.name} is to measure it",
+            f"use a target with the backend {backend.name}, or open {target.backend}",
+        )
+    protocol = dataclasses.replace(protocol, threads=backend.threads)
     backend.check_setting(target.setting)
     choose_clock(protocol.clock, backend.clock)
     meter = backend.open_meter() if energy else None
@@ -115,12 +125,12 @@ def profile(
             resumed = work.done
             with Session(backend, target.setting, protocol, meter) as session:
                 measurer = _Measurer(session, writer, target)
-                measurer.measure_panel(PANEL_START)
+                ends = panel(space, work.total - work.done).tolist()
+                measurer.measure_panel(ends, PANEL_START)
                 disturbed = 0
                 for index in chain([first], todo):
                     visit, latency_ms = measurer.measure(ids[index])
-                    value = visit.ratio_to_anchor if protocol.anchored else latency_ms
-                    work.record(index, value, visit.disturbed)
+                    work.record(index, visit.estimate, visit.disturbed)
                     disturbed += visit.disturbed
                     on_progress(
                         Progress(
@@ -133,7 +143,7 @@ def profile(
                             work.error,
                         )
                     )
-                measurer.measure_panel(PANEL_END)
+                measurer.measure_panel(ends, PANEL_END)
 
 
 def _made(writer: DatasetWriter, ids: list[int]) -> Iterator[tuple[int, float, bool]]:
@@ -158,9 +168,9 @@ class _Measurer:
         for arch_id, visit in writer.done:
             self._visits[arch_id] = max(self._visits[arch_id], visit + 1)
 
-    def measure_panel(self, flag: str) -> None:
+    def measure_panel(self, ids: Iterable[int], flag: str) -> None:
         """Measure the fixed panel and mark its rows."""
-        for arch_id in panel(self._space).tolist():
+        for arch_id in ids:
             self.measure(arch_id, (flag,))
 
     def measure(self, arch_id: int, flags: Iterable[str] = ()) -> tuple[Visit, float]:
@@ -174,7 +184,7 @@ class _Measurer:
                 f"{sorted(wanted)} as it said",
                 "report this defect of the backend",
             )
-        latency_ms = statistics.fmean(visit.samples_ms)
+        latency_ms = visit.latency_ms(statistics.median(visit.anchor_samples_ms))
         (cost,) = architecture_costs(self._space, row, self._setting)
         self._writer.append(
             {

@@ -10,7 +10,10 @@ from latkit.profiling.statistics import RetestError, visits_for
 from latkit.spaces import SearchSpace
 from latkit.spaces.base import IntArray
 
+# Architectures of the panel: with two panels in a run, one measurement in ten, within bounds.
 PANEL_SIZE = 16
+PANEL_LEAST = 2
+PANEL_SHARE = 0.1
 # Beyond the range of seeds a user can give.
 PANEL_SEED = 2**32
 
@@ -21,9 +24,17 @@ MAKE_UP_SHARE = 0.25
 MAKE_UP_LEAST = 16
 
 
-def panel(space: SearchSpace) -> IntArray:
-    """Identifiers of the architectures that every run measures at its start and end."""
-    return space.sample(min(PANEL_SIZE, space.size), PANEL_SEED)
+def panel(space: SearchSpace, measurements: int) -> IntArray:
+    """Identifiers of the architectures that a run measures at its start and end.
+
+    The panel of a short run is the beginning of that of a longer one.
+
+    Args:
+        space: of the architectures.
+        measurements: how many the run is to make between the two panels.
+    """
+    size = min(PANEL_SIZE, max(PANEL_LEAST, int(PANEL_SHARE / 2 * measurements)))
+    return space.sample(min(size, space.size), PANEL_SEED)
 
 
 def schedule(n: int, seed: int, revisit_every: int) -> Iterator[tuple[int, int]]:

@@ -53,7 +53,7 @@ class Protocol:
             the latency is the plain mean of the candidate's runs (as the paper measures);
             nothing is flagged, and one anchor run a visit records the machine's speed.
         clock: ``auto`` is the backend's own (see ``Runner.clock``).
-        threads: CPU threads.
+        threads: CPU threads, those of the backend that measures.
         cores: the CPU cores the process is pinned to; empty for none.
         revisit_every: one visit in so many measures an earlier architecture again.
     """
@@ -168,6 +168,26 @@ class Visit:
         """Candidate time over anchor time."""
         mean = faster_half_mean if self.anchored else statistics.fmean
         return mean(self.samples_ms) / mean(self.anchor_samples_ms)
+
+    def latency_ms(self, anchor_ms: float) -> float:
+        """The latency, as every dataset and report has it (``with_latency`` for whole tables).
+
+        That is the ratio to the anchor times the anchor's usual time; of a measurement that is not
+        anchored the plain mean of the candidate's runs, whatever its one anchor run took.
+
+        Args:
+            anchor_ms: the anchor's usual time.
+        """
+        return self.ratio_to_anchor * anchor_ms if self.anchored else self._mean_ms
+
+    @property
+    def estimate(self) -> float:
+        """What replicates are compared by: the ratio to the anchor; not anchored, the latency."""
+        return self.ratio_to_anchor if self.anchored else self._mean_ms
+
+    @property
+    def _mean_ms(self) -> float:
+        return statistics.fmean(self.samples_ms)
 
     @property
     def disturbed(self) -> bool:

@@ -35,22 +35,42 @@ LEVEL_LEAST_VISITS = 8
 class Measurement:
     """One network measured several times in one session.
 
+    Estimates are means over the undisturbed visits (over all, if all were disturbed).
+
     Attributes:
-        ratio_to_anchor: mean over the undisturbed visits (over all, if all were disturbed).
-        ratio_std: standard deviation of the visits' ratios.
         anchor_median_ms: median anchor time of the session's undisturbed visits.
         visits: the raw visits.
     """
 
-    ratio_to_anchor: float
-    ratio_std: float
     anchor_median_ms: float
     visits: tuple[Visit, ...]
 
     @property
     def latency_ms(self) -> float:
         """Latency at the machine's speed in this session."""
-        return self.ratio_to_anchor * self.anchor_median_ms
+        return self.latency_at_ms(self.anchor_median_ms)
+
+    def latency_at_ms(self, anchor_ms: float) -> float:
+        """Latency where the anchor takes ``anchor_ms`` (see :meth:`Visit.latency_ms`)."""
+        return statistics.fmean(visit.latency_ms(anchor_ms) for visit in _quiet(self.visits))
+
+    @property
+    def relative_std(self) -> float:
+        """Standard deviation of the visits' latencies over their mean."""
+        estimates = [visit.estimate for visit in _quiet(self.visits)]
+        spread = statistics.stdev(estimates) if len(estimates) > 1 else 0.0
+        return spread / statistics.fmean(estimates)
+
+    @property
+    def ratio_to_anchor(self) -> float:
+        """Mean of the visits' ratios."""
+        return statistics.fmean(visit.ratio_to_anchor for visit in _quiet(self.visits))
+
+    @property
+    def ratio_std(self) -> float:
+        """Standard deviation of the visits' ratios."""
+        ratios = [visit.ratio_to_anchor for visit in _quiet(self.visits)]
+        return statistics.stdev(ratios) if len(ratios) > 1 else 0.0
 
 
 class Session:
@@ -138,16 +158,9 @@ def measure(
                 its_visits.append(session.visit(architecture))
     quiet = _quiet([visit for its_visits in done for visit in its_visits])
     anchor_ms = statistics.median(t for visit in quiet for t in visit.anchor_samples_ms)
-    measurements = []
-    for its_visits in done:
-        ratios = [visit.ratio_to_anchor for visit in _quiet(its_visits)]
-        spread = statistics.stdev(ratios) if len(ratios) > 1 else 0.0
-        measurements.append(
-            Measurement(statistics.fmean(ratios), spread, anchor_ms, tuple(its_visits))
-        )
-    return measurements
+    return [Measurement(anchor_ms, tuple(its_visits)) for its_visits in done]
 
 
-def _quiet(visits: list[Visit]) -> list[Visit]:
+def _quiet(visits: Sequence[Visit]) -> Sequence[Visit]:
     """The undisturbed visits; all, if all were disturbed."""
     return [visit for visit in visits if not visit.disturbed] or visits

@@ -153,7 +153,7 @@ def test_datasets_of_two_runtimes_pair_up(latkit: RunLatkit) -> None:
     for backend in ("torch-cpu", "onnxruntime-cpu", "openvino-cpu"):
         done = latkit(
             "profile", "--backend", backend, "--device", "this-cpu", "--setting", MICRO_TEXT,
-            "--n", 8, "--out", backend,
+            "--n", 8, "--protocol", "paper", "--out", backend,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     done = latkit("dataset", "compare", "torch-cpu", "onnxruntime-cpu")

@@ -44,8 +44,8 @@ def test_profile_train_search(
     assert profiled.returncode == 0, profiled.stderr
     summary = json.loads(profiled.stdout)
     assert summary["architectures"] == 40
-    assert summary["rows"] == 42 + 32
-    assert summary["rows_panel"] == 32
+    assert summary["rows"] == 42 + 4
+    assert summary["rows_panel"] == 4
     assert "latkit train-lpm d" in profiled.stderr
 
     trained = latkit("train-lpm", "d", "--epochs", 300, "--json")
@@ -80,16 +80,16 @@ def test_profile_train_search(
     assert result["measured"]["why_not"] is None
     latency = summary["latency_ms"]
     assert 0.3 * latency["min"] < result["found"]["measured_ms"] < 3 * latency["max"]
-    # darts_v2 is the anchor here: measured as a candidate it takes about what the anchor took.
-    reference = result["darts_v2"]["measured_at_profile_speed_ms"]
-    assert reference == pytest.approx(summary["anchor_median_ms"], rel=0.3)
+    # This protocol's latency is the mean of the runs: no anchor brings it to another speed.
+    for cell in (result["found"], result["darts_v2"]):
+        assert cell["measured_at_profile_speed_ms"] == cell["measured_ms"]
 
 
 def test_the_dataset_is_plain_parquet(latkit: RunLatkit) -> None:
     assert latkit(*profile_arguments(3)).returncode == 0
     (part,) = Path("d").glob("part-*.parquet")
     table = pq.read_table(str(part))
-    assert table["arch_id"].to_pylist()[16:19] == SPACE.sample(3, 0).tolist()
+    assert table["arch_id"].to_pylist()[2:5] == SPACE.sample(3, 0).tolist()  # after the panel
     assert np.isfinite(table["latency_ms"].to_numpy()).all()
 
 

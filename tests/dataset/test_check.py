@@ -27,6 +27,7 @@ def make(
     panel_shift: float | None = 0.0,
     requested: int | None = None,
     anchor_ms: Any = lambda position: 10.0,
+    panel_size: int = 16,
 ) -> LatencyDataset:
     """Architectures of known latency with known noise, the first of them visited again."""
     rng = np.random.default_rng(0)
@@ -46,7 +47,7 @@ def make(
             )
         )  # fmt: skip
 
-    panel = SPACE.sample(16, 99).tolist()
+    panel = SPACE.sample(panel_size, 99).tolist()
     if panel_shift is not None:
         for k, arch_id in enumerate(panel):
             add(arch_id, 0, 8.0 + k, "panel-start")
@@ -151,6 +152,18 @@ def test_a_panel_that_moved(tmp_path: Path) -> None:
     assert run["started"] < run["ended"]
     assert "the panel's latencies moved by +" in texts(report)
     assert check_dataset(make(tmp_path / "e", panel_shift=None))["panel_runs"] == []
+
+
+@pytest.mark.parametrize(("panel_size", "shift", "noted"), [(2, 0.02, False), (16, 0.06, True)])
+def test_a_small_panel_moves_by_chance(
+    tmp_path: Path, panel_size: int, shift: float, noted: bool
+) -> None:
+    """Five percent are little where one measurement repeats to three and the panel has two."""
+    made = make(tmp_path / "d", noise=0.03, panel_shift=shift, panel_size=panel_size)
+    report = check_dataset(made)
+    (run,) = report["panel_runs"]
+    assert 4 < run["shift_percent"] < 8
+    assert ("panel's latencies moved" in texts(report)) == noted
 
 
 def test_the_panel_of_a_killed_run_is_not_paired(tmp_path: Path) -> None:

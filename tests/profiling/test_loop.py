@@ -15,6 +15,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from latkit.backends.torch_cpu import TorchCpuBackend
+from latkit.cores import usable_cores
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.format import is_panel, part_paths, read_journal, read_manifest, read_part
 from latkit.energy import POWERCAP, EnergyMeter
@@ -74,7 +75,8 @@ def planned(n: int, seed: int = 0) -> list[tuple[int, int]]:
 def test_rows(tmp_path: Path, micro: Setting) -> None:
     dataset = run(tmp_path / "d", micro, 25)
     assert keys(dataset, len(planned(25))) == planned(25)
-    quiet = dataset.table.filter(pa.array(~dataset.flagged))
+    # On a machine so busy that everything is disturbed, all rows count.
+    quiet = dataset.table.filter(pa.array(~dataset.flagged | dataset.flagged.all()))
     median = float(np.median(np.concatenate(quiet["anchor_samples_ms"].to_pylist())))
     assert dataset.anchor_median_ms == pytest.approx(median)
     for row in dataset.table.to_pylist():
@@ -177,6 +179,40 @@ def test_another_command_does_not_mix_into_a_dataset(
     assert LatencyDataset.open(tmp_path / "d").digest() == before.digest()
 
 
+class TestWhatRanIsRecorded:
+    def test_a_target_that_names_another_backend_is_refused(
+        self, tmp_path: Path, micro: Setting
+    ) -> None:
+        target = Target("darts", "this-cpu", "torch-cuda", micro)
+        with (
+            TorchCpuBackend() as backend,
+            pytest.raises(InputError, match=r"torch-cuda.*torch-cpu"),
+        ):
+            profile(backend, target, Protocol(), 3, 0, tmp_path / "d")
+        assert not (tmp_path / "d").exists()
+
+    @pytest.mark.parametrize(("threads", "claimed"), [(1, 7), (2, 1)])
+    def test_the_threads_are_the_backends(
+        self, tmp_path: Path, micro: Setting, threads: int, claimed: int
+    ) -> None:
+        if usable_cores() < threads:
+            pytest.skip("this machine has too few cores")
+        target = Target("darts", "this-cpu", "torch-cpu", micro)
+        with TorchCpuBackend(threads) as backend:
+            profile(backend, target, Protocol(threads=claimed), 2, 0, tmp_path / "d")
+        manifest = LatencyDataset.open(tmp_path / "d").manifest
+        assert manifest.protocol["threads"] == manifest.fingerprint["threads"] == threads
+
+    def test_threads_that_do_not_fit_on_the_protocols_cores(
+        self, tmp_path: Path, micro: Setting
+    ) -> None:
+        if usable_cores() < 2:
+            pytest.skip("two threads need two cores")
+        target = Target("darts", "this-cpu", "torch-cpu", micro)
+        with TorchCpuBackend(threads=2) as backend, pytest.raises(InputError, match="2 threads"):
+            profile(backend, target, Protocol(cores=(0,)), 2, 0, tmp_path / "d")
+
+
 def test_too_many_architectures(tmp_path: Path, micro: Setting) -> None:
     with pytest.raises(InputError, match="from 1 to 1037664180"):
         run(tmp_path / "d", micro, SPACE.size + 1)
@@ -191,34 +227,41 @@ def test_the_anchor_measured_as_a_candidate_has_ratio_one(micro: Setting) -> Non
     ratios = [visit.ratio_to_anchor for visit in done.visits]
     assert np.median(ratios) == pytest.approx(1, abs=0.1)
     assert done.ratio_to_anchor == pytest.approx(np.mean(ratios), rel=0.1)
-    assert done.latency_ms == done.ratio_to_anchor * done.anchor_median_ms
+    assert done.latency_ms == pytest.approx(done.ratio_to_anchor * done.anchor_median_ms)
 
 
 class TestPanel:
     def test_at_the_start_and_end_of_a_run_that_measures(
         self, tmp_path: Path, micro: Setting
     ) -> None:
-        ids = panel(SPACE).tolist()
-        dataset = run(tmp_path / "d", micro, 5)
+        dataset = run(tmp_path / "d", micro, 68)  # and three replicates
+        ids = panel(SPACE, 71).tolist()
+        assert len(ids) == 3
         rows = dataset.table.to_pylist()
-        assert [row["arch_id"] for row in rows[:16]] == ids
-        assert [row["arch_id"] for row in rows[-16:]] == ids
-        for part, flag in ((rows[:16], "panel-start"), (rows[-16:], "panel-end")):
+        assert [row["arch_id"] for row in rows[:3]] == ids
+        assert [row["arch_id"] for row in rows[-3:]] == ids
+        for part, flag in ((rows[:3], "panel-start"), (rows[-3:], "panel-end")):
             assert all(row["flags"][0] == flag for row in part)
-        assert {row["visit"] for row in rows[-16:]} == {1}
-        assert dataset.architectures == 5
+        assert {row["visit"] for row in rows[-3:]} == {1}
+        assert dataset.architectures == 68
         assert not set(ids) & set(dataset.usable()["arch_id"].to_pylist())
-        again = run(tmp_path / "d", micro, 6)
-        assert int(again.in_panel.sum()) == 64
+
+    def test_grows_with_what_the_run_measures(self, tmp_path: Path, micro: Setting) -> None:
+        """It follows what is left to be measured, and not what was asked for."""
+        paper = PROTOCOLS["paper"]  # flags nothing, so that nothing is re-measured
+        first = run(tmp_path / "d", micro, 10, protocol=paper)
+        assert int(first.in_panel.sum()) == 4
+        assert first.table.num_rows == 14
+        again = run(tmp_path / "d", micro, 11, protocol=paper)
+        assert int(again.in_panel.sum()) == 8
         # Nothing to measure, nothing measured.
-        if not again.flagged[~again.in_panel].any():
-            assert int(run(tmp_path / "d", micro, 6).in_panel.sum()) == 64
+        assert int(run(tmp_path / "d", micro, 11, protocol=paper).in_panel.sum()) == 8
 
     def test_its_rows_do_not_answer_for_the_list(
         self, tmp_path: Path, micro: Setting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """An architecture that is in both is measured for both, with visits of its own."""
-        monkeypatch.setattr(loop, "panel", lambda space: space.sample(2, 0))
+        monkeypatch.setattr(loop, "panel", lambda space, measurements: space.sample(2, 0))
         dataset = run(tmp_path / "d", micro, 3)
         ids = SPACE.sample(3, 0).tolist()
         assert [row["arch_id"] for row in listed(dataset)][:3] == ids
@@ -279,6 +322,8 @@ def test_a_target_error_adds_passes(tmp_path: Path, micro: Setting) -> None:
     retest = dataset.retest()
     assert retest.sd == pytest.approx(errors[-1].retest_sd)
     rounds = len(listed(dataset)) / 20
+    if dataset.flagged.all():
+        pytest.skip("this machine is so busy that it disturbed every measurement")
     assert errors[-1].error is not None
     assert errors[-1].error <= 0.004 or rounds >= 16
     # And it goes on from there without measuring anything again.

@@ -66,10 +66,23 @@ class TestSchedule:
 
 def test_the_panel_is_fixed() -> None:
     """These identifiers must never change: they are what makes two runs comparable."""
-    ids = panel(get_space("darts")).tolist()
+    ids = panel(get_space("darts"), 1000).tolist()
     assert len(set(ids)) == PANEL_SIZE == 16
     assert ids[:3] == [821442901, 560843105, 864862619]
     assert not set(ids) & set(get_space("darts").sample(1000, 0).tolist())
+
+
+@pytest.mark.parametrize(
+    ("measurements", "size"), [(1, 2), (10, 2), (59, 2), (60, 3), (100, 5), (320, 16), (10**6, 16)]
+)
+def test_the_panel_scales_with_the_run(measurements: int, size: int) -> None:
+    space = get_space("darts")
+    ids = panel(space, measurements)
+    assert len(ids) == size
+    # So that runs of different length share it.
+    assert (ids == panel(space, 10**6)[:size]).all()
+    if measurements >= 40:
+        assert 2 * size <= 0.1 * measurements
 
 
 class TestQuietWork:

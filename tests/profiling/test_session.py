@@ -1,0 +1,122 @@
+"""One definition of latency: a session at a search's end, a dataset, and every report."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.dataset import LatencyDataset, Target
+from latkit.networks import ZOO, Setting
+from latkit.profiling.loop import profile
+from latkit.profiling.protocol import PRESETS, Visit, anchor_setting
+from latkit.profiling.session import Measurement, measure
+from latkit.profiling.statistics import faster_half_mean
+from latkit.spaces import Architecture
+
+ANCHOR_MS = (5.0, 4.4, 5.6, 5.1, 4.9)
+
+
+class ScriptedRunner(Runner):
+    """A network whose runs take given times."""
+
+    clock: Clock = "wall"
+
+    def __init__(self, times: Iterator[float]) -> None:
+        super().__init__()
+        self.times = times
+
+    def _run(self, n: int) -> Samples:
+        times = tuple(itertools.islice(self.times, n))
+        return Samples(times, times)
+
+    def _logits(self) -> npt.NDArray[np.float32]:
+        return np.zeros((1, 10), dtype=np.float32)
+
+    def _close(self) -> None:
+        pass
+
+
+class ScriptedBackend(Backend):
+    """Candidates take 20 ms, a millisecond more or less; the anchor is noisier than they are."""
+
+    name = "scripted"
+    setting: Setting
+    clock: Clock = "wall"
+
+    @classmethod
+    def probe(cls) -> Probe:
+        return Probe("ok", "always")
+
+    def fingerprint(self) -> Facts:
+        return {"threads": self.threads}
+
+    def hardware_name(self) -> str:
+        return "none"
+
+    def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
+        is_anchor = setting == anchor_setting(self.setting)
+        return ScriptedRunner(itertools.cycle(ANCHOR_MS if is_anchor else (19.0, 21.0)))
+
+    def _enter(self) -> None:
+        pass
+
+    def _exit(self) -> None:
+        pass
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> tuple[ScriptedBackend, Setting]:
+    setting = Setting("cifar", cells=20, channels=4, resolution=8, classes=10)
+    monkeypatch.setattr(ScriptedBackend, "setting", setting, raising=False)
+    return ScriptedBackend(), setting
+
+
+def test_the_papers_latency_does_not_depend_on_the_anchor(scripted: Any) -> None:
+    backend, setting = scripted
+    with backend:
+        (done,) = measure(backend, [ZOO["darts_v2"]], setting, PRESETS["paper"], visits=5)
+    assert done.latency_ms == pytest.approx(20.0)
+    assert done.latency_at_ms(3.0) == done.latency_at_ms(7.0) == pytest.approx(20.0)
+    assert done.relative_std == pytest.approx(0.0, abs=1e-12)
+    # The anchor is still measured, and recorded beside it.
+    assert len({visit.anchor_samples_ms for visit in done.visits}) > 1
+
+
+def test_an_anchored_latency_is_the_ratio_at_an_anchors_time(scripted: Any) -> None:
+    backend, setting = scripted
+    with backend:
+        (done,) = measure(backend, [ZOO["darts_v2"]], setting, PRESETS["standard"], visits=5)
+    assert isinstance(done, Measurement)
+    ratios = [
+        faster_half_mean(visit.samples_ms) / faster_half_mean(visit.anchor_samples_ms)
+        for visit in done.visits
+    ]
+    assert done.latency_at_ms(7.0) == pytest.approx(7.0 * np.mean(ratios))
+    assert done.relative_std == pytest.approx(np.std(ratios, ddof=1) / np.mean(ratios))
+
+
+@pytest.mark.parametrize("preset", ["paper", "standard"])
+def test_a_dataset_has_the_same_latencies(scripted: Any, tmp_path: Path, preset: str) -> None:
+    backend, setting = scripted
+    protocol = PRESETS[preset]
+    with backend:
+        target = Target("darts", "this", "scripted", setting)
+        profile(backend, target, protocol, 3, 0, tmp_path / "d")
+    dataset = LatencyDataset.open(tmp_path / "d")
+    assert dataset.anchor_median_ms is not None
+    for row in dataset.table.to_pylist():
+        samples, anchor, wall = (
+            tuple(row[name]) for name in ("samples_ms", "anchor_samples_ms", "samples_ms")
+        )
+        visit = Visit("wall", samples, anchor, wall, anchored=protocol.anchored)
+        measurement = Measurement(dataset.anchor_median_ms, (visit,))
+        assert row["latency_ms"] == pytest.approx(measurement.latency_ms)
+        if preset == "paper":
+            assert row["latency_ms"] == pytest.approx(20.0)
