@@ -13,9 +13,10 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
-from latkit.errors import SearchError
+from latkit.errors import SearchError, from_os_error
 from latkit.files import write_atomically
 from latkit.search.bilevel import Bilevel
 from latkit.search.optimizers import Optimizer
@@ -82,17 +83,23 @@ def load_checkpoint(
         The number of finished epochs (0 without a checkpoint), and the epoch begun after them.
 
     Raises:
-        SearchError: the checkpoint is corrupt or of another supernet.
+        SearchError: the checkpoint is corrupt, of another supernet or of another format version.
+        LatkitError: it cannot be read.
     """
     path = folder / CHECKPOINT
-    if not path.exists():
-        return 0, None
     try:
+        # Python's own errors have the path and a number, which those of safetensors lack.
+        with open(path, "rb"):
+            pass
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()[HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"format version {header['format_version']}, not {FORMAT_VERSION}")
+            raise SearchError(
+                f"checkpoint {path} has format version {header['format_version']}, this latkit "
+                f"reads {FORMAT_VERSION}",
+                "use the version of latkit that wrote it, or choose another --out",
+            )
         supernet.load_state_dict(_under("supernet", tensors))
         for prefix, each in _optimizers(optimizer).items():
             each.load_state_dict(_under(prefix, tensors))
@@ -106,18 +113,27 @@ def load_checkpoint(
                 float(header["begun"]["seconds"]),
             )
         return int(header["epoch"]), begun
+    except FileNotFoundError:
+        return 0, None
+    except OSError as error:  # safetensors has errors of its own for what is no such file
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
     except (
         safetensors.SafetensorError,
-        OSError,
         KeyError,
         TypeError,
         ValueError,
         RuntimeError,
     ) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            raise
         raise SearchError(
-            f"checkpoint {path} is corrupt ({str(error).splitlines()[0]})",
+            f"checkpoint {path} is corrupt (no checkpoint of this search: {_first_line(error)})",
             "delete it to begin the search again, or choose another --out",
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _optimizers(optimizer: Bilevel) -> dict[str, Optimizer]:

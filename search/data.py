@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from latkit.errors import InputError, from_os_error
+from latkit.files import expand_user, user_folder
 
 RESOLUTION = 32
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
@@ -66,7 +66,7 @@ def load_data(source: str, limit: int | None, seed: int) -> ImageData:
         data = _cifar10()
     else:
         try:
-            return _checked(_folder(Path(source), limit, seed))
+            return _checked(_folder(expand_user(source), limit, seed))
         except OSError as error:
             raise from_os_error(error, f"read {source}", "nothing was changed") from None
     chosen = _choose(len(data.labels), limit, seed)
@@ -140,7 +140,7 @@ def _digits() -> ImageData:
 def _cifar10() -> ImageData:
     from torchvision.datasets import CIFAR10
 
-    root = Path(platformdirs.user_cache_dir("latkit", appauthor=False))
+    root = user_folder("cache", "XDG_CACHE_HOME")
     try:
         cifar = CIFAR10(str(root), train=True, download=True)
     except (OSError, RuntimeError) as error:

@@ -9,6 +9,7 @@ import click
 
 from latkit.cli.output import (
     Percent,
+    UserPath,
     json_option,
     note,
     number,
@@ -21,7 +22,7 @@ from latkit.costs import COSTS, LATENCY
 if TYPE_CHECKING:
     from latkit.dataset.foreign import BadRow
 
-FOLDER = click.Path(path_type=Path)
+FOLDER = UserPath()
 BARS = "▁▂▃▄▅▆▇█"
 # Bad rows of an imported file that are printed one by one; --json has them all.
 SHOWN_BAD_ROWS = 20

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latkit.cli.output import json_option, note, print_json, print_table, warn
+from latkit.cli.output import UserPath, json_option, note, print_json, print_table, warn
 from latkit.errors import InputError, LatkitError, from_os_error
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     required=True,
     help="New file, e.g. net.onnx or net.plan.",
 )
@@ -50,7 +50,7 @@ TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Trained weights: the network's state_dict as *.safetensors [default: random ones, fit "
     "for measuring only].",
 )
