@@ -74,6 +74,8 @@ def from_os_error(error: OSError, doing: str, kept: str) -> LatkitError:
         kept: what is safe, e.g. ``"every finished row is kept; run the same command again"``.
     """
     reason = error.strerror or str(error) or type(error).__name__
+    if isinstance(error, FileNotFoundError):  # remote ones have the address alone
+        reason = error.strerror or "there is nothing"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         fix = "free some disk space"
     elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
@@ -89,5 +91,5 @@ def from_os_error(error: OSError, doing: str, kept: str) -> LatkitError:
         fix = "check the network and the address"
     else:
         fix = "check the path"
-    where = f" ({error.filename})" if error.filename else ""
+    where = f" ({error.filename})" if error.filename and str(error.filename) not in doing else ""
     return LatkitError(f"Cannot {doing}: {reason}{where}", f"{fix}; {kept}")

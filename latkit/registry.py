@@ -117,9 +117,7 @@ class Registry:
         try:
             self._storage = Storage(self.url)
         except InputError as error:
-            raise InputError(
-                f"the registry {error.cause}", f"set {VARIABLE}: {error.fix}"
-            ) from None
+            raise InputError(f"registry: {error.cause}", f"{error.fix}, in {VARIABLE}") from None
 
     def publish(self, lpm: LPM, card: LPMCard) -> Entry:
         """Add a version after the last; two publishers never get the same number.

@@ -13,7 +13,6 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from latkit.errors import SearchError, from_os_error
@@ -83,7 +82,7 @@ def load_checkpoint(
         The number of finished epochs (0 without a checkpoint), and the epoch begun after them.
 
     Raises:
-        SearchError: the checkpoint is corrupt, of another supernet or of another format version.
+        SearchError: the checkpoint is corrupt or of another supernet.
         LatkitError: it cannot be read.
     """
     path = folder / CHECKPOINT
@@ -95,11 +94,7 @@ def load_checkpoint(
             header = json.loads(file.metadata()[HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header["format_version"] != FORMAT_VERSION:
-            raise SearchError(
-                f"checkpoint {path} has format version {header['format_version']}, this latkit "
-                f"reads {FORMAT_VERSION}",
-                "use the version of latkit that wrote it, or choose another --out",
-            )
+            raise ValueError(f"format version {header['format_version']}, not {FORMAT_VERSION}")
         supernet.load_state_dict(_under("supernet", tensors))
         for prefix, each in _optimizers(optimizer).items():
             each.load_state_dict(_under(prefix, tensors))
@@ -124,16 +119,10 @@ def load_checkpoint(
         ValueError,
         RuntimeError,
     ) as error:
-        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-            raise
         raise SearchError(
-            f"checkpoint {path} is corrupt (no checkpoint of this search: {_first_line(error)})",
+            f"checkpoint {path} is corrupt ({str(error).splitlines()[0]})",
             "delete it to begin the search again, or choose another --out",
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _optimizers(optimizer: Bilevel) -> dict[str, Optimizer]:

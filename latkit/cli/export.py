@@ -190,8 +190,15 @@ def _load(network: AnyNetwork, path: Path) -> None:
     import safetensors.torch
 
     try:
+        # Python's own errors have the path and a number, which those of safetensors lack.
+        with open(path, "rb"):
+            pass
         tensors = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
+    except OSError as error:
+        fix = from_os_error(error, f"read {path}", "nothing was written").fix
+        cause = f"cannot read the weights in {path} ({error.strerror or error})"
+        raise InputError(cause, fix) from None
+    except safetensors.SafetensorError as error:
         raise InputError(
             f"cannot read the weights in {path} ({error})",
             "save them with safetensors.torch.save_file(network.state_dict(), ...)",

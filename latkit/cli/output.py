@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import click
 
-from latkit.cli.streams import columns_of, is_rewritable, is_styled
+from latkit.cli.streams import columns_of, is_rewritable, is_styled, printable
 from latkit.files import expand_user
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -117,6 +117,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.console import Console
     from rich.table import Table
 
+    title, *columns = [printable(text, sys.stdout) for text in (title, *columns)]
+    rows = [[printable(cell, sys.stdout) for cell in row] for row in rows]
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -12,12 +12,12 @@ from typing import Any, TextIO
 
 from latkit.errors import LatkitError, from_os_error
 
-# What latkit itself prints, for terminals and pipes that have no such sign; where columns depend
-# on the width, one letter for one. Anything else is escaped.
+# What latkit itself prints, for terminals and pipes that have no such sign; in bars and drawings
+# one letter for one. Anything else is escaped.
 _PLAIN = {
-    **dict(zip("–−±×·…→µ◀─│└┬", "--~x*.>u<-|`+", strict=True)),
+    **dict(zip("–×·→µ◀─│└┬", "-x*>u<-|`+", strict=True)),
     **dict(zip("▁▂▃▄▅▆▇█", "_.-~=+*#", strict=True)),
-    "²": "^2", "α": "alpha", "β": "beta", "λ": "lambda",
+    "±": "+-", "²": "^2", "α": "alpha", "β": "beta", "λ": "lambda",
 }  # fmt: skip
 _HANDLER = "latkit-plain"
 
@@ -92,7 +92,6 @@ class _Notes(_Guarded):
 def guarded_streams() -> Iterator[None]:
     """Within, standard output and error print any text, and fail as this module says."""
     _open_closed_descriptors()
-    codecs.register_error(_HANDLER, _plain)
     before = sys.stdout, sys.stderr
     with contextlib.ExitStack() as stack:
         sys.stdout = stack.enter_context(_wrapped(sys.stdout, _Output, buffered=True))
@@ -101,6 +100,12 @@ def guarded_streams() -> Iterator[None]:
             yield
         finally:
             sys.stdout, sys.stderr = before
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """A text as a stream will print it, of that width."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, _HANDLER).decode(encoding)
 
 
 def is_rewritable(stream: TextIO) -> bool:
@@ -160,3 +165,6 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
         error.encoding, error.object, error.start, error.start + 1, error.reason
     )
     return codecs.backslashreplace_errors(single)
+
+
+codecs.register_error(_HANDLER, _plain)

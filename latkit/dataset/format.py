@@ -313,8 +313,8 @@ def read_part(path: Path, manifest: Manifest) -> pa.Table:
         table = cast_to_schema(table, manifest.schema)
     except ValueError as error:
         raise DatasetError(
-            f"part file {path} has other columns than its {MANIFEST} says: it {error}",
-            "write it with the columns and types it had, or " + fix,
+            f"part file {path} has other columns than its {MANIFEST} says: {error}",
+            "write the columns that are named as they were, or restore the file from a copy",
         ) from None
     empty = [name for name in table.column_names if table[name].null_count]
     if empty:
