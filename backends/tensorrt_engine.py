@@ -21,7 +21,7 @@ from latkit.backends.tensorrt_api import (
     timing_cache_name,
 )
 from latkit.errors import from_os_error
-from latkit.files import write_atomically
+from latkit.files import user_folder, write_atomically
 
 
 def import_tensorrt() -> Any:
@@ -72,9 +72,7 @@ def explained(tensorrt: Any, what: str) -> Iterator[None]:
 
 def timing_folder() -> Path:
     """Where TensorRT's kernel timings are kept."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("latkit"), "tensorrt-timings")
+    return user_folder("cache", "XDG_CACHE_HOME") / "tensorrt-timings"
 
 
 @dataclass(frozen=True)

@@ -60,20 +60,36 @@ class SearchError(LatkitError):
     """A search that cannot start or go on."""
 
 
+_NETWORK = {
+    errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT,
+}  # fmt: skip
+
+
 def from_os_error(error: OSError, doing: str, kept: str) -> LatkitError:
     """The one-line form of a failed file operation.
 
     Args:
-        error: what the operating system said.
+        error: what the operating system, or a remote file system, gave as the reason.
         doing: what was attempted, e.g. ``"write the dataset in d"``.
         kept: what is safe, e.g. ``"every finished row is kept; run the same command again"``.
     """
-    reason = error.strerror or str(error)
+    reason = error.strerror or str(error) or type(error).__name__
+    if isinstance(error, FileNotFoundError):  # remote ones have the address alone
+        reason = error.strerror or "there is nothing"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        fix = f"free some disk space; {kept}"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        fix = f"choose a folder you may write to, or change its permissions; {kept}"
+        fix = "free some disk space"
+    elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        fix = "choose a folder you may write to, or change its permissions"
+    elif error.errno == errno.ENOLCK:
+        fix = (
+            "choose a folder whose file system has file locks: a local disk, or a network share "
+            "that is mounted with its lock service"
+        )
+    elif error.errno == errno.ENOMEM:
+        fix = "free some memory"
+    elif error.errno in _NETWORK:
+        fix = "check the network and the address"
     else:
-        fix = f"check the path; {kept}"
-    where = f" ({error.filename})" if error.filename else ""
-    return LatkitError(f"Cannot {doing}: {reason}{where}", fix)
+        fix = "check the path"
+    where = f" ({error.filename})" if error.filename and str(error.filename) not in doing else ""
+    return LatkitError(f"Cannot {doing}: {reason}{where}", f"{fix}; {kept}")

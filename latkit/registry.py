@@ -8,22 +8,23 @@ counted with, the other.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import os
 import re
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import fsspec
-import platformdirs
-
 from latkit.costs import LATENCY, get_cost
 from latkit.errors import InputError, LatkitError, LPMError, from_os_error
+from latkit.files import user_folder
 from latkit.lpm.base import LPM
 from latkit.lpm.store import CARD, LPMCard, read_card, read_lpm, weights_of, write_lpm
+from latkit.storage import Storage
 
 VARIABLE = "LATKIT_REGISTRY"
 # The version of an LPM that comes with latkit; published ones count from 1.
@@ -111,18 +112,19 @@ class Registry:
 
     Args:
         url: any fsspec URL or a path; None for ``$LATKIT_REGISTRY`` or the default.
+
+    Raises:
+        InputError: it cannot be opened, or there is neither a variable nor a home folder.
     """
 
     def __init__(self, url: str | None = None) -> None:
-        default = os.path.join(platformdirs.user_data_dir("latkit", appauthor=False), "registry")
-        self.url = url or os.environ.get(VARIABLE) or default
+        self.url = (
+            url or os.environ.get(VARIABLE) or str(user_folder("data", VARIABLE) / "registry")
+        )
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.url)
-        except (ValueError, ImportError) as error:
-            raise InputError(
-                f"the registry {self.url!r} cannot be opened: {error}",
-                f"set {VARIABLE} to a folder or an fsspec URL whose package is installed",
-            ) from None
+            self._storage = Storage(self.url)
+        except InputError as error:
+            raise InputError(f"registry: {error.cause}", f"{error.fix}, in {VARIABLE}") from None
 
     def publish(self, lpm: LPM, card: LPMCard) -> Entry:
         """Add a version after the last; two publishers never get the same number.
@@ -134,17 +136,17 @@ class Registry:
         names = (target.space, target.device, target.backend, target.setting.slug)
         entry = Entry(*names, 1, card.measured_cost.name)
         try:
-            self._fs.makedirs(f"{self._root}/{entry.parent}", exist_ok=True)
+            self._storage.make_folder(entry.parent)
             version = max(self._claimed(entry.parent), default=0) + 1
             while True:
                 entry = dataclasses.replace(entry, version=version)
                 try:
                     # Making the folder claims the number: of two publishers one succeeds.
-                    self._fs.mkdir(f"{self._root}/{entry.folder}", create_parents=False)
+                    self._storage.claim_folder(entry.folder)
                     break
                 except FileExistsError:
                     version += 1
-            write_lpm(self._fs, f"{self._root}/{entry.folder}", lpm, card)
+            write_lpm(self._storage, entry.folder, lpm, card)
         except OSError as error:
             raise self._os_error(error, "write") from None
         return entry
@@ -157,10 +159,8 @@ class Registry:
         """
         found = []
         try:
-            if not self._fs.exists(self._root):
-                return []
-            for path in self._fs.find(self._root):
-                parts = str(path).removeprefix(self._root).strip("/").split("/")
+            for path in self._storage.files():
+                parts = path.split("/")
                 if len(parts) == 6 and parts[-1] == CARD and parts[4].isdecimal():
                     space, device, backend, named, version, _ = parts
                     setting, _, cost = named.partition("+")
@@ -260,7 +260,7 @@ class Registry:
         """
         if entry.version == BUILT_IN:
             return _built_in().card
-        card, _ = read_card(self._fs, f"{self._root}/{entry.folder}")
+        card, _ = read_card(self._storage, entry.folder)
         _check_place(entry, card)
         return card
 
@@ -268,7 +268,7 @@ class Registry:
         """SHA-256 of a version's weights, which tells it from any other LPM."""
         if entry.version == BUILT_IN:
             return f"sha256:{hashlib.sha256(weights_of(_built_in().lpm)).hexdigest()}"
-        _, digest = read_card(self._fs, f"{self._root}/{entry.folder}")
+        _, digest = read_card(self._storage, entry.folder)
         return f"sha256:{digest}"
 
     def load(self, entry: Entry) -> tuple[LPM, LPMCard]:
@@ -280,7 +280,7 @@ class Registry:
         if entry.version == BUILT_IN:
             made = _built_in()
             return made.lpm, made.card
-        lpm, card = read_lpm(self._fs, f"{self._root}/{entry.folder}")
+        lpm, card = read_lpm(self._storage, entry.folder)
         _check_place(entry, card)
         return lpm, card
 
@@ -295,42 +295,50 @@ class Registry:
             raise InputError(
                 f"{entry.reference} is built in", "publish an LPM of that device to replace it"
             )
-        folder = f"{self._root}/{entry.folder}"
         try:
             # Without its card it is no version any more, whatever happens next.
-            self._fs.rm_file(f"{folder}/{CARD}")
-            self._fs.rm(folder, recursive=True)
+            self._storage.remove_file(f"{entry.folder}/{CARD}")
+            self._storage.remove_folder(entry.folder)
         except OSError as error:
             raise self._os_error(error, "write") from None
 
     def check_writable(self) -> None:
-        """Write and remove a file.
+        """Do what publishing and removing do, with a folder of another name.
 
         Raises:
             LatkitError: the registry cannot be written.
         """
-        probe = f"{self._root}/.writable-{os.getpid()}"
+        probe = f".writable-{uuid.uuid4().hex}"
         try:
-            self._fs.makedirs(self._root, exist_ok=True)
-            self._fs.pipe_file(probe, b"")
-            self._fs.rm_file(probe)
+            self._storage.make_folder(f"{probe}/parent")
+            if self._storage.names(f"{probe}/parent"):
+                raise OSError("it lists files that are not there")
+            self._storage.claim_folder(f"{probe}/parent/1")
+            self._storage.write(f"{probe}/parent/1/.file", b"latkit")
+            self._storage.move(f"{probe}/parent/1/.file", f"{probe}/parent/1/file")
+            if self._storage.names(f"{probe}/parent") != ["1"]:
+                raise OSError("what was just written is not listed")
+            self._storage.remove_file(f"{probe}/parent/1/file")
+            self._storage.remove_folder(probe)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._storage.remove_folder(probe)
             raise self._os_error(error, "write") from None
 
     def location(self, entry: Entry) -> str:
         """Where a version lies."""
         if entry.version == BUILT_IN:
             return "built in"
-        return str(self._fs.unstrip_protocol(f"{self._root}/{entry.folder}"))
+        return self._storage.location(entry.folder)
 
     def _os_error(self, error: OSError, doing: str) -> LatkitError:
-        return from_os_error(
-            error, f"{doing} the registry {self.url}", f"or set {VARIABLE} to another place"
+        instead = f"or set {VARIABLE} to another place"
+        told = from_os_error(error, f"{doing} the registry {self.url}", instead)
+        if self._storage.is_local:
+            return told
+        return LatkitError(
+            told.cause, f"check the URL, the network, and that you may {doing} there; {instead}"
         )
 
     def _claimed(self, parent: str) -> list[int]:
-        names = (
-            str(path).rsplit("/", 1)[-1]
-            for path in self._fs.ls(f"{self._root}/{parent}", detail=False, refresh=True)
-        )
-        return [int(name) for name in names if name.isdecimal()]
+        return [int(name) for name in self._storage.names(parent) if name.isdecimal()]

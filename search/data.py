@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 import torch
 from torch import Tensor
 
 from latkit.errors import InputError, from_os_error
+from latkit.files import expand_user, user_folder
 from latkit.search.image_folder import FolderListing, text_of
 from latkit.search.image_parquet import ParquetListing, find_parquet
 from latkit.search.images import ImageListing, decode_image, listed, scale_images
@@ -149,7 +148,7 @@ def load_data(
     try:
         if source in ("digits", "cifar10"):
             return _checked(_named(source, limit, seed, options))
-        listing = _listing(Path(os.path.expanduser(source)), options)
+        listing = _listing(expand_user(source), options)
         return _checked(_decoded(listing, limit, seed, options, on_image))
     except OSError as error:
         raise from_os_error(error, f"read {source}", "nothing was changed") from None
@@ -242,7 +241,7 @@ def _digits() -> ImageData:
 def _cifar10() -> ImageData:
     from torchvision.datasets import CIFAR10
 
-    root = Path(platformdirs.user_cache_dir("latkit", appauthor=False))
+    root = user_folder("cache", "XDG_CACHE_HOME")
     try:
         cifar = CIFAR10(str(root), train=True, download=True)
     except (OSError, RuntimeError) as error:

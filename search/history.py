@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from latkit.errors import SearchError
+from latkit.dataset.cast import cast_to_schema
+from latkit.errors import SearchError, from_os_error
 from latkit.files import write_atomically
+from latkit.parquet import read_parquet, write_parquet
 
 HISTORY = "history.parquet"
 _NUMBERS = (
@@ -36,7 +37,7 @@ def write_history(out: Path, rows: Sequence[dict[str, Any]]) -> None:
         OSError: the folder cannot be written.
     """
     table = pa.Table.from_pylist(list(rows), schema=_SCHEMA)
-    write_atomically(out / HISTORY, lambda path: pq.write_table(table, path))
+    write_atomically(out / HISTORY, lambda path: write_parquet(path, table))
 
 
 def read_history(out: Path, finished: int) -> list[dict[str, Any]]:
@@ -48,18 +49,23 @@ def read_history(out: Path, finished: int) -> list[dict[str, Any]]:
 
     Raises:
         SearchError: the file is corrupt, or lacks some of them.
+        LatkitError: it cannot be read.
     """
     path = out / HISTORY
     fix = f"put it back, delete the folder {out} to begin again, or choose another --out"
-    if not path.exists():
-        if finished:
-            raise SearchError(f"{path} is missing, but {finished} epochs are finished", fix)
-        return []
     rows: list[dict[str, Any]]
     try:
-        rows = pq.ParquetFile(path).read().select(_SCHEMA.names).to_pylist()
-    except (pa.ArrowException, OSError, ValueError, KeyError):
-        raise SearchError(f"{path} is corrupt", fix) from None
+        rows = cast_to_schema(read_parquet(path), _SCHEMA).to_pylist()
+    except FileNotFoundError:
+        if finished:
+            raise SearchError(
+                f"{path} is missing, but {finished} epochs are finished", fix
+            ) from None
+        return []
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
+    except ValueError as error:
+        raise SearchError(f"{path} is corrupt (no table of epochs: {error})", fix) from None
     # A crash between the two files leaves the history one row ahead.
     rows = rows[:finished]
     if [row["epoch"] for row in rows] != list(range(1, finished + 1)):

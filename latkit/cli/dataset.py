@@ -10,6 +10,7 @@ import click
 from latkit.cli.dataset_import import import_files
 from latkit.cli.output import (
     Percent,
+    UserPath,
     json_option,
     note,
     number,
@@ -18,7 +19,7 @@ from latkit.cli.output import (
     warn,
 )
 
-FOLDER = click.Path(path_type=Path)
+FOLDER = UserPath()
 BARS = "▁▂▃▄▅▆▇█"
 UNFIT_EXIT_CODE = 3
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latkit.cli.output import json_option, warn
+from latkit.cli.output import UserPath, json_option, warn
 from latkit.costs import COSTS, LATENCY
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ UNITS = {name: click.Choice(list(cost.units)) for name, cost in COSTS.items()}
     help="The network around the cell that was measured (see latkit profile --help) [default: the "
     "space's first: imagenet, nasbench201 or fbnet].",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new dataset."
-)
+@click.option("--out", type=UserPath(), required=True, help="Folder of the new dataset.")
 @click.option(
     "--skip-bad-rows", is_flag=True, help="Import the other rows of a table with bad rows."
 )

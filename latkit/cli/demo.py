@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from latkit.cli.output import json_option, note, print_json, print_table
+from latkit.cli.output import UserPath, heading, json_option, note, print_json, print_table
 from latkit.errors import InputError, from_os_error
 
 DEVICE = "demo"
@@ -24,7 +24,7 @@ MARKER = ".latkit-demo"
 @click.command(name="demo")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     default=Path("latkit-demo"),
     show_default=True,
     help="Folder for everything the demo makes; made anew each time.",
@@ -59,7 +59,7 @@ def command(out: Path, as_json: bool) -> None:
         ):
             arguments = [*options.split(), str(place)]
             title = f"latkit {step.name} {' '.join(arguments)}"
-            click.secho(f"\n[{number}/{len(steps)}] {title}", err=True, bold=True)
+            heading(f"\n[{number}/{len(steps)}] {title}")
             if as_json:
                 arguments.append("--json")
             # With --json, what the step prints becomes a part of the one object.

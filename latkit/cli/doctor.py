@@ -178,12 +178,12 @@ def _energy() -> list[Row]:
 
 def _registry() -> Row:
     from latkit.errors import LatkitError
-    from latkit.registry import VARIABLE, Registry
+    from latkit.registry import Registry
 
     try:
         registry = Registry()
         registry.check_writable()
         entries = registry.entries()
     except LatkitError as error:
-        return ("registry", "broken", error.cause, f"set {VARIABLE} to a folder you may write to")
+        return ("registry", "broken", error.cause, error.fix)
     return ("registry", "ok", f"{registry.url}, {len(entries)} LPMs", "")

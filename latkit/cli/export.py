@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latkit.cli.output import json_option, note, print_json, print_table, warn
+from latkit.cli.output import UserPath, json_option, note, print_json, print_table, warn
 from latkit.errors import InputError, LatkitError, from_os_error
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ AVERAGED_COUNT = "n_averaged"
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     required=True,
     help="New file, e.g. net.onnx or net.plan.",
 )
@@ -55,7 +55,7 @@ AVERAGED_COUNT = "n_averaged"
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Trained weights: the network's state_dict as *.safetensors [default: random ones, fit "
     "for measuring only].",
 )
@@ -181,8 +181,15 @@ def _load(network: AnyNetwork, path: Path) -> None:
     import safetensors.torch
 
     try:
+        # Python's own errors have the path and a number, which those of safetensors lack.
+        with open(path, "rb"):
+            pass
         tensors = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
+    except OSError as error:
+        fix = from_os_error(error, f"read {path}", "nothing was written").fix
+        cause = f"cannot read the weights in {path} ({error.strerror or error})"
+        raise InputError(cause, fix) from None
+    except safetensors.SafetensorError as error:
         raise InputError(
             f"cannot read the weights in {path} ({error})",
             "save them with safetensors.torch.save_file(network.state_dict(), ...)",

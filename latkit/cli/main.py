@@ -9,6 +9,7 @@ import sys
 import click
 
 from latkit import __version__
+from latkit.cli.streams import OutputError, guarded_streams
 from latkit.errors import Interrupted, LatkitError
 
 # Command, its module under latkit.cli, and its line in `latkit --help`: written here so that
@@ -64,8 +65,19 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; every expected failure is one line on stderr."""
+    with guarded_streams():
+        _run()
+
+
+def _run() -> None:
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        code = cli.main(standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
+    except OutputError as error:
+        if error.reader_left:
+            sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except LatkitError as error:
         _fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

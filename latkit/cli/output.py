@@ -11,9 +11,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from latkit.cli.streams import columns_of, is_rewritable, is_styled, printable
+from latkit.files import expand_user
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,8 +63,21 @@ class Cores(click.ParamType):  # type: ignore[type-arg]
         return tuple(dict.fromkeys(cores))
 
 
-# Seconds between progress lines where stderr is a file.
+class UserPath(click.Path):
+    """A path; the ``~`` of ``--out=~/d``, which a shell leaves, is expanded."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = expand_user(value) if isinstance(value, str) else value
+        return super().convert(path, param, ctx)
+
+
+# Seconds between progress lines where stderr is no terminal.
 LINE_SECONDS = 15.0
+# Below this many columns a table whose words do not fit is printed row by row.
+NARROW = 60
 
 
 def json_option(function: F) -> F:
@@ -75,14 +92,24 @@ def note(message: str) -> None:
     click.echo(message, err=True)
 
 
+def heading(message: str) -> None:
+    """A line that begins a part, on stderr."""
+    click.secho(message, err=True, bold=True, color=is_styled(sys.stderr))
+
+
 def warn(message: str) -> None:
     """A line the person should not miss, on stderr."""
-    click.secho(f"warning: {message}", err=True, fg="yellow")
+    click.secho(f"warning: {message}", err=True, fg="yellow", color=is_styled(sys.stderr))
 
 
 def print_json(value: Any) -> None:
     """The command's result as JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    click.echo(text)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -90,13 +117,37 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.console import Console
     from rich.table import Table
 
+    title, *columns = [printable(text, sys.stdout) for text in (title, *columns)]
+    rows = [[printable(cell, sys.stdout) for cell in row] for row in rows]
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else 120
-    Console(width=width, highlight=False, markup=False).print(table)
+    width = columns_of(sys.stdout) if sys.stdout.isatty() else 120
+    if width < NARROW and _needed_columns(columns, rows) > width:
+        click.echo(title)
+        for row in rows:
+            cells = zip(columns, row, strict=True)
+            click.echo("")
+            click.echo("\n".join(f"{name}: {cell}" if name else cell for name, cell in cells))
+        return
+    console = Console(
+        width=width,
+        highlight=False,
+        markup=False,
+        color_system="auto" if is_styled(sys.stdout) else None,
+    )
+    console.print(table)
+
+
+def _needed_columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """How wide a table is whose words are not broken before their eighth letter."""
+    needed = 1
+    for cells in zip(columns, *rows, strict=True):
+        longest = max((len(word) for cell in cells for word in cell.split()), default=0)
+        needed += min(8, longest) + 3
+    return needed
 
 
 class ProgressLine:
@@ -115,7 +166,7 @@ class ProgressLine:
         self.total = total
         self._first = done
         self._started = self._shown = time.monotonic()
-        self._terminal = sys.stderr.isatty()
+        self._terminal = is_rewritable(sys.stderr)
         self._width = 0
 
     def found_done(self, more: int) -> None:
@@ -142,6 +193,8 @@ class ProgressLine:
             f"{_duration(elapsed)} elapsed, {remaining} left, {rate:.3g}/s  {detail}"
         ).rstrip()
         if self._terminal:
+            # A line that wraps cannot be rewritten.
+            text = text[: columns_of(sys.stderr) - 1]
             click.echo("\r" + text.ljust(self._width), err=True, nl=False)
             self._width = len(text)
         else:

@@ -13,6 +13,7 @@ from latkit.cli.output import (
     Cores,
     Percent,
     ProgressLine,
+    UserPath,
     json_option,
     note,
     number,
@@ -124,7 +125,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Dataset folder [default: datasets/DEVICE/BACKEND/SETTING].",
 )
 @json_option

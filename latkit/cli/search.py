@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latkit.cli.output import SEED, json_option, note, print_json
+from latkit.cli.output import SEED, UserPath, json_option, note, print_json
 from latkit.costs import LATENCY
 from latkit.errors import InputError, Interrupted, LatkitError
 
@@ -81,7 +81,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Folder of the search [default: searches/DEVICE].",
 )
 @click.option(

@@ -11,6 +11,7 @@ import click
 from latkit.cli.output import (
     SEED,
     ProgressLine,
+    UserPath,
     json_option,
     note,
     number,
@@ -58,7 +59,7 @@ class _SeveralDevices(click.Command):
 
 
 @click.command(name="train-lpm", cls=_SeveralDevices)
-@click.argument("dataset", type=click.Path(path_type=Path), required=False)
+@click.argument("dataset", type=UserPath(), required=False)
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
@@ -169,6 +170,9 @@ def command(
         f"({disturbed} disturbed visits left out)"
     )
     target = opened.manifest.target
+    registry = Registry() if publish else None
+    if registry is not None:  # before anything is trained that could not be kept
+        registry.check_writable()
     sources = load_sources(from_devices, target, cost) if from_devices else None
     paper = PaperRecipe(epochs=epochs, standardize=standardize)
     recipe = Recipe(kind, n_train, choose, seed, paper, sources, cost)
@@ -177,11 +181,12 @@ def command(
     curve = _curve(opened, recipe) if learning_curve else None
     result = {**card.to_dict(), "learning_curve": curve}
     entry = None
-    if publish:
-        registry = Registry()
+    if registry is not None:
         entry = registry.publish(trained.lpm, card)
         location = registry.location(entry)
         result |= {"reference": entry.reference, "location": location}
+        # At once: whatever happens to the output, nobody should publish it a second time.
+        note(f"published: {location}")
     if as_json:
         print_json(result)
     else:
@@ -199,8 +204,6 @@ def command(
         retest = card.dataset["retest_sd_percent"]
         if retest is not None:
             note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
-        if entry:
-            note(f"published: {location}")
     for line in warnings_of(card):
         warn(line)
     if entry and entry.space == "darts" and cost == LATENCY:

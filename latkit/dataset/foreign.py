@@ -229,8 +229,8 @@ def export_dataset(dataset: LatencyDataset, path: Path) -> int:
         LatkitError: the file cannot be written.
     """
     writers = {".csv": pyarrow.csv.write_csv, ".parquet": pq.write_table}
-    write = writers.get(path.suffix.lower())
-    if write is None:
+    write_table = writers.get(path.suffix.lower())
+    if write_table is None:
         raise InputError(f"cannot tell the format of {path}", "name it *.csv or *.parquet")
     if path.exists():
         raise InputError(f"{path} exists", "choose another file, or remove it")
@@ -239,8 +239,13 @@ def export_dataset(dataset: LatencyDataset, path: Path) -> int:
         raise DatasetError(
             f"{dataset.path} has no undisturbed visit to export", "see latkit dataset check"
         )
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:  # Arrow would take a path with a colon for a URL
+            write_table(table, file)
+
     try:
-        write_atomically(path, lambda to: write(table, str(to)))
+        write_atomically(path, write)
     except OSError as error:
         raise from_os_error(error, f"write {path}", "the dataset is unchanged") from None
     return int(table.num_rows)

@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from latkit.costs import COSTS, LATENCY
+from latkit.dataset.cast import cast_to_schema
 from latkit.device import check_backend_name, check_device_name
 from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
 from latkit.networks.setting import Setting, default_setting
+from latkit.parquet import open_parquet, read_parquet
 from latkit.spaces import space_names
 
 FORMAT = "latkit-dataset"
@@ -183,8 +186,19 @@ class Manifest:
 
 
 def part_paths(folder: Path) -> list[Path]:
-    """The part files of a dataset, in the order in which they were written."""
-    return sorted(folder.glob("part-*.parquet"))
+    """The part files of a dataset, in the order in which they were written.
+
+    Raises:
+        LatkitError: the folder cannot be listed: then nobody knows what was measured.
+    """
+    try:
+        # Not Path.glob, to which a folder that may not be listed is an empty one.
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise from_os_error(error, f"list {folder}", "nothing was changed") from None
+    return sorted(folder / name for name in names if fnmatch(name, "part-*.parquet"))
 
 
 def visit_keys(table: pa.Table) -> list[tuple[int, int]]:
@@ -210,9 +224,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise DatasetError(f"{folder} is not a folder", profile) from None
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of 5,000 digits
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
         raise DatasetError(
-            f"{path} is corrupt (not JSON)", "restore the file from a copy, or profile again"
+            f"{path} is corrupt (not JSON in UTF-8: {str(error)[:200]})",
+            "restore the file from a copy, or profile again",
         ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DatasetError(f"{path} does not describe a latkit dataset", profile)
@@ -252,15 +267,19 @@ def count_rows(folder: Path) -> int:
 
     Raises:
         DatasetError: a part is corrupt.
-        LatkitError: the journal cannot be read.
+        LatkitError: a file cannot be read.
     """
     rows = 0
     for path in part_paths(folder):
         try:
-            rows += pq.read_metadata(path).num_rows
-        except (pa.ArrowException, OSError, ValueError):
+            with open_parquet(path) as file:
+                rows += file.metadata.num_rows
+        except OSError as error:
+            raise from_os_error(error, f"read {path}", "nothing was changed") from None
+        except ValueError as error:
             raise DatasetError(
-                f"part file {path} is corrupt", "latkit dataset show tells what to do"
+                f"part file {path} is corrupt (not Parquet: {error})",
+                "latkit dataset show names what to do",
             ) from None
     try:
         return rows + (folder / JOURNAL).read_bytes().count(b"\n")
@@ -271,26 +290,32 @@ def count_rows(folder: Path) -> int:
 
 
 def read_part(path: Path, manifest: Manifest) -> pa.Table:
-    """Read one part file.
+    """Read one part file, whatever tool wrote it.
 
     Raises:
-        DatasetError: it is corrupt or has other columns.
+        DatasetError: it is corrupt, or has other columns that :func:`cast_to_schema` cannot bring
+            back to the dataset's.
+        LatkitError: it cannot be read.
     """
     fix = (
         f"restore it from a copy, or delete it and run the same latkit profile command: "
         f"only the rows of {path.name} are measured again"
     )
-    if manifest.anchor is None:
-        fix = "import the file again"
+    if manifest.origin or manifest.anchor is None:
+        fix = "restore it from a copy, or import or merge into a new folder again"
     try:
-        # Not pq.read_table: it would take "key=value" folder names for extra columns.
-        table = pq.ParquetFile(path).read()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DatasetError(f"part file {path} is corrupt ({reason})", fix) from None
-    if not table.schema.equals(manifest.schema):
-        raise DatasetError(f"part file {path} has other columns than its {MANIFEST} says", fix)
+        table = read_parquet(path)
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
+    except ValueError as error:
+        raise DatasetError(f"part file {path} is corrupt (not Parquet: {error})", fix) from None
+    try:
+        table = cast_to_schema(table, manifest.schema)
+    except ValueError as error:
+        raise DatasetError(
+            f"part file {path} has other columns than its {MANIFEST} says: {error}",
+            "write the columns that are named as they were, or restore the file from a copy",
+        ) from None
     empty = [name for name in table.column_names if table[name].null_count]
     if empty:
         raise DatasetError(f"part file {path} has empty cells ({', '.join(empty)})", fix)

@@ -24,6 +24,7 @@ from latkit.dataset.format import (
     visit_keys,
 )
 from latkit.errors import DatasetError
+from latkit.files import expand_user
 from latkit.profiling.protocol import DISTURBED
 from latkit.profiling.statistics import RetestError
 
@@ -50,8 +51,9 @@ class LatencyDataset:
 
         Raises:
             DatasetError: it is not a dataset, a file in it is corrupt, or it has no rows.
+            LatkitError: a file in it cannot be read.
         """
-        folder = Path(path)
+        folder = expand_user(path) if isinstance(path, str) else path
         manifest = read_manifest(folder)
         # The journal first: a process that is writing may make a part of it in between.
         journal = read_journal(folder, manifest)

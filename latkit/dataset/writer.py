@@ -18,7 +18,6 @@ from typing import Any
 
 import filelock
 import pyarrow as pa
-import pyarrow.parquet as pq
 from typing_extensions import Self
 
 from latkit import __version__
@@ -37,6 +36,7 @@ from latkit.dataset.latency import anchor_ms, with_latency
 from latkit.device import contradictions, differences
 from latkit.errors import DatasetError, LatkitError, from_os_error
 from latkit.files import sync_folder, write_atomically, write_json_atomically
+from latkit.parquet import open_parquet, write_parquet
 
 PART_SECONDS = 60.0
 # Rows in a part of a dataset that is written at once.
@@ -240,7 +240,8 @@ class DatasetWriter:
             return
         median_ms = anchor_ms(read_part(path, self.manifest) for path in paths)
         for path in paths:
-            metadata = pq.ParquetFile(path).schema_arrow.metadata or {}
+            with open_parquet(path) as file:
+                metadata = file.schema_arrow.metadata or {}
             if metadata.get(_ANCHOR_KEY) != repr(median_ms).encode():
                 self._write_part(path, read_part(path, self.manifest), median_ms)
 
@@ -248,7 +249,7 @@ class DatasetWriter:
         table = with_latency(table, self.manifest, median_ms).replace_schema_metadata(
             {_ANCHOR_KEY: repr(median_ms).encode()}
         )
-        write_atomically(path, lambda temporary: pq.write_table(table, temporary))
+        write_atomically(path, lambda temporary: write_parquet(temporary, table))
 
     def _os_error(self, error: OSError) -> LatkitError:
         return from_os_error(error, f"write the dataset in {self.folder}", _KEPT)
@@ -284,7 +285,7 @@ def write_dataset(folder: Path, manifest: Manifest, table: pa.Table) -> None:
         for number, start in enumerate(range(0, table.num_rows, PART_ROWS)):
             part = table.slice(start, PART_ROWS)
             path = hidden / f"part-{number:06d}.parquet"
-            write_atomically(path, lambda to, part=part: pq.write_table(part, to))  # type: ignore[misc]
+            write_atomically(path, lambda to, part=part: write_parquet(to, part))  # type: ignore[misc]
         rows = zip(table["arch_id"].to_pylist(), table["flags"].to_pylist(), strict=True)
         architectures = {arch_id for arch_id, flags in rows if not is_panel(flags)}
         _write_manifest(hidden, manifest, table.num_rows, len(architectures))

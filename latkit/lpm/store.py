@@ -12,7 +12,6 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from fsspec import AbstractFileSystem
 
 from latkit.costs import COSTS, MeasuredCost, get_cost
 from latkit.dataset import Target
@@ -21,6 +20,7 @@ from latkit.lpm.base import LPM
 from latkit.lpm.default import DefaultLPM
 from latkit.lpm.linear import LinearLPM
 from latkit.lpm.paper import PaperLPM
+from latkit.storage import Storage
 
 FORMAT = "latkit-lpm"
 FORMAT_VERSION = 1
@@ -81,8 +81,8 @@ class LPMCard:
         return cls(**{**values, "target": Target.from_dict(content["target"])})
 
 
-def write_lpm(fs: AbstractFileSystem, folder: str, lpm: LPM, card: LPMCard) -> None:
-    """Write both files; the card comes last, so a folder with a card is whole.
+def write_lpm(storage: Storage, folder: str, lpm: LPM, card: LPMCard) -> None:
+    """Write both files into a folder; the card comes last, so a folder with a card is whole.
 
     Raises:
         OSError: the place cannot be written.
@@ -96,9 +96,9 @@ def write_lpm(fs: AbstractFileSystem, folder: str, lpm: LPM, card: LPMCard) -> N
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
     )
-    fs.pipe_file(f"{folder}/{WEIGHTS}", weights)
-    fs.pipe_file(f"{folder}/.{CARD}", text.encode())
-    fs.mv(f"{folder}/.{CARD}", f"{folder}/{CARD}")
+    storage.write(f"{folder}/{WEIGHTS}", weights)
+    storage.write(f"{folder}/.{CARD}", text.encode())
+    storage.move(f"{folder}/.{CARD}", f"{folder}/{CARD}")
 
 
 def weights_of(lpm: LPM) -> bytes:
@@ -123,23 +123,24 @@ def _render(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_card(fs: AbstractFileSystem, folder: str) -> tuple[LPMCard, str]:
+def read_card(storage: Storage, folder: str) -> tuple[LPMCard, str]:
     """The card of an LPM folder, and the SHA-256 its weights must have.
 
     Raises:
         LPMError: the card is missing, corrupt, or from another format version.
+        LatkitError: it cannot be read.
     """
-    path = f"{folder}/{CARD}"
+    path = storage.location(f"{folder}/{CARD}")
     fix = "remove this version (its folder) and train it again"
     try:
-        text = fs.cat_file(path).decode()
+        text = storage.read(f"{folder}/{CARD}").decode()
         content = json.loads(text)
     except FileNotFoundError:
-        raise LPMError(f"{folder} holds no LPM (no {CARD})", fix) from None
+        raise LPMError(f"{storage.location(folder)} holds no LPM (no {CARD})", fix) from None
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise LPMError(f"{path} is corrupt (not JSON)", fix) from None
+    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
+        raise LPMError(f"{path} is corrupt (not JSON in UTF-8: {str(error)[:200]})", fix) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise LPMError(f"{path} does not describe an LPM", fix)
     if content.get("format_version") != FORMAT_VERSION:
@@ -163,21 +164,23 @@ def read_card(fs: AbstractFileSystem, folder: str) -> tuple[LPMCard, str]:
         raise LPMError(f"{path} is corrupt ({type(error).__name__}: {error})", fix) from None
 
 
-def read_lpm(fs: AbstractFileSystem, folder: str) -> tuple[LPM, LPMCard]:
+def read_lpm(storage: Storage, folder: str) -> tuple[LPM, LPMCard]:
     """The LPM of a folder, its weights checked against the card's digest.
 
     Raises:
         LPMError: a file is missing or corrupt, or the kind is unknown.
+        LatkitError: a file cannot be read.
     """
-    card, digest = read_card(fs, folder)
-    path = f"{folder}/{WEIGHTS}"
+    card, digest = read_card(storage, folder)
+    path = storage.location(f"{folder}/{WEIGHTS}")
     fix = "remove this version (its folder) and train it again"
     if card.kind not in KINDS:
         raise LPMError(
-            f"{folder} has the unknown kind {card.kind!r}", "use the version that wrote it"
+            f"{storage.location(folder)} has the unknown kind {card.kind!r}",
+            "use the version that wrote it",
         )
     try:
-        weights = fs.cat_file(path)
+        weights = storage.read(f"{folder}/{WEIGHTS}")
     except FileNotFoundError:
         raise LPMError(f"{path} is missing", fix) from None
     except OSError as error:

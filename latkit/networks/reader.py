@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from latkit.errors import InputError, LatkitError, SpaceError, from_os_error
+from latkit.files import expand_user
 from latkit.networks.passages import (
     Passage,
     Passages,
@@ -73,6 +74,8 @@ def read_architectures(given: str, space: SearchSpace) -> list[NamedArchitecture
         LatkitError: the file cannot be read.
     """
     path, only = None, None
+    if given.startswith("~"):  # of no architecture's text; a shell leaves it in FILE:NAME
+        given = str(expand_user(given))
     if given == "-":
         path, content = given, _read_standard_input()
     elif _by_name(given, space) is not None:

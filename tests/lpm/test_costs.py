@@ -33,6 +33,7 @@ from latkit.networks.setting import MACROS, MEMORY_FORMATS, PRECISIONS, PRESETS
 from latkit.networks.zoo import ZOO
 from latkit.registry import Entry, Registry
 from latkit.spaces import get_space
+from latkit.storage import Storage
 from tests.conftest import SHARED
 from tests.made import MICRO, SPACE, formula_ms, made_dataset, made_manifest, made_row
 
@@ -105,10 +106,8 @@ class TestTraining:
 
     def test_a_latency_card_has_the_names_it_had(self, latency: TrainedLPM) -> None:
         """Those of a file that format version 1 wrote."""
-        import fsspec
-
-        folder = Path(__file__).parents[1] / "data" / "lpm-format-1" / "default"
-        old, _ = read_card(fsspec.filesystem("file"), str(folder))
+        fixtures = Path(__file__).parents[1] / "data" / "lpm-format-1"
+        old, _ = read_card(Storage(str(fixtures)), "default")
         for name in ("metrics", "dataset", "training"):
             assert set(getattr(latency.card, name)) == set(getattr(old, name)), name
         assert latency.card.cost == old.cost == "latency_ms"

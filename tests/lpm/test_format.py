@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
 
 from latkit.lpm.store import read_lpm
 from latkit.spaces import get_space
+from latkit.storage import Storage
 
 FIXTURES = Path(__file__).parents[1] / "data" / "lpm-format-1"
 
@@ -18,7 +18,7 @@ FIXTURES = Path(__file__).parents[1] / "data" / "lpm-format-1"
 @pytest.mark.parametrize("kind", ["default", "lookup-table", "paper"])
 def test_a_file_of_version_1(kind: str) -> None:
     folder = FIXTURES / kind
-    lpm, card = read_lpm(fsspec.filesystem("file"), str(folder))
+    lpm, card = read_lpm(Storage(str(FIXTURES)), kind)
     assert card.training["kind"] == kind
     space = get_space(card.target.space)
     expected = json.loads((folder / "expected.json").read_text())
