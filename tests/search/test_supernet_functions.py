@@ -32,7 +32,6 @@ from latkit.search.supernet.products import (
     product,
     repeat,
 )
-
 from latkit.search.supernet.sums import Sum
 
 LAST = torch.channels_last
