@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latkit.errors import Interrupted, SearchError
 from latkit.lpm.base import LPM
+from latkit.memory import memory_ran_out
 from latkit.search.bilevel import StepLosses
 from latkit.search.checkpoint import CHECKPOINT, Begun, load_checkpoint, save_checkpoint
 from latkit.search.collapse import (
@@ -328,12 +329,8 @@ def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:
 
 
 def _memory_ran_out(error: Exception, when: str) -> Exception:
-    """What to raise for an error of PyTorch's: itself, if it is another; on the CPU only the
-    message tells.
-    """
-    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(
-        sign in str(error) for sign in ("DefaultCPUAllocator", "Storage size calculation overflow")
-    ):
+    """What to raise for an error of PyTorch's: itself, if it is another."""
+    if not memory_ran_out(error):
         return error
     return SearchError(
         f"memory ran out {when}",
