@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from latkit.errors import LPMError
 from latkit.lpm.base import LPM, FloatArray
 from latkit.lpm.seen_errors import SeenErrors
+from latkit.lpm.threads import one_thread
 
 LAYERS = (112, 256, 64, 1)
 EPOCHS = 1000
@@ -92,6 +93,7 @@ class PaperLPM(SeenErrors, LPM):
         return lpm
 
 
+@one_thread()
 def train_paper_lpm(
     encodings: FloatArray,
     values: FloatArray,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from latkit.lpm.bayes import Array
+from latkit.lpm.threads import one_thread
 
 MEMBERS = 4
 HIDDEN = 64
@@ -46,6 +47,7 @@ class ResidualEnsemble:
         return {name: tensor.float() for name, tensor in self._weights.items()}
 
 
+@one_thread()
 def fit_residual(
     encodings: Tensor, residual: Array, seed: int
 ) -> tuple[ResidualEnsemble, Array] | None:
