@@ -73,6 +73,22 @@ def save_checkpoint(
     )
 
 
+def finished_epochs(folder: Path) -> int:
+    """How many epochs a folder's search has finished; 0 without a checkpoint.
+
+    Raises:
+        SearchError: the checkpoint is corrupt.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return int(json.loads(file.metadata()[HEADER])["epoch"])
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise _corrupt(path, error) from None
+
+
 def load_checkpoint(
     folder: Path, supernet: Supernet, optimizer: Bilevel
 ) -> tuple[int, Begun | None]:
@@ -114,10 +130,14 @@ def load_checkpoint(
         ValueError,
         RuntimeError,
     ) as error:
-        raise SearchError(
-            f"checkpoint {path} is corrupt ({str(error).splitlines()[0]})",
-            "delete it to begin the search again, or choose another --out",
-        ) from None
+        raise _corrupt(path, error) from None
+
+
+def _corrupt(path: Path, error: Exception) -> SearchError:
+    return SearchError(
+        f"checkpoint {path} is corrupt ({str(error).splitlines()[0]})",
+        "delete it to begin the search again, or choose another --out",
+    )
 
 
 def _optimizers(optimizer: Bilevel) -> dict[str, Optimizer]:

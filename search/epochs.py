@@ -273,6 +273,7 @@ class EpochLoop:
                 "train_accuracy": train_correct / images,
                 "val_accuracy": val_correct / images if arch else None,
                 "penalty_weight": self.penalty.weight,
+                "weight_lr": self.optimizer.weight_optimizer.lr,
                 "alpha_entropy_normal": alpha_entropy(self.supernet.alpha_normal),
                 "alpha_entropy_reduce": alpha_entropy(self.supernet.alpha_reduce),
                 "skip_share_normal": skip_share(genotype.normal),
@@ -348,5 +349,7 @@ def _calmer(config: SearchConfig) -> str:
         options.append("--precision fp32")
     paper = preset("paper", config.method).optimizer
     if config.optimizer.weight_lr > paper.weight_lr or config.optimizer.arch_lr > paper.arch_lr:
-        options.append("--preset paper, whose learning rates are smaller")
+        options.append(
+            f"smaller learning rates (--weight-lr {paper.weight_lr:g} --arch-lr {paper.arch_lr:g})"
+        )
     return ", or ".join(options)

@@ -15,6 +15,7 @@ from latkit.files import write_atomically
 HISTORY = "history.parquet"
 _NUMBERS = (
     "train_loss", "val_loss", "expected_cost", "train_accuracy", "val_accuracy", "penalty_weight",
+    "weight_lr",
     "alpha_entropy_normal", "alpha_entropy_reduce", "skip_share_normal", "skip_share_reduce",
     "parameter_free_share_normal", "parameter_free_share_reduce", "derived_predicted_ms",
 )  # fmt: skip

@@ -24,6 +24,7 @@ from latkit.search.costs import Cost, LPMCost
 from latkit.search.data import ImageData
 from latkit.search.distributed import ALONE, Processes
 from latkit.search.epochs import EpochLoop, SearchOutcome, SearchProgress
+from latkit.search.extension import is_extension
 from latkit.search.history import HISTORY
 from latkit.search.parts import check_reach
 from latkit.spaces import DartsSpace
@@ -57,7 +58,7 @@ def run_search(
     processes: Processes = ALONE,
     cost: Cost | None = None,
 ) -> SearchOutcome:
-    """Search, or go on with the search that ``out`` holds.
+    """Search, or go on with the search that ``out`` holds; a finished one with more epochs, too.
 
     ``device`` is where the supernet is trained, ``cpu`` or ``cuda``; a search may go on on the
     other one, but only on the CPU does it then end in the same bytes.
@@ -88,7 +89,7 @@ def run_search(
     processes.check_batch(config.batch)
     check_fits(config, data, processes)
     cost = cost or LPMCost(lpm)
-    check_reach([config.target_ms], space, cost)
+    check_reach([config.target_ms], space, cost, config.max_skips)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / ".lock", blocking=False)
@@ -146,7 +147,9 @@ def _claim(out: Path, content: dict[str, Any]) -> None:
         raise SearchError(
             f"{path} is corrupt", "delete the folder, or choose another --out"
         ) from None
-    if changed:
+    if changed and is_extension(out, content, earlier):
+        write_json_atomically(path, content)
+    elif changed:
         raise SearchError(
             f"{out} holds another search (now / then: {'; '.join(changed)})",
             "choose another --out, or repeat the earlier command exactly",
