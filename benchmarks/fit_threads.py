@@ -109,7 +109,7 @@ def summary(runs: list[dict[str, Any]], quantity: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("table", type=Path, help="a column arch, and latencies in ms")
-    parser.add_argument("--column", default="pixel3_ms")
+    parser.add_argument("--column", default="gold_6240_ms")
     parser.add_argument("--n-train", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
