@@ -10,7 +10,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.overrides import TorchFunctionMode
 
 from latkit.lpm.default import fit_default
 from latkit.lpm.linear import LinearLPM
@@ -94,15 +94,18 @@ def trains_the_residual(encodings: Any) -> None:
 def test_what_trains(use: Callable[[Any], None]) -> None:
     before, seen = threads_now(), set()
 
-    def watch(optimizer: object, args: object, kwargs: object) -> None:
-        if not seen:
-            seen.update(threads_now())
+    class Watch(TorchFunctionMode):
+        """Notes how many threads there are when PyTorch computes gradients."""
 
-    hook = register_optimizer_step_post_hook(watch)
-    try:
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if function is torch.autograd.grad and not seen:
+                seen.update(threads_now())
+            return function(*args, **(kwargs or {}))
+
+    with Watch():
         use(ENCODINGS)
-    finally:
-        hook.remove()
     assert seen
     assert {count for _, count in seen} == {1}
     assert threads_now() == before
