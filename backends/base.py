@@ -23,6 +23,7 @@ from typing_extensions import Self
 from latkit.cores import check_threads
 from latkit.energy import EnergyMeter, open_meter
 from latkit.errors import BackendError
+from latkit.memory import memory_ran_out
 from latkit.networks.setting import MEMORY_FORMATS, Setting
 from latkit.spaces import Architecture
 
@@ -270,11 +271,11 @@ class Backend(ABC):
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise BackendError(
-                f"{self.name} does not start ({reason})",
-                "check that its libraries are those it was built for, and latkit doctor",
-            ) from error
+            reason = " ".join((str(error) or type(error).__name__).split())[:300]
+            fix = "check that its libraries are those it was built for, and latkit doctor"
+            if memory_ran_out(error):
+                fix = "memory ran out: end other programs that use this device"
+            raise BackendError(f"{self.name} does not start ({reason})", fix) from error
 
     def _check_width(self) -> None:
         """Refuse to record a number of threads that do not run."""
@@ -338,6 +339,7 @@ def runtime_errors(what: str) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise BackendError(
-            f"{what} ({reason})", "if memory ran out, use a smaller setting, e.g. batch=1"
-        ) from error
+        fix = "see whether latkit doctor finds it ok; if so, use another setting or backend"
+        if memory_ran_out(error):
+            fix = "memory ran out: use a smaller setting, e.g. batch=1"
+        raise BackendError(f"{what} ({reason})", fix) from error

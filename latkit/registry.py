@@ -102,9 +102,13 @@ def _check_place(entry: Entry, card: LPMCard) -> None:
 
 @functools.cache
 def _built_in() -> TrainedLPM:
+    import torch
+
     from latkit.lpm.published import published_lpm
 
-    return published_lpm()
+    # What is made in inference mode could not be used for gradients later.
+    with torch.inference_mode(False):
+        return published_lpm()
 
 
 class Registry:

@@ -6,7 +6,9 @@ unfinished epoch needs besides is the state of LAT's generator and the sums so f
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,20 @@ def save_checkpoint(
     )
 
 
+def finished_epochs(folder: Path) -> int:
+    """How many epochs a folder's search has finished; 0 without a checkpoint.
+
+    Raises:
+        SearchError: the checkpoint is corrupt.
+        LatkitError: it cannot be read.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    with _opened(path) as file:
+        return int(_header(file)["epoch"])
+
+
 def load_checkpoint(
     folder: Path, supernet: Supernet, optimizer: Bilevel
 ) -> tuple[int, Begun | None]:
@@ -86,15 +102,13 @@ def load_checkpoint(
         LatkitError: it cannot be read.
     """
     path = folder / CHECKPOINT
-    try:
-        # Python's own errors have the path and a number, which those of safetensors lack.
-        with open(path, "rb"):
-            pass
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads(file.metadata()[HEADER])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if not path.exists():
+        return 0, None
+    begun = None
+    with _opened(path) as file:
+        header = _header(file)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         version, epoch, penalty = header["format_version"], int(header["epoch"]), header["penalty"]
-        begun = None
         if "begun" in header:
             begun = Begun(
                 int(header["begun"]["step"]),
@@ -102,15 +116,6 @@ def load_checkpoint(
                 tensors["begun/generator"],
                 float(header["begun"]["seconds"]),
             )
-    except FileNotFoundError:
-        return 0, None
-    except OSError as error:
-        raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise SearchError(
-            f"checkpoint {path} is corrupt ({_first_line(error)})",
-            "delete it to begin the search again, or choose another --out",
-        ) from None
     if version != FORMAT_VERSION:
         raise SearchError(
             f"checkpoint {path} has format version {version}, not {FORMAT_VERSION}",
@@ -135,6 +140,34 @@ def load_checkpoint(
             "put back the one of this search, or choose another --out",
         ) from None
     return epoch, begun
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A checkpoint's file.
+
+    Raises:
+        SearchError: its content is corrupt.
+        LatkitError: it cannot be read.
+    """
+    try:
+        # Python's own errors have the path and a number, which those of safetensors lack.
+        with open(path, "rb"):
+            pass
+        with safetensors.safe_open(path, framework="pt") as file:
+            yield file
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise SearchError(
+            f"checkpoint {path} is corrupt ({_first_line(error)})",
+            "delete it to begin the search again, or choose another --out",
+        ) from None
+
+
+def _header(file: Any) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(file.metadata()[HEADER])
+    return header
 
 
 def _first_line(error: Exception) -> str:

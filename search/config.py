@@ -12,6 +12,7 @@ from typing import Any, get_args
 from latkit.errors import InputError
 from latkit.networks.setting import MIN_CELLS
 from latkit.search.bilevel import ORDERS, OptimizerConfig
+from latkit.search.collapse import MOST_SKIPS
 from latkit.search.costs import COSTS, check_noise
 from latkit.search.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
 from latkit.search.penalty import EdgeSampling
@@ -45,6 +46,7 @@ class SearchConfig:
         precision: of the supernet: ``fp32``, or ``bf16`` by autocast. α, the losses and LAT(α)
             are single precision in both.
         stop_on_collapse: end with the last good cell when skip connections take over.
+        max_skips: largest number of skip connections in the derived normal cell; None: any.
         limit: images used; None for all. Half train the weights, half train α.
     """
 
@@ -61,6 +63,7 @@ class SearchConfig:
     warmup_epochs: int = 0
     precision: str = "fp32"
     stop_on_collapse: bool = False
+    max_skips: int | None = None
     cells: int = 8
     channels: int = 16
     batch: int = 64
@@ -105,6 +108,17 @@ class SearchConfig:
         if self.target_ms is not None and not 0 < self.target_ms < math.inf:
             raise InputError(f"target_ms={self.target_ms} is not a latency", "use more than 0")
         check_noise(self.lpm_noise)
+        for name in ("weight_lr", "arch_lr"):
+            rate = getattr(self.optimizer, name)
+            if not 0 < rate < math.inf:
+                raise InputError(f"{name}={rate} is not a learning rate", "use more than 0")
+        if self.max_skips is not None and self.max_skips < 0:
+            raise InputError(f"max_skips={self.max_skips} is too small", "use 0 or more")
+        if self.stop_on_collapse and self.max_skips is not None and self.max_skips <= MOST_SKIPS:
+            raise InputError(
+                f"a cell of at most {self.max_skips} skip connections never counts as collapsed",
+                "leave out --stop-on-collapse or --max-skips",
+            )
         partial = SUPERNETS[self.method].partial
         if self.channels % partial:
             raise InputError(
@@ -167,6 +181,28 @@ PRESETS: dict[str, dict[str, SearchConfig]] = {
         "pc-darts": dataclasses.replace(_CPU_DARTS, method="pc-darts", warmup_epochs=1),
     },
 }
+
+
+def with_rates(
+    config: SearchConfig, weight_lr: float | None, arch_lr: float | None, batch: int
+) -> SearchConfig:
+    """A configuration with other learning rates, or with its own scaled to its batch.
+
+    The paper's rates of PC-DARTS are those of DARTS with four times the batch: 4 times as large for
+    the weights (SGD), twice for α (Adam). So the one scales linearly, the other by the square root.
+
+    Args:
+        config: the configuration.
+        weight_lr, arch_lr: rates as they are to be; None: the configuration's, scaled.
+        batch: the batch that the configuration's rates are for.
+    """
+    own, times = config.optimizer, config.batch / batch
+    optimizer = dataclasses.replace(
+        own,
+        weight_lr=own.weight_lr * times if weight_lr is None else weight_lr,
+        arch_lr=own.arch_lr * math.sqrt(times) if arch_lr is None else arch_lr,
+    )
+    return dataclasses.replace(config, optimizer=optimizer)
 
 
 def preset(name: str, method: str) -> SearchConfig:

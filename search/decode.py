@@ -16,12 +16,15 @@ from latkit.errors import InputError
 from latkit.lpm.base import FloatArray
 from latkit.search.costs import Cost, evaluate
 from latkit.search.estimators.distribution import WEAKEST
+from latkit.search.skip_limit import strongest_within, within_limit
 from latkit.spaces import ABSENT, ChoiceMatrix, DartsSpace, SearchSpace
 from latkit.spaces.genotype import Connections
 
 # A cost this near its target is on target.
 TOLERANCE = 0.05
 RESTARTS = 16
+# How many times as many architectures are drawn: not all are within a limit of skip connections.
+SPARE = 8
 # Of the search for a constrained architecture: how strongly, round by round, being off the target
 # counts against the score (in units of log-probability per log-cost), how many architectures a
 # round visits, and how many of them at once. The last round, without a pull, finds the best.
@@ -46,7 +49,11 @@ class CostRange:
 
 
 def cost_range(
-    space: SearchSpace, cost: Cost, restarts: int = RESTARTS, seed: int = 0
+    space: SearchSpace,
+    cost: Cost,
+    restarts: int = RESTARTS,
+    seed: int = 0,
+    max_skips: int | None = None,
 ) -> CostRange:
     """What a space's architectures cost.
 
@@ -58,12 +65,14 @@ def cost_range(
         cost: the cost.
         restarts: descents in each direction.
         seed: of the architectures that they start from.
+        max_skips: only of architectures with at most so many skip connections.
     """
     if cost.coefficients() is not None:
-        rows = np.stack([_linear_extreme(space, cost, sign) for sign in (1, -1)])
+        rows = np.stack([_linear_extreme(space, cost, sign, max_skips) for sign in (1, -1)])
     else:
-        starts = space.unrank(space.sample(min(restarts, space.size), seed))
-        rows = np.stack([_descend(space, cost, starts, sign) for sign in (1, -1)])
+        some = space.unrank(space.sample(min(SPARE * restarts, space.size), seed))
+        starts = some[within_limit(space, some, max_skips)][:restarts]
+        rows = np.stack([_descend(space, cost, starts, sign, max_skips) for sign in (1, -1)])
     low, high = evaluate(space, cost, rows).tolist()
     return CostRange(low, high, rows[0], rows[1])
 
@@ -136,13 +145,17 @@ def log_weights(
     return result
 
 
-def strongest(space: SearchSpace, logs: FloatArray) -> ChoiceMatrix:
+def strongest(space: SearchSpace, logs: FloatArray, max_skips: int | None = None) -> ChoiceMatrix:
     """DARTS's derivation (its section 2.4): in each group the edges whose strongest operation is
     strongest, and that operation on them; of equals the first. A row of a choice matrix.
+
+    It has the largest sum of logarithms of all architectures; if it has more skip connections than
+    it may, then the one of the largest sum among those that have not.
 
     Args:
         space: the space.
         logs: ``E x O``, see :func:`log_weights`.
+        max_skips: skip connections it may have; None: any number.
     """
     row: ChoiceMatrix = np.full(space.num_edges, ABSENT, dtype=np.int8)
     strength, operation = logs.max(1), logs.argmax(1)
@@ -150,14 +163,19 @@ def strongest(space: SearchSpace, logs: FloatArray) -> ChoiceMatrix:
         edges = np.array(group.edges)
         kept = edges[np.argsort(-strength[edges], kind="stable")[: group.keep]]
         row[kept] = operation[kept]
-    return row
+    if max_skips is None or within_limit(space, row, max_skips):
+        return row
+    return strongest_within(space, logs, max_skips)
 
 
 def derive_cell(
-    space: DartsSpace, alpha: Tensor, edge_weights: Tensor | None = None
+    space: DartsSpace,
+    alpha: Tensor,
+    edge_weights: Tensor | None = None,
+    max_skips: int | None = None,
 ) -> Connections:
     """The strongest cell of α, ``E x O``, as (operation, input) pairs; see :func:`strongest`."""
-    return space.cell(strongest(space, log_weights(space, alpha, edge_weights)))
+    return space.cell(strongest(space, log_weights(space, alpha, edge_weights), max_skips))
 
 
 @dataclass(frozen=True)
@@ -167,7 +185,7 @@ class Derived:
     Attributes:
         row: the architecture, a row of a choice matrix.
         cost: its cost.
-        changed: whether it is another one than α's strongest.
+        changed: whether it is another one than α's strongest (within the limit of skips).
         within: whether its cost is within ``TOLERANCE`` of the target.
     """
 
@@ -183,6 +201,7 @@ def derive_on_target(
     cost: Cost,
     target: float,
     edge_weights: Tensor | None = None,
+    max_skips: int | None = None,
 ) -> Derived:
     """The architecture that α speaks for most strongly among those that cost about the target.
 
@@ -198,13 +217,14 @@ def derive_on_target(
         cost: the cost.
         target: in the cost's unit, positive.
         edge_weights: ``E``, see :func:`log_weights`.
+        max_skips: skip connections it may have; None: any number.
 
     Returns:
         The architecture; if none on target was found, the nearest.
     """
     logs = log_weights(space, alpha, edge_weights)
-    first = strongest(space, logs)[None]
-    search = _BestFirst(space, cost, logs, target, first)
+    first = strongest(space, logs, max_skips)[None]
+    search = _BestFirst(space, cost, logs, target, first, max_skips)
     if not search.on_target:
         for pull in PULLS:
             search.run(pull)
@@ -217,9 +237,16 @@ class _BestFirst:
     """Architectures seen so far, and the best of them: on target, then strong, else near."""
 
     def __init__(
-        self, space: SearchSpace, cost: Cost, logs: FloatArray, target: float, start: ChoiceMatrix
+        self,
+        space: SearchSpace,
+        cost: Cost,
+        logs: FloatArray,
+        target: float,
+        start: ChoiceMatrix,
+        max_skips: int | None,
     ) -> None:
         self._space, self._cost, self._logs, self._target = space, cost, logs, target
+        self._max_skips = max_skips
         self._known: set[bytes] = set()
         self._visited: set[int] = set()
         # Of all architectures seen: row, score, distance.
@@ -227,6 +254,9 @@ class _BestFirst:
         self.on_target, self._rank = False, (-np.inf, -np.inf)
         self.best, self.best_cost = start[0], np.nan
         self._look(start)
+        if not self.on_target and max_skips is not None:
+            # The way from it leads over architectures that have too many skips, too.
+            self._look(strongest(space, logs)[None])
 
     def run(self, pull: float) -> None:
         """Visit the most promising architectures, and look at all their neighbours."""
@@ -272,27 +302,40 @@ class _BestFirst:
             return range(begin, begin)
         costs = evaluate(self._space, self._cost, rows[new])
         off = np.abs(costs / self._target - 1)
-        for i, cost, relative in zip(new, costs.tolist(), off.tolist(), strict=True):
+        allowed = within_limit(self._space, rows[new], self._max_skips)
+        for i, cost, relative, good in zip(
+            new, costs.tolist(), off.tolist(), allowed.tolist(), strict=True
+        ):
             distance = max(0.0, relative - TOLERANCE)
             self._seen.append((rows[i], float(scores[i]), distance))
             rank = (-distance, float(scores[i]))
-            if rank > self._rank:
+            if good and rank > self._rank:
                 self._rank, self.best, self.best_cost = rank, rows[i], cost
                 self.on_target = distance == 0
         return range(begin, len(self._seen))
 
 
-def _linear_extreme(space: SearchSpace, cost: Cost, sign: int) -> ChoiceMatrix:
-    """The cheapest (``sign`` 1) or dearest (-1) architecture by a table of costs."""
+def _linear_extreme(
+    space: SearchSpace, cost: Cost, sign: int, max_skips: int | None
+) -> ChoiceMatrix:
+    """The cheapest (``sign`` 1) or costliest (-1) architecture by a table of costs."""
     own = cost.coefficients()
     assert own is not None
-    table = np.full((space.num_edges, space.num_operations), -np.inf)
+    values = own[0].double().numpy().reshape(space.num_edges, space.num_operations)
+    return strongest(space, _table(space, -sign * values), max_skips)
+
+
+def _table(space: SearchSpace, values: FloatArray) -> FloatArray:
+    """``E x O`` values, -inf for operations that an architecture may not carry."""
+    table = np.full(values.shape, -np.inf)
     choices = list(space.choices)
-    table[:, choices] = -sign * own[0].double().numpy().reshape(table.shape)[:, choices]
-    return strongest(space, table)
+    table[:, choices] = values[:, choices]
+    return table
 
 
-def _descend(space: SearchSpace, cost: Cost, starts: ChoiceMatrix, sign: int) -> ChoiceMatrix:
+def _descend(
+    space: SearchSpace, cost: Cost, starts: ChoiceMatrix, sign: int, max_skips: int | None
+) -> ChoiceMatrix:
     """Where the best of steepest descents of ``sign * cost`` ends."""
     rows = starts.copy()
     values = sign * evaluate(space, cost, rows)
@@ -301,6 +344,7 @@ def _descend(space: SearchSpace, cost: Cost, starts: ChoiceMatrix, sign: int) ->
         near = neighbours(space, rows[moving])
         costs = sign * evaluate(space, cost, near.reshape(-1, space.num_edges))
         costs = costs.reshape(near.shape[:2])
+        costs[~within_limit(space, near, max_skips)] = np.inf
         best = costs.argmin(1)
         found = costs[np.arange(len(near)), best]
         better = found < values[moving]

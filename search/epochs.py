@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latkit.errors import Interrupted, SearchError
 from latkit.lpm.base import LPM
+from latkit.memory import memory_ran_out
 from latkit.search.bilevel import StepLosses
 from latkit.search.checkpoint import CHECKPOINT, Begun, load_checkpoint, save_checkpoint
 from latkit.search.collapse import (
@@ -272,6 +273,7 @@ class EpochLoop:
                 "train_accuracy": train_correct / images,
                 "val_accuracy": val_correct / images if arch else None,
                 "penalty_weight": self.penalty.weight,
+                "weight_lr": self.optimizer.weight_optimizer.lr,
                 "alpha_entropy_normal": alpha_entropy(self.supernet.alpha_normal),
                 "alpha_entropy_reduce": alpha_entropy(self.supernet.alpha_reduce),
                 "skip_share_normal": skip_share(genotype.normal),
@@ -328,12 +330,8 @@ def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:
 
 
 def _memory_ran_out(error: Exception, when: str) -> Exception:
-    """What to raise for an error of PyTorch's: itself, if it is another; on the CPU only the
-    message tells.
-    """
-    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(
-        sign in str(error) for sign in ("DefaultCPUAllocator", "Storage size calculation overflow")
-    ):
+    """What to raise for an error of PyTorch's: itself, if it is another."""
+    if not memory_ran_out(error):
         return error
     return SearchError(
         f"memory ran out {when}",
@@ -351,5 +349,7 @@ def _calmer(config: SearchConfig) -> str:
         options.append("--precision fp32")
     paper = preset("paper", config.method).optimizer
     if config.optimizer.weight_lr > paper.weight_lr or config.optimizer.arch_lr > paper.arch_lr:
-        options.append("--preset paper, whose learning rates are smaller")
+        options.append(
+            f"smaller learning rates (--weight-lr {paper.weight_lr:g} --arch-lr {paper.arch_lr:g})"
+        )
     return ", or ".join(options)

@@ -16,6 +16,7 @@ from latkit.parquet import read_parquet, write_parquet
 HISTORY = "history.parquet"
 _NUMBERS = (
     "train_loss", "val_loss", "expected_cost", "train_accuracy", "val_accuracy", "penalty_weight",
+    "weight_lr",
     "alpha_entropy_normal", "alpha_entropy_reduce", "skip_share_normal", "skip_share_reduce",
     "parameter_free_share_normal", "parameter_free_share_reduce", "derived_predicted_ms",
 )  # fmt: skip

@@ -47,6 +47,7 @@ def make_supernet(
             config.method, space, config.channels, config.cells, data.classes, data.images.shape[1]
         )
     supernet.how.world = processes.world
+    supernet.max_skips = config.max_skips
     return supernet.to(device)
 
 
@@ -91,8 +92,13 @@ def reference_cost(space: DartsSpace, cost: Cost) -> float:
     return cell_cost(space, cost, get_genotype(REFERENCE))
 
 
-def check_reach(targets_ms: Iterable[float | None], space: DartsSpace, cost: Cost) -> None:
-    """Refuse targets that cannot be met; None is no target.
+def check_reach(
+    targets_ms: Iterable[float | None],
+    space: DartsSpace,
+    cost: Cost,
+    max_skips: int | None = None,
+) -> None:
+    """Refuse targets that cannot be met by cells within the limit; None is no target, no limit.
 
     Raises:
         InputError: the cost is not in ms, or a target is outside what architectures cost.
@@ -105,7 +111,7 @@ def check_reach(targets_ms: Iterable[float | None], space: DartsSpace, cost: Cos
             f"a target in ms does not fit the cost {cost.name}, which is in {cost.unit}",
             f"use --lambda, per {cost.unit}",
         )
-    reach = cost_range(space, cost)
+    reach = cost_range(space, cost, max_skips=max_skips)
     for target in targets:
         check_target(target, reach, cost.unit)
 
@@ -170,5 +176,6 @@ def derive_at(target_ms: float, supernet: Supernet, cost: Cost) -> tuple[Genotyp
         cost,
         target_ms,
         None if strength is None else strength.detach().cpu(),
+        supernet.max_skips,
     )
     return space.genotype(np.asarray(found.row), free), found

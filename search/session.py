@@ -25,6 +25,7 @@ from latkit.search.costs import Cost, LPMCost
 from latkit.search.data import ImageData
 from latkit.search.distributed import ALONE, Processes
 from latkit.search.epochs import EpochLoop, SearchOutcome, SearchProgress
+from latkit.search.extension import is_extension
 from latkit.search.history import HISTORY
 from latkit.search.identity import named_differences
 from latkit.search.parts import check_reach
@@ -59,7 +60,7 @@ def run_search(
     processes: Processes = ALONE,
     cost: Cost | None = None,
 ) -> SearchOutcome:
-    """Search, or go on with the search that ``out`` holds.
+    """Search, or go on with the search that ``out`` holds; a finished one with more epochs, too.
 
     ``device`` is where the supernet is trained, ``cpu`` or ``cuda``; a search may go on on the
     other one, but only on the CPU does it then end in the same bytes.
@@ -90,7 +91,7 @@ def run_search(
     processes.check_batch(config.batch)
     check_fits(config, data, processes)
     cost = cost or LPMCost(lpm)
-    check_reach([config.target_ms], space, cost)
+    check_reach([config.target_ms], space, cost, config.max_skips)
     identity = {**config.to_dict(), "data": data.identity(), "lpm": lpm_reference}
     _check_same_everywhere(identity["data"], processes)
     try:
@@ -163,7 +164,9 @@ def _claim(out: Path, content: dict[str, Any]) -> None:
             f"{path} is corrupt: it is not an object of JSON",
             "put it back from a copy, or choose another --out",
         ) from None
-    if changed:
+    if changed and is_extension(out, content, earlier):
+        write_json_atomically(path, content)
+    elif changed:
         raise SearchError(
             f"{out} holds another search (now / then: {'; '.join(changed)})",
             "choose another --out, or repeat the earlier command exactly, on the same data",

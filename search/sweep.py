@@ -90,7 +90,9 @@ def plan_sweep(config: SearchConfig, parameter: str, values: Sequence[float]) ->
         else:
             changed = dataclasses.replace(config, lambda_per_ms=None, target_ms=value)
         changed.check()
-        searches.append(Search(f"{parameter}-{value:.12g}", changed))
+        # All digits that tell values apart, and no more.
+        name = repr(float(value) + 0.0).removesuffix(".0")
+        searches.append(Search(f"{parameter}-{name}", changed))
     return searches
 
 

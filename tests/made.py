@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +53,35 @@ def made_row(arch_id: int, latency_ms: float, visit: int = 0, **changes: Any) ->
 def made_dataset(
     folder: Path, n: int = 200, device: str = "formula", scale: float = 1.0
 ) -> LatencyDataset:
-    """``n`` architectures whose latency is :func:`formula_ms`."""
-    ids = SPACE.sample(n, 0)
-    with DatasetWriter(folder, made_manifest(n, device)) as writer:
-        for arch_id, latency in zip(ids.tolist(), formula_ms(ids, scale).tolist(), strict=True):
-            writer.append(made_row(arch_id, latency))
+    """``n`` architectures whose latency is :func:`formula_ms`; each call has a copy of its own."""
+    shutil.copytree(_dataset(n, device, scale), folder, dirs_exist_ok=True)
     return LatencyDataset.open(folder)
 
 
 def made_lpm(folder: Path, device: str = "formula", scale: float = 1.0) -> TrainedLPM:
-    """An LPM of a made dataset, trained until it knows the operations apart."""
-    return train_lpm(made_dataset(folder, 300, device, scale), Recipe("default"))
+    """An LPM of a made dataset, trained until it knows the operations apart.
+
+    It is trained once in a process; the dataset and the card are copies.
+    """
+    made_dataset(folder, 300, device, scale)
+    trained = _trained(device, scale)
+    return TrainedLPM(trained.lpm, copy.deepcopy(trained.card))
+
+
+# Removed when the process ends.
+_KEPT = tempfile.TemporaryDirectory(prefix="latkit-made-")
+
+
+@functools.cache
+def _dataset(n: int, device: str, scale: float) -> Path:
+    folder = Path(_KEPT.name, f"{device}-{n}-{scale}")
+    ids = SPACE.sample(n, 0)
+    with DatasetWriter(folder, made_manifest(n, device)) as writer:
+        for arch_id, latency in zip(ids.tolist(), formula_ms(ids, scale).tolist(), strict=True):
+            writer.append(made_row(arch_id, latency))
+    return folder
+
+
+@functools.cache
+def _trained(device: str, scale: float) -> TrainedLPM:
+    return train_lpm(LatencyDataset.open(_dataset(300, device, scale)), Recipe("default"))

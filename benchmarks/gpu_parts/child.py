@@ -60,12 +60,10 @@ def run(task: dict[str, Any], send: Any) -> dict[str, str]:
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, says that memory ran out."""
+    from latkit.memory import memory_ran_out
+
     while error is not None:
-        # On a CPU PyTorch has no class of its own for it.
-        if isinstance(error, MemoryError) or any(
-            sign in f"{type(error).__name__} {error}".lower()
-            for sign in ("outofmemory", "out of memory", "can't allocate memory")
-        ):
+        if memory_ran_out(error):
             return True
         error = error.__cause__ or error.__context__
     return False

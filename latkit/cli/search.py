@@ -144,6 +144,14 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     type=click.IntRange(min=1),
     help="Of all processes [64; pc-darts of paper: 256].",
 )
+@click.option("--weight-lr", type=float, help="Learning rate of the weights' SGD [the preset's].")
+@click.option("--arch-lr", type=float, help="Learning rate of alpha's Adam [the preset's].")
+@click.option(
+    "--scale-lr",
+    is_flag=True,
+    help="Scale the preset's learning rates with --batch: the weights' linearly, alpha's by the "
+    "square root.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=4),
@@ -154,6 +162,11 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     "--stop-on-collapse",
     is_flag=True,
     help="End with the last good cell once the normal cell has more than two skip connections.",
+)
+@click.option(
+    "--max-skips",
+    type=click.IntRange(min=0),
+    help="Largest number of skip connections in the derived normal cell [any].",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--tensorboard", is_flag=True, help="Write scalars to OUT/tensorboard too.")
@@ -245,7 +258,8 @@ def command(
             if processes.world > 1:
                 raise InputError("a sweep starts its own processes", "start it without torchrun")
             # All of them, before any is begun.
-            check_reach([search.config.target_ms for search in searches], space, cost)
+            targets = [search.config.target_ms for search in searches]
+            check_reach(targets, space, cost, config.max_skips)
             data = task.load(source, config, options)
             check_fits(config, data)
             run_several(task, searches, data, jobs, tensorboard, as_json)
@@ -281,6 +295,7 @@ def _plan(
         InputError: options exclude each other, or a value cannot work.
     """
     from latkit.search.config import preset as preset_of
+    from latkit.search.config import with_rates
     from latkit.search.sweep import plan_sweep
 
     if sum(n in given for n in ("lambda_per_ms", "target_ms")) + (sweep_lambda is not None) + (
@@ -290,11 +305,15 @@ def _plan(
             "--lambda, --target-ms and the sweeps exclude each other", "give one of them"
         )
     values = dict(given)
+    weight_lr, arch_lr = values.pop("weight_lr", None), values.pop("arch_lr", None)
+    scale_lr = values.pop("scale_lr", False)
     if "target_ms" in given:
         values["lambda_per_ms"] = None
     if also:
         values = {"cost": "weighted-sum", **values, "also": also}
-    config = dataclasses.replace(preset_of(preset, method), **values)
+    usual = preset_of(preset, method)
+    config = dataclasses.replace(usual, **values)
+    config = with_rates(config, weight_lr, arch_lr, usual.batch if scale_lr else config.batch)
     config.check()
     if sweep_lambda is not None:
         return config, plan_sweep(config, "lambda", sweep_lambda)

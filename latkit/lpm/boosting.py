@@ -12,6 +12,7 @@ from torch import Tensor
 from latkit.errors import LPMError
 from latkit.lpm.base import LPM, FloatArray
 from latkit.lpm.seen_errors import SeenErrors
+from latkit.lpm.threads import one_thread
 
 _NOT_KEPT = (
     "gradient boosting has no gradient to search with, and no file format without pickle",
@@ -51,5 +52,6 @@ def fit_boosting(encodings: FloatArray, values: FloatArray, seed: int) -> Boosti
     # Leaves of 20 rows, the default, could not split a small dataset at all.
     leaf = int(np.clip(len(values) // 10, 1, 20))
     model = HistGradientBoostingRegressor(min_samples_leaf=leaf, random_state=seed)
-    model.fit(np.asarray(encodings, dtype=np.float32), values)
+    with one_thread():  # from here on: scikit-learn has brought its own OpenMP
+        model.fit(np.asarray(encodings, dtype=np.float32), values)
     return BoostingLPM(model)

@@ -22,6 +22,7 @@ from latkit.lpm.base import LEVELS, LPM, FloatArray
 from latkit.lpm.bayes import TAIL, USUAL_NOISE, Array, GroupPrior, Posterior, fit_bayes
 from latkit.lpm.features import StructuralFeatures
 from latkit.lpm.residual import ResidualEnsemble, fit_residual
+from latkit.lpm.threads import one_thread
 from latkit.lpm.transfer import SourcePrior
 from latkit.networks.setting import Setting
 from latkit.spaces import SearchSpace, get_space
@@ -270,6 +271,7 @@ def _scale(features: StructuralFeatures, x: Tensor, costs: FloatArray) -> float:
     return float(np.median(np.asarray(costs) / np.maximum(design @ mean, 0.1)))
 
 
+@one_thread()
 def fit_default(
     space: SearchSpace,
     setting: Setting,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from latkit.lpm.base import LPM, FloatArray
 from latkit.lpm.seen_errors import SeenErrors
+from latkit.lpm.threads import one_thread
 from latkit.networks.roofline import QUANTITIES, roofline
 from latkit.networks.setting import Setting
 from latkit.spaces import SearchSpace
@@ -44,6 +45,7 @@ class LinearLPM(SeenErrors, LPM):
         return lpm
 
 
+@one_thread()
 def fit_linear(
     kind: LinearKind,
     space: SearchSpace,

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from latkit.errors import LPMError
 from latkit.lpm.base import LPM, FloatArray
 from latkit.lpm.seen_errors import SeenErrors
+from latkit.lpm.threads import one_thread
 
 LAYERS = (112, 256, 64, 1)
 EPOCHS = 1000
@@ -92,6 +94,7 @@ class PaperLPM(SeenErrors, LPM):
         return lpm
 
 
+@one_thread()
 def train_paper_lpm(
     encodings: FloatArray,
     values: FloatArray,
@@ -119,13 +122,8 @@ def train_paper_lpm(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         lpm = PaperLPM(x.shape[1], mean, scale)
-    optimizer = torch.optim.SGD(
-        lpm.network.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        foreach=True,
-    )
+    parameters: list[Tensor] = [*lpm.network.parameters()]
+    momenta: list[Tensor | None] = [torch.zeros_like(p) for p in parameters]
     order = torch.Generator().manual_seed(seed)
     for epoch in range(1, recipe.epochs_for(len(x)) + 1):
         # Whole tensors and one permutation an epoch: a DataLoader would cost more than the step.
@@ -133,9 +131,14 @@ def train_paper_lpm(
         total = torch.zeros(())
         for batch in shuffled.split(recipe.batch):
             loss = nn.functional.mse_loss(lpm.network(x[batch]).squeeze(-1), y[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            gradients = list(torch.autograd.grad(loss, parameters))
+            with torch.no_grad():
+                # The function, because the class would load PyTorch's compiler, a second or two.
+                sgd(
+                    parameters, gradients, momenta, foreach=True, lr=recipe.learning_rate,
+                    momentum=recipe.momentum, weight_decay=recipe.weight_decay, dampening=0,
+                    nesterov=False, maximize=False,
+                )  # fmt: skip
             total += loss.detach() * len(batch)
         mean_loss = float(total) / len(x)
         if not np.isfinite(mean_loss):

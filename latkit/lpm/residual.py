@@ -6,13 +6,16 @@ say together, and is zero where they do not help: on engines whose latency is ad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from latkit.lpm.bayes import Array
+from latkit.lpm.threads import one_thread
 
 MEMBERS = 4
 HIDDEN = 64
@@ -46,6 +49,7 @@ class ResidualEnsemble:
         return {name: tensor.float() for name, tensor in self._weights.items()}
 
 
+@one_thread()
 def fit_residual(
     encodings: Tensor, residual: Array, seed: int
 ) -> tuple[ResidualEnsemble, Array] | None:
@@ -111,17 +115,21 @@ def _train(
     }
     for tensor in weights.values():
         tensor.requires_grad_()
-    optimizer = torch.optim.AdamW(
-        weights.values(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, foreach=True
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    parameters = list(weights.values())
+    means, squares = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+    counts = [torch.zeros(()) for _ in parameters]
     own = [torch.nonzero(part != member).squeeze(1) for member in range(MEMBERS)]
     size = min(BATCH, min(len(rows) for rows in own))
-    for _ in range(STEPS):
+    for step in range(STEPS):
         rows = torch.stack([r[torch.randint(len(r), (size,), generator=generator)] for r in own])
         loss = (_forward(weights, x[rows]) - target[rows]).square().mean(1).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        rate = LEARNING_RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
+        gradients = list(torch.autograd.grad(loss, parameters))
+        with torch.no_grad():
+            # The function, because the class would load PyTorch's compiler, a second or two.
+            adamw(
+                parameters, gradients, means, squares, [], counts, foreach=True, amsgrad=False,
+                beta1=0.9, beta2=0.999, lr=rate, weight_decay=WEIGHT_DECAY, eps=1e-8,
+                maximize=False,
+            )  # fmt: skip
     return {name: tensor.detach() for name, tensor in weights.items()}

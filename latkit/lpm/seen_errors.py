@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latkit.errors import LPMError
 from latkit.lpm.base import LEVELS, FloatArray
 
 
@@ -22,7 +23,16 @@ class SeenErrors:
         self._half_widths = torch.from_numpy(np.quantile(np.abs(errors), LEVELS))
 
     def half_width(self, encodings: Tensor, level: float) -> Tensor:
-        """See :meth:`latkit.lpm.base.LPM.half_width`."""
+        """See :meth:`latkit.lpm.base.LPM.half_width`.
+
+        Raises:
+            LPMError: no errors were seen yet.
+        """
+        if self._half_widths.isnan().any():
+            raise LPMError(
+                "this LPM was judged on no architectures, so that its intervals are not known",
+                "train it with latkit.lpm.training.fit, or judge it there",
+            )
         return torch.full_like(encodings[:, 0], float(self._half_widths[LEVELS.index(level)]))
 
     def errors_state(self) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from latkit.lpm.default import prior_of
+from latkit.lpm.threads import one_thread
 from latkit.lpm.transfer import SourcePrior
 from latkit.networks.setting import Setting
 from latkit.spaces import SearchSpace
@@ -15,6 +16,7 @@ from latkit.spaces import SearchSpace
 MAX_CANDIDATES = 4096
 
 
+@one_thread()
 def choose_active(
     space: SearchSpace,
     setting: Setting,

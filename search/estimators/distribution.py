@@ -42,6 +42,7 @@ class Tables:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is made in inference mode could not be used for gradients later
 def tables(space: SearchSpace) -> Tables:
     """The tables of a space; they take longer to make than an estimate does."""
     sets = [torch.from_numpy(each) for each in space.kept_combinations]

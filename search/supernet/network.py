@@ -148,10 +148,12 @@ class Supernet(nn.Module):
 
     Attributes:
         how: how batch norms are done; ``how.world`` is how many processes share a batch.
+        max_skips: skip connections that the derived normal cell may have; None: any number.
     """
 
     # One in so many channels goes through the operations.
     partial = 1
+    max_skips: int | None = None
 
     def __init__(
         self,
@@ -255,7 +257,10 @@ class Supernet(nn.Module):
         """The discrete cells of α (and β)."""
         with torch.no_grad():
             normal, reduce = (
-                derive_cell(self.space, alpha, self.edge_strength(reduction))
-                for alpha, reduction in ((self.alpha_normal, False), (self.alpha_reduce, True))
+                derive_cell(self.space, alpha, self.edge_strength(reduction), max_skips)
+                for alpha, reduction, max_skips in (
+                    (self.alpha_normal, False, self.max_skips),
+                    (self.alpha_reduce, True, None),
+                )
             )
         return Genotype(normal, CONCAT, reduce, CONCAT)

@@ -18,6 +18,9 @@ EPS = 1e-5
 MOMENTUM = 0.1
 # From here on a product costs more than the passes over memory that folding a norm into it saves.
 UNFOLDED_CHANNELS = 32
+# A relative error of a folded norm's variance from which on its input is centred first, which costs
+# a pass over memory.
+CANCELLED = 1e-4
 
 
 @dataclass
@@ -171,6 +174,27 @@ def norm(
     return None
 
 
+def _moments(d: Tensor, weight: Tensor, world: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and covariance of ``N x K`` rows of all processes, and the variance of ``d W^T``."""
+    count, mean = d.shape[0], d.mean(0)
+    if world == 1:
+        covariance = torch.addr(gram(d, d), mean, mean, beta=1 / count, alpha=-1)
+    else:
+        # Means over all processes, of moments about zero, so that one message is enough.
+        moments = torch.cat([mean[None], gram(d, d) / count])
+        dist.all_reduce(moments)
+        moments /= world
+        mean = moments[0]
+        covariance = moments[1:] - torch.outer(mean, mean)
+    return mean, covariance, ((weight @ covariance) * weight).sum(1).clamp_min_(0)
+
+
+def _cancelled(mean: Tensor, weight: Tensor, var: Tensor) -> bool:
+    """Whether a variance has lost too many digits in the difference of moments about zero."""
+    lost = torch.finfo(var.dtype).eps * (weight.abs() @ mean.abs()).square()
+    return bool((lost > CANCELLED * (var + EPS)).any())
+
+
 class _PointwiseNorm(torch.autograd.Function):
     """Returns rows and a shift; with ``relu`` the rows have been given it."""
 
@@ -185,26 +209,20 @@ class _PointwiseNorm(torch.autograd.Function):
         running: Running,
         how: Statistics,
     ) -> tuple[Tensor, Tensor]:
-        count = d.shape[0]
-        mean = d.mean(0)
-        if how.world == 1:
-            covariance = torch.addr(gram(d, d), mean, mean, beta=1 / count, alpha=-1)
-        else:
-            # Means over all processes, of moments about zero, so that one message is enough.
-            moments = torch.cat([mean[None], gram(d, d) / count])
-            dist.all_reduce(moments)
-            moments /= how.world
-            count *= how.world
-            mean = moments[0]
-            covariance = moments[1:] - torch.outer(mean, mean)
+        count = how.world * d.shape[0]
+        mean, covariance, var = _moments(d, weight, how.world)
+        origin = None
+        if _cancelled(mean, weight, var):
+            # The norm is the same wherever its input's origin is: about the mean, little cancels.
+            origin, d = mean, d - mean
+            mean, covariance, var = _moments(d, weight, how.world)
         centre = weight @ mean
-        var = ((weight @ covariance) * weight).sum(1).clamp_min_(0)
         inverse = (var + EPS).rsqrt_()
         factor = inverse if scale is None else inverse * scale
         folded = factor[:, None] * weight
         shift = -factor * centre
         if how.track:
-            running.move(centre, var, count)
+            running.move(centre if origin is None else centre + weight @ origin, var, count)
         if relu:
             y = product(d, folded, shift).relu_()
             ctx.mark_non_differentiable(shift)

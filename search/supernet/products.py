@@ -242,6 +242,7 @@ def average_pool(x: Tensor, stride: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is made in inference mode could not be used for gradients later
 def _shares(channels: int, height: int, width: int, stride: int, dtype: torch.dtype) -> Tensor:
     """One over how many pixels a 3x3 window covers: ``1 x C x H' x W'``, channels_last."""
     ones = torch.ones(1, 1, height, width, dtype=dtype)

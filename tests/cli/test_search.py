@@ -227,6 +227,26 @@ def test_a_target_that_a_collapse_leaves(latkit: RunLatkit) -> None:
     pytest.fail("none of the searches collapsed off the target")
 
 
+def test_learning_rates_a_limit_of_skips_and_more_epochs(latkit: RunLatkit) -> None:
+    """Then more of them, scaled: the batch is a quarter of the preset's 64."""
+    asked = (*SEARCH, "--epochs", 1, "--weight-lr", 0.05, "--scale-lr", "--max-skips", 0)
+    results = []
+    for more in ((), ("--epochs", 2)):
+        done = latkit(*asked, *more, "--out", "s", "--json")
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(done.stdout))
+    assert [result["config"]["epochs"] for result in results] == [1, 2]
+    first, second = (result["epochs"] for result in results)
+    assert second[0] == first[0]
+    assert [row["weight_lr"] for row in second] == pytest.approx([0.05, 0.025])
+    optimizer = results[1]["config"]["optimizer"]
+    assert optimizer["weight_lr"] == 0.05
+    assert optimizer["arch_lr"] == pytest.approx(0.02 / 2)
+    assert all("('skip_connect'" not in row["genotype"].split("reduce")[0] for row in second)
+    # Another rate is another search.
+    check(latkit, *asked, "--arch-lr", 0.02, "--out", "s", says=("another search",), code=1)
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed"
 )
@@ -250,6 +270,9 @@ class TestRefused:
             (("--method", "enas"), ("method=enas is unknown", "darts")),
             (("--order", 3), ("order=3 is unknown",)),
             (("--estimator", "guess"), ("estimator=guess is unknown", "straight-through")),
+            (("--weight-lr", 0), ("weight_lr=0.0 is not a learning rate",)),
+            (("--arch-lr", "nan"), ("arch_lr=nan is not a learning rate",)),
+            (("--max-skips", 2, "--stop-on-collapse"), ("leave out --stop-on-collapse",)),
             (("--precision", "fp8"), ("precision=fp8 is unknown", "bf16")),
             (("--warmup-epochs", 2), ("a warm-up of 2 of 2 epochs",)),
             (("--lambda", 0.1, "--sweep-lambda", "0,1"), ("exclude each other",)),

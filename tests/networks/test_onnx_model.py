@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -91,6 +92,30 @@ def test_trained_weights_and_a_dynamic_batch(dynamic: bool) -> None:
         with torch.inference_mode():
             wanted = network(images).numpy()
         assert relative_error(logits(model, images.numpy()), wanted) < 1e-5
+
+
+@pytest.mark.parametrize("ratio", [0, 300, 3000])
+def test_a_norm_folded_far_from_zero_is_as_exact_as_one_apart(ratio: float) -> None:
+    """What the first cells' norms see has means of ``ratio`` standard deviations: the model is no
+    further from double precision than PyTorch in single precision."""
+    setting = dataclasses.replace(SETTINGS["cifar"], cells=3)
+    network = trained(setting)
+    nn.init.constant_(network.stem0[1].bias, ratio)  # type: ignore[index, arg-type]
+    exact = copy.deepcopy(network).double().train()
+    for module in exact.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    images = torch.randn(8, 3, setting.resolution, setting.resolution)
+    with torch.no_grad():
+        exact(images.double())
+        network.load_state_dict(exact.state_dict())
+        network.eval()
+        wanted = copy.deepcopy(network).double()(images.double()).numpy()
+        apart = relative_error(network(images).numpy(), wanted)
+    folded = relative_error(
+        logits(build_onnx(network, 8, setting.resolution), images.numpy()), wanted
+    )
+    assert folded <= 2 * apart + 1e-6
 
 
 def test_the_form_of_the_model() -> None:

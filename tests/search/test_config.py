@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from latkit.errors import InputError
-from latkit.search.config import PRESETS, SearchConfig, preset
+from latkit.search.config import PRESETS, SearchConfig, preset, with_rates
 from latkit.search.supernet import SUPERNETS, Supernet
 
 
@@ -76,6 +76,27 @@ def test_values_that_cannot_work(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError) as raised:
         dataclasses.replace(SearchConfig(), **changes).check()
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("rate", ["weight_lr", "arch_lr"])
+@pytest.mark.parametrize("value", [0.0, -0.1, float("nan"), float("inf")])
+def test_learning_rates_that_cannot_work(rate: str, value: float) -> None:
+    optimizer = dataclasses.replace(SearchConfig().optimizer, **{rate: value})
+    with pytest.raises(InputError, match=rate):
+        dataclasses.replace(SearchConfig(), optimizer=optimizer).check()
+
+
+def test_learning_rates_scale_with_the_batch_as_the_papers_do() -> None:
+    """From DARTS's batch to that of PC-DARTS."""
+    darts, pc_darts = PRESETS["paper"]["darts"], PRESETS["paper"]["pc-darts"]
+    larger = dataclasses.replace(darts, batch=pc_darts.batch)
+    assert with_rates(larger, None, None, darts.batch).optimizer == pc_darts.optimizer
+    smaller = dataclasses.replace(pc_darts, batch=darts.batch)
+    assert with_rates(smaller, None, None, pc_darts.batch).optimizer == darts.optimizer
+    given = with_rates(larger, 0.3, None, darts.batch).optimizer
+    assert (given.weight_lr, given.arch_lr) == (0.3, pc_darts.optimizer.arch_lr)
+    given = with_rates(larger, None, 0.3, larger.batch).optimizer
+    assert (given.weight_lr, given.arch_lr) == (darts.optimizer.weight_lr, 0.3)
 
 
 def test_a_method_without_values_of_its_own_has_those_of_darts(

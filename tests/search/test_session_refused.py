@@ -34,8 +34,9 @@ def only_options_that_exist(message: str) -> None:
 class TestRefused:
     def test_another_configuration(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
-        with pytest.raises(SearchError, match=r"holds another search.*epochs: 2 / 1"):
-            run(tmp_path / "s", lpm, data, MICRO)
+        another = dataclasses.replace(MICRO, epochs=1, samples=3)
+        with pytest.raises(SearchError, match=r"holds another search.*samples: 3 / 20"):
+            run(tmp_path / "s", lpm, data, another)
 
     def test_a_corrupt_checkpoint(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))

@@ -19,6 +19,7 @@ from latkit.search.supernet.layout import (
     split_channels,
     to_phases,
 )
+from latkit.search.supernet.norms import Running, Statistics, pointwise_norm
 from latkit.search.supernet.products import (
     MANY_ROWS,
     add_product,
@@ -31,6 +32,7 @@ from latkit.search.supernet.products import (
     product,
     repeat,
 )
+from latkit.search.supernet.sums import Sum
 
 LAST = torch.channels_last
 
@@ -157,3 +159,49 @@ def test_pools(channels: int, stride: int) -> None:
 def test_of_equal_pixels_the_first_is_the_largest() -> None:
     x = torch.zeros(2, 2, 4, 4, dtype=torch.float64).contiguous(memory_format=LAST)
     same(lambda x: max_pool(x, 1), lambda x: F.max_pool2d(x, 3, 1, 1), x.requires_grad_())
+
+
+def far_from_zero(ratio: float, channels: int) -> tuple[Tensor, Tensor]:
+    """Rows of spread one around means of about ``ratio``, and a weight; in double precision."""
+    generator = torch.Generator().manual_seed(channels)
+    rows = torch.randn(4096, channels, generator=generator)
+    rows += ratio * (1 + 0.2 * torch.rand(channels, generator=generator))
+    weight = torch.randn(channels, channels, generator=generator) / channels**0.5
+    return rows.double(), weight.double()
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("ratio", [0, 10, 300, 3000])
+@pytest.mark.parametrize("channels", [8, 16, 31])
+def test_a_folded_norm_of_inputs_far_from_zero(channels: int, ratio: float, relu: bool) -> None:
+    """In single precision, against PyTorch's batch norm in double: values, gradients, statistics.
+
+    Behind a ReLU values alone: a pixel at its kink has either gradient.
+    """
+    inputs = far_from_zero(ratio, channels)
+    scale = torch.tensor([0.7])
+    running = Running(torch.zeros(channels), torch.ones(channels))
+    rows, weight = (tensor.float().requires_grad_() for tensor in inputs)
+    if relu:
+        ours = pointwise_norm(rows, weight, running, Statistics())
+        assert ours is not None
+    else:
+        total = Sum()
+        pointwise_norm(rows, weight, running, Statistics(), scale, total)
+        assert total.rows is not None
+        ours = total.rows + torch.stack(total.shifts).sum(0)
+
+    exact_rows, exact_weight = (tensor.requires_grad_() for tensor in inputs)
+    mean, var = torch.zeros(channels).double(), torch.ones(channels).double()
+    exact = F.batch_norm(exact_rows @ exact_weight.T, mean, var, training=True)
+    exact = exact.relu() if relu else scale * exact
+    torch.testing.assert_close(ours.double(), exact, rtol=0, atol=1e-3)
+    torch.testing.assert_close(running.mean.double(), mean, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(running.var.double(), var, rtol=1e-3, atol=1e-5)
+    if relu:
+        return
+    g = torch.randn(exact.shape, generator=torch.Generator().manual_seed(0)).double()
+    wanted = torch.autograd.grad(exact, [exact_rows, exact_weight], g)
+    got = torch.autograd.grad(ours, [rows, weight], g.float())
+    for a, b in zip(got, wanted, strict=True):
+        assert float((a.double() - b).norm() / b.norm()) < 1e-3

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from latkit.errors import InputError, SearchError
@@ -22,6 +23,16 @@ def test_plan() -> None:
     assert [search.name for search in searches] == ["lambda-0", "lambda-0.1", "lambda-1e-07"]
     assert [search.config.lambda_per_ms for search in searches] == [0.0, 0.1, 1e-7]
     assert {search.config.epochs for search in searches} == {4}
+
+
+def test_values_that_differ_in_the_last_digit_have_folders_of_their_own() -> None:
+    near = (0.1, float(np.nextafter(0.1, 1)), 0.1 + 1e-14, 1e300, 20.0)
+    for parameter in ("lambda", "target"):
+        names = [search.name for search in plan_sweep(CPU, parameter, near)]
+        assert len(set(names)) == len(near)
+        assert [float(name.removeprefix(f"{parameter}-")) for name in names] == list(near)
+        assert names[-1] == f"{parameter}-20"
+    assert [search.name for search in plan_sweep(CPU, "lambda", (-0.0,))] == ["lambda-0"]
 
 
 @pytest.mark.parametrize(

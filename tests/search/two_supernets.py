@@ -3,6 +3,7 @@
 In double precision to rounding. A search in single precision cannot be compared so: its kinks and
 the finite difference of second order make tenths of a learning rate in α of the last bits of a
 weight. In bf16 gradients of α are compared, by what bf16 itself is wrong by.
+A norm of inputs far from zero is compared in single precision.
 
 Arguments: ``double`` or ``bf16``.
 """
@@ -19,6 +20,7 @@ from latkit.search.data import ImageData, batches
 from latkit.search.distributed import ALONE, Processes, joined, processes_here
 from latkit.search.penalty import FixedWeight, Penalty
 from latkit.search.supernet import build_supernet
+from latkit.search.supernet.norms import Running, Statistics, pointwise_norm
 from latkit.spaces import get_space
 from tests.search.made_costs import linear_cost
 
@@ -82,6 +84,23 @@ def compare_double(processes: Processes) -> None:
                     assert not torch.equal(ours, before[name]), name
 
 
+def compare_far_from_zero(processes: Processes) -> None:
+    """A folded norm of single precision whose input's mean is 3,000 standard deviations."""
+    generator = torch.Generator().manual_seed(5)
+    rows = torch.randn(2048, 8, generator=generator) + 3000
+    weight = torch.randn(8, 8, generator=generator)
+    parts = rows.chunk(processes.world)
+    found = []
+    for x, world in ((parts[processes.rank], processes.world), (rows, 1)):
+        running = Running(torch.zeros(8), torch.ones(8))
+        y = pointwise_norm(x, weight, running, Statistics(world=world))
+        assert y is not None
+        found.append((y, running.mean, running.var))
+    whole = found[1][0].chunk(processes.world)[processes.rank]
+    for ours, alone in zip(found[0], (whole, *found[1][1:]), strict=True):
+        torch.testing.assert_close(ours, alone, rtol=1e-4, atol=1e-4)
+
+
 def compare_bf16(processes: Processes) -> None:
     """First order only: the finite difference of second order is below bf16's resolution."""
     for method in ("darts", "pc-darts"):
@@ -101,4 +120,8 @@ def compare_bf16(processes: Processes) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined(processes_here(), "cpu") as processes:
-        {"double": compare_double, "bf16": compare_bf16}[sys.argv[1]](processes)
+        if sys.argv[1] == "double":
+            compare_double(processes)
+            compare_far_from_zero(processes)
+        else:
+            compare_bf16(processes)
