@@ -87,7 +87,7 @@ def measure_crossed(archs: dict[str, str]) -> dict[str, Any]:
         crossed[f"measured in {name}"] = {
             f"cell found for {other}": {
                 "latency_ms": its.latency_ms,
-                "relative_std": its.ratio_std / its.ratio_to_anchor,
+                "relative_std": its.relative_std,
                 "over_own": its.latency_ms / own,
             }
             for other, its in zip(archs, times, strict=True)

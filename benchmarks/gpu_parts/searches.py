@@ -125,7 +125,7 @@ def networks(context: Context) -> None:
                     "cell": entry.cell,
                     "setting": used.to_dict(),
                     "measured_here_ms": measurement.latency_ms,
-                    "relative_sd": measurement.ratio_std / measurement.ratio_to_anchor,
+                    "relative_sd": measurement.relative_std,
                     "published_p100_ms": None if context.quick else entry.latency_ms,
                     "source": entry.source,
                 }

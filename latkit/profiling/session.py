@@ -66,12 +66,6 @@ class Measurement:
         """Mean of the visits' ratios."""
         return statistics.fmean(visit.ratio_to_anchor for visit in _quiet(self.visits))
 
-    @property
-    def ratio_std(self) -> float:
-        """Standard deviation of the visits' ratios."""
-        ratios = [visit.ratio_to_anchor for visit in _quiet(self.visits)]
-        return statistics.stdev(ratios) if len(ratios) > 1 else 0.0
-
 
 class Session:
     """An open backend with its anchor network loaded; a context manager.
