@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,8 +32,9 @@ class FbnetSpace(SearchSpace):
         return " ".join(str(choice) for choice in self.validate(row)[0].tolist())
 
     def parse(self, text: str) -> ChoiceMatrix:
-        # The public tables have lists of Python's, in brackets.
-        parts = text.strip().strip("[]()").replace(",", " ").split()
+        # The public tables have lists of Python's, in one pair of brackets.
+        bare = re.sub(r"^\s*(?:\[(.*)\]|\((.*)\))\s*$", r"\1\2", text, flags=re.DOTALL)
+        parts = bare.replace(",", " ").split()
         if len(parts) != LAYERS or not all(part.isascii() and part.isdecimal() for part in parts):
             raise SpaceError(
                 f"{text!r} is not an architecture of fbnet",
