@@ -34,12 +34,22 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+RESULTS = ROOT / "benchmarks" / "results"
 MINUTES = 9.0
 # Of the quick form, which a test runs wherever it is.
 QUICK_MINUTES, QUICK_LIMIT_S = 30.0, 600.0
 # Modules that latkit and the parts import; those of a single part are told by it.
 NEEDED = ("click", "filelock", "fsspec", "numpy", "onnx", "PIL", "platformdirs", "pyarrow", "rich",
           "safetensors", "scipy", "sklearn", "torch", "torchvision", "pytest")  # fmt: skip
+PROBE = """
+import dataclasses, json, sys
+from latkit.backends import get_backend_class
+from latkit.device import suggest_device_name
+backend = get_backend_class(sys.argv[1])
+probe = backend.probe()
+name = suggest_device_name(backend().hardware_name()) if probe.usable else ""
+print(json.dumps({**dataclasses.asdict(probe), "device": name}))
+"""
 JSON, PAGE, LOG = "gpu.json", "README.md", "log.txt"
 
 
@@ -178,15 +188,16 @@ def _commit() -> str:
     return f"{head}, changed" if changed else head
 
 
-def default_out(device: str) -> Path:
-    """Among the committed results, named by the day and the hardware."""
-    from latkit.backends import get_backend_class
-    from latkit.device import suggest_device_name
+def probe(name: str) -> dict[str, str]:
+    """Whether a backend works here, why, the fix, and its hardware's short name.
 
-    backend = get_backend_class("torch-cuda" if device == "cuda" else "torch-cpu")
-    name = suggest_device_name(backend().hardware_name())
-    kind = "gpu" if device == "cuda" else "gpu-parts-on-cpu"
-    return ROOT / "benchmarks" / "results" / f"{datetime.now():%Y-%m-%d}-{kind}-{name}"
+    Asked in a process that ends: a context of this one's on the GPU would count as another's.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, name], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    answer: dict[str, str] = json.loads(done.stdout)
+    return answer
 
 
 def main() -> None:
@@ -218,17 +229,16 @@ def main() -> None:
             for part in parts:
                 print(f"{part.name:24} {part.limit_s:4.0f} s  {part.title}")
             return
-        if options.device == "cuda":
-            from latkit.backends import probe_backend
-
-            probe = probe_backend("torch-cuda")
-            if not probe.usable:
-                print(f"gpu.py: torch-cuda is {probe.status}: {probe.reason}. Fix: {probe.fix}, or "
-                      "--device cpu for the logic alone", file=sys.stderr)  # fmt: skip
-                raise SystemExit(2)
+        here = probe("torch-cuda" if options.device == "cuda" else "torch-cpu")
+        if here["status"] != "ok":
+            print(f"gpu.py: torch-cuda is {here['status']}: {here['reason']}. Fix: {here['fix']}, or "
+                  "--device cpu for the logic alone", file=sys.stderr)  # fmt: skip
+            raise SystemExit(2)
         work = (options.work or Path(temporary, "work")).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        out = (options.out or default_out(options.device)).resolve()
+        kind = "gpu" if options.device == "cuda" else "gpu-parts-on-cpu"
+        default = RESULTS / f"{datetime.now():%Y-%m-%d}-{kind}-{here['device']}"
+        out = (options.out or default).resolve()
         try:
             minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
             run = prove(parts, options.device, options.quick, out, work, minutes)
