@@ -231,8 +231,8 @@ def main() -> None:
             return
         here = probe("torch-cuda" if options.device == "cuda" else "torch-cpu")
         if here["status"] != "ok":
-            print(f"gpu.py: torch-cuda is {here['status']}: {here['reason']}. Fix: {here['fix']}, or "
-                  "--device cpu for the logic alone", file=sys.stderr)  # fmt: skip
+            told = f"torch-cuda is {here['status']}: {here['reason']}. Fix: {here['fix']}"
+            print(f"gpu.py: {told}, or --device cpu for the logic alone", file=sys.stderr)
             raise SystemExit(2)
         work = (options.work or Path(temporary, "work")).resolve()
         work.mkdir(parents=True, exist_ok=True)
