@@ -50,7 +50,7 @@ def test_averaged_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None
 
 
 def test_a_search_of_two_processes(tmp_path: Path) -> None:
-    """One result, one voice, and the steps, batches, losses and α of a search by one process."""
+    """Rank 0 alone writes; steps, batches, losses and α are those of one process."""
     publish(tmp_path)
     script = str(Path(__file__).with_name("two_commands.py"))
     done = torchrun(script, *SEARCH, "--out", "two", "--json", cwd=tmp_path)
