@@ -14,7 +14,9 @@ def region_width() -> int | None:
     """Threads that a parallel region started by this thread has; None where it is unknown.
 
     The number asked for (``torch.get_num_threads()``) is not always granted: limits of the
-    environment (``OMP_THREAD_LIMIT``, ``OMP_MAX_ACTIVE_LEVELS``) count. So a region is run.
+    environment (``OMP_THREAD_LIMIT``, ``OMP_MAX_ACTIVE_LEVELS``) count. So a region is run. Threads
+    that are bound to fewer cores than there are of them (``GOMP_CPU_AFFINITY``, ``OMP_PLACES``)
+    take turns, and count as one a core.
     """
     runtime = _runtime()
     if runtime is None:
@@ -26,7 +28,17 @@ def region_width() -> int | None:
     runtime.GOMP_parallel(ctypes.cast(runtime.sem_post, ctypes.c_void_p), count, 0, 0)
     runtime.sem_getvalue(count, ctypes.byref(width))
     runtime.sem_destroy(count)
-    return width.value
+    return min(width.value, len(_bound_cores(runtime)) or width.value)
+
+
+def _bound_cores(runtime: ctypes.CDLL) -> set[int]:
+    """The cores that threads are bound to; empty where they are not bound."""
+    cores: set[int] = set()
+    for place in range(runtime.omp_get_num_places()):
+        ids = (ctypes.c_int * runtime.omp_get_place_num_procs(place))()
+        runtime.omp_get_place_proc_ids(place, ids)
+        cores.update(ids)
+    return cores
 
 
 @contextlib.contextmanager
@@ -53,7 +65,8 @@ def _runtime() -> ctypes.CDLL | None:
         with contextlib.suppress(OSError, TypeError, AttributeError):
             runtime = ctypes.CDLL(None if library is None else str(library))
             names = ("GOMP_parallel", "omp_get_dynamic", "omp_set_dynamic", "sem_init", "sem_post")
-            for name in (*names, "sem_getvalue", "sem_destroy"):
+            places = ("num_places", "place_num_procs", "place_proc_ids")
+            for name in (*names, "sem_getvalue", "sem_destroy", *(f"omp_get_{p}" for p in places)):
                 getattr(runtime, name)
             runtime.GOMP_parallel.argtypes = [
                 ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint,

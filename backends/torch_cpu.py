@@ -71,7 +71,10 @@ class TorchCpuBackend(Backend):
 
     name = "torch-cpu"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
-    thread_limits = ("OMP_THREAD_LIMIT", "OMP_MAX_ACTIVE_LEVELS", "KMP_ALL_THREADS")
+    thread_limits = (
+        "OMP_THREAD_LIMIT", "OMP_MAX_ACTIVE_LEVELS", "KMP_ALL_THREADS", "GOMP_CPU_AFFINITY",
+        "OMP_PLACES",
+    )  # fmt: skip
 
     @classmethod
     def probe(cls) -> Probe:

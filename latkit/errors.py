@@ -79,7 +79,9 @@ def from_os_error(error: OSError, doing: str, kept: str) -> LatkitError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         fix = "free some disk space"
     elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        fix = "choose a folder you may write to, or change its permissions"
+        fix = "change its permissions"
+        if not doing.startswith("read"):
+            fix = f"choose a folder you may write to, or {fix}"
     elif error.errno == errno.ENOLCK:
         fix = (
             "choose a folder whose file system has file locks: a local disk, or a network share "

@@ -302,6 +302,8 @@ def _decoded(
     with warnings.catch_warnings():
         # Of images half as large as those that are refused.
         warnings.simplefilter("ignore", DecompressionBombWarning)
+        # Of damaged tags beside an image that can be read.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         contents = listing.contents(chosen.tolist())
         for done, (place, content, name) in enumerate(contents, start=1):
             images[place] = decode_image(content, name, side).transpose(2, 0, 1)

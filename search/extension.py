@@ -29,13 +29,14 @@ def is_extension(out: Path, content: Mapping[str, Any], earlier: Mapping[str, An
     if wanted <= planned:
         return False
     done = finished_epochs(out)
-    if content["stop_on_collapse"]:
-        history = read_history(out, done)
-        if last_good_epoch(history, content["warmup_epochs"]) is not None:
-            raise SearchError(
-                f"the search in {out} was ended by a collapse in epoch {done}",
-                f"repeat it with --epochs {planned} for its result, or choose another --out",
-            )
+    # Before anything is written: without its history the search cannot go on.
+    history = read_history(out, done)
+    guarded = content["stop_on_collapse"]
+    if guarded and last_good_epoch(history, content["warmup_epochs"]) is not None:
+        raise SearchError(
+            f"the search in {out} was ended by a collapse in epoch {done}",
+            f"repeat it with --epochs {planned} for its result, or choose another --out",
+        )
     if done < planned:
         raise SearchError(
             f"the search in {out} has finished {done} of its {planned} epochs, and only a finished "

@@ -53,7 +53,7 @@ def read_history(out: Path, finished: int) -> list[dict[str, Any]]:
         LatkitError: it cannot be read.
     """
     path = out / HISTORY
-    fix = f"put it back, delete the folder {out} to begin again, or choose another --out"
+    fix = "put it back, or choose another --out"
     rows: list[dict[str, Any]]
     try:
         rows = cast_to_schema(read_parquet(path), _SCHEMA).to_pylist()

@@ -40,15 +40,21 @@ class FolderListing(ImageListing):
         self._paths: list[Path] = []
         labels: list[int] = []
         names: list[str] = []
-        deeper: list[str] = []  # those of them whose images are all in folders of theirs
+        deeper: list[str] = []  # those of them with images in folders of theirs
         empty: list[str] = []
         beside = 0
         others: Counter[str] = Counter()
+        above = frozenset(_identity(path) for path in (root.resolve(), *root.resolve().parents))
         for entry in _visible(root):
             if not entry.is_dir():
+                if entry.is_symlink() and not os.path.exists(entry.path):
+                    raise InputError(
+                        f"{text_of(entry.path)} is a link to nothing, perhaps once to a class",
+                        "mend the link, or remove it",
+                    )
                 beside += _is_image(entry.name)
                 continue
-            files = list(_files_below(Path(entry.path), frozenset()))
+            files = list(_files_below(Path(entry.path), above))
             images = [path for path in files if _is_image(path.name)]
             others.update(p.suffix.lower() or p.name for p in files if not _is_image(p.name))
             if not images:
@@ -56,7 +62,7 @@ class FolderListing(ImageListing):
                 continue
             labels += [len(names)] * len(images)
             names.append(text_of(entry.name))
-            if all(path.parent != Path(entry.path) for path in images):
+            if any(path.parent != Path(entry.path) for path in images):
                 deeper.append(names[-1])
             self._paths += images
         _check_no_splits(root, names, deeper)
@@ -158,8 +164,7 @@ def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _files_below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
     """All files, by name; a link back to a folder above is not followed."""
-    status = os.stat(folder)
-    here = status.st_dev, status.st_ino
+    here = _identity(folder)
     if here in above:
         return
     for entry in _visible(folder):
@@ -168,6 +173,12 @@ def _files_below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Pa
         # A link without a target is an error when it is read, not an image less.
         elif entry.is_file() or entry.is_symlink():
             yield Path(entry.path)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What a folder is the same by, whatever links lead to it."""
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 def _is_image(name: str) -> bool:

@@ -110,6 +110,14 @@ class ParquetListing(ImageListing):
                     )
                 values += _labels(shard, field)
                 self._starts.append(len(values))
+                their_names = _hub_features(shard.schema).get(label.name, {}).get("names")
+                if their_names != hub_names:
+                    raise InputError(
+                        f"{shard.name} numbers its classes otherwise than {text_of(files[0])} "
+                        f"({listed(their_names or ['not named'])} against "
+                        f"{listed(hub_names or ['not named'])})",
+                        "write all shards with one list of class names",
+                    )
         classes = sorted(set(values), key=lambda value: (isinstance(value, str), value))
         index = {value: number for number, value in enumerate(classes)}
         self.labels = np.array([index[value] for value in values], dtype=np.int64)
@@ -217,7 +225,10 @@ class _Shard:
                 for batch in self._file.iter_batches(_ROWS_AT_ONCE, [group], columns=[leaf]):
                     first, last = np.searchsorted(rows, [start, start + len(batch)])
                     wanted = rows[first:last]
-                    cells = batch.column(name).take(pa.array(wanted - start))
+                    column = batch.column(name)
+                    if pa.types.is_binary_view(column.type):  # of which rows cannot be taken
+                        column = column.cast(pa.large_binary())
+                    cells = column.take(pa.array(wanted - start))
                     if pa.types.is_struct(cells.type):
                         cells = pc.struct_field(cells, "bytes")
                     yield from zip(wanted.tolist(), cells.to_pylist(), strict=True)

@@ -121,6 +121,7 @@ def finish(
         measured |= {
             "backend": target.backend,
             "clock": visits[0].clock,
+            "anchored": visits[0].anchored,
             "visits": len(visits),
             "visits_disturbed": sum(visit.disturbed for visit in visits),
             "anchor_median_ms": session[0].anchor_median_ms,

@@ -152,6 +152,11 @@ def _claim(out: Path, content: dict[str, Any]) -> None:
     """Write ``config.json``, or check that the folder's search is this one."""
     path = out / CONFIG
     if not path.exists():
+        if (out / CHECKPOINT).exists() or (out / RESULT).exists():
+            raise SearchError(
+                f"{out} holds a search whose {CONFIG} is missing: it may be another one",
+                "put the file back, or choose another --out",
+            )
         write_json_atomically(path, content)
         return
     try:

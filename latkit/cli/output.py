@@ -70,6 +70,8 @@ class UserPath(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and re.match(r"[A-Za-z][\w.+-]+://", value):
+            self.fail(f"{value!r} is a URL, and a path of this machine is needed", param, ctx)
         path = expand_user(value) if isinstance(value, str) else value
         return super().convert(path, param, ctx)
 

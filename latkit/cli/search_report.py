@@ -46,11 +46,14 @@ def print_result(result: dict[str, Any], out: Path) -> None:
         note(
             f"measured on this machine with {measured['backend']} in the LPM's setting, "
             f"{measured['visits']} visits ({measured['visits_disturbed']} disturbed), "
-            f"clock {measured['clock']}. The first measured column is at the machine's speed when "
-            f"it was profiled (the anchor took "
-            f"{number(measured['anchor_median_when_profiled_ms'], 2)} ms then, "
-            f"{measured['anchor_median_ms']:.2f} ms now), as the predictions are."
+            f"clock {measured['clock']}"
         )
+        if measured["anchored"]:
+            note(
+                "the first measured column is at the machine's speed when it was profiled (the "
+                f"anchor took {number(measured['anchor_median_when_profiled_ms'], 2)} ms then, "
+                f"{measured['anchor_median_ms']:.2f} ms now), as the predictions are"
+            )
     _print_lpms(result["lpms"])
     click.echo(draw_genotype(parse_genotype(result["genotype"])))
     click.echo(result["genotype"])

@@ -142,12 +142,13 @@ def run_one(
         if row["epoch"] <= config.warmup_epochs:
             return
         signs = signs_of_collapse(parse_genotype(row["genotype"]).normal)
+        guard = "" if config.max_skips is not None else ", or with --stop-on-collapse"
         if signs is not None and signs != warned:
             if progress is not None:
                 progress.close()
             warn(
                 f"epoch {row['epoch']}: the normal cell has {signs}. If that stays so, search with "
-                "a smaller lambda or fewer epochs, or with --stop-on-collapse"
+                f"a smaller lambda or fewer epochs{guard}"
             )
         warned = signs
 

@@ -177,13 +177,20 @@ def _rows(
         with open_rows(file, names, decimal, keep_blank=by_number) as rows:
             start, step = done, 1
             # One that starts at 0 is what pandas gives every table; other shards went before.
-            if rows.index is not None and rows.index != (0, 1):
-                start, step = rows.index
+            if rows.index is not None and (rows.index.start, rows.index.step) != (0, 1):
+                start, step = rows.index.start, rows.index.step
+            position = -1
             for position, (number, cells) in enumerate(rows.cells):
                 if by_number and not isinstance(cells, BadCellError):
                     cells = (start + step * position, *cells)
                 yield file, rows.noun, number, cells
                 done += 1
+            if rows.index is not None and len(rows.index) != position + 1:
+                raise InputError(
+                    f"{file.url} has {position + 1} of the {len(rows.index)} rows that pandas "
+                    "counted in it: which ones is not known",
+                    "import the whole table, or one with a column of identifiers",
+                )
 
 
 def write_imported(foreign: ForeignTable, target: Target, out: Path) -> LatencyDataset:
@@ -194,9 +201,8 @@ def write_imported(foreign: ForeignTable, target: Target, out: Path) -> LatencyD
         LatkitError: ``out`` cannot be written.
     """
     if not foreign.table.num_rows:
-        raise DatasetError(
-            f"{foreign.files[0]} has no row that can be imported", "see its bad rows"
-        )
+        fix = "see its bad rows" if foreign.bad_rows else "it has a header and nothing else"
+        raise DatasetError(f"{foreign.files[0]} has no row that can be imported", fix)
     manifest = Manifest(
         target,
         fingerprint={},

@@ -31,6 +31,8 @@ _BOMS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _NO_TEXT = re.compile(r"[^\t\r\n\x20-\U0010ffff]|\N{REPLACEMENT CHARACTER}")
+# What pandas calls a column without a name, such as that of the index it writes.
+UNNAMED = "Unnamed: {}"
 _MS_OF = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 
 # The named cells of a row, or what is wrong with all of it.
@@ -44,12 +46,12 @@ class Rows:
     Attributes:
         noun: ``line`` of text, where the first is 1, or ``row`` of a columnar file, from 1.
         cells: number and cells of each row.
-        index: first number and step of the row numbers that pandas stored; None where it did not.
+        index: the row numbers that pandas stored; None where it did not.
     """
 
     noun: str
     cells: Iterator[tuple[int, Cells]]
-    index: tuple[int, int] | None
+    index: range | None
 
 
 @contextmanager
@@ -91,7 +93,8 @@ def open_rows(
                     f"the column {name!r} of {table_file.url} holds {field.type}",
                     "name a column of numbers, texts, durations or lists of numbers",
                 )
-        yield Rows("row", _batch_rows(batches, names), _stored_index(schema))
+        index = _stored_index(schema, table_file.url) if keep_blank else None
+        yield Rows("row", _batch_rows(batches, names), index)
 
 
 def _batch_rows(
@@ -150,12 +153,26 @@ def _texts(column: pa.Array) -> list[str | None]:
     return [None if c is None else c.decode(errors="replace").rstrip("\0") for c in cells]
 
 
-def _stored_index(schema: pa.Schema) -> tuple[int, int] | None:
-    """The range that pandas keeps beside the columns, not among them."""
+def _stored_index(schema: pa.Schema, url: str) -> range | None:
+    """The range that pandas keeps beside the columns, not among them.
+
+    Raises:
+        InputError: it keeps other row numbers in a column.
+    """
     for index in (schema.pandas_metadata or {}).get("index_columns", ()):
+        if isinstance(index, str):
+            raise _own_numbers(url, index)
         if isinstance(index, dict) and index.get("kind") == "range":
-            return int(index["start"]), int(index["step"])
+            return range(int(index["start"]), int(index["stop"]), int(index["step"]))
     return None
+
+
+def _own_numbers(url: str, column: str) -> InputError:
+    return InputError(
+        f"{url} keeps numbers of its rows in the column {column!r}: rows may have been left out or "
+        "sorted",
+        f"use --arch-column {column!r} instead of counting rows",
+    )
 
 
 def _text_rows(
@@ -181,6 +198,8 @@ def _text_rows(
                 "write the table as CSV or Parquet",
             )
         at = [_column(url, header.columns, name) for name in names]
+        if keep_blank and header.columns[0] == UNNAMED.format(0):
+            raise _own_numbers(url, header.columns[0])
         line = first + header.lines
         # The lines after the header again: some of them may be read already.
         lines.give_back(head[line:])
@@ -253,7 +272,7 @@ class _Header:
         except csv.Error:
             names = []
         # A column without a name is called as pandas calls it.
-        named = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(names)]
+        named = [name.strip() or UNNAMED.format(i) for i, name in enumerate(names)]
         return cls(delimiter, named, reader.line_num)
 
 

@@ -15,7 +15,8 @@ _CALL = re.compile(r"(?<![\w.])(?<!class )(?:\w+\.)*Genotype\s*\(")
 _BRACKET = re.compile(r"#[^\n]*|'[^'\n]*'|\"[^\"\n]*\"|[()\[\]{}]")
 # What stands before a passage where it has a name: ``NAME =``, or a key of YAML or a dictionary.
 _NAME = re.compile(
-    r"([A-Za-z_][\w.-]*)[\"']?\s*(?::\s*[A-Za-z_][\w.]*\s*)?[:=]\s*(?:\\\n|[>|][+-]?\s)?\s*[\"'(]?$"
+    r"([A-Za-z_][\w.-]*)[\"']?\s*(?::[ \t]*[A-Za-z_][\w.]*[ \t]*)?"
+    r"[:=]\s*(?:\\\n|[>|][+-]?\s)?\s*[\"'(]?$"
 )
 # A cell's text, ``|op~0|+|op~0|op~1|``: words that begin like it, joined by plus signs.
 _BLOCKS = re.compile(r"\|[^|\s~]+~\S*(?:\s*\+\s*\|\S*)*")

@@ -135,6 +135,20 @@ class TestRecorded:
         assert "--threads 1" in done["text"]
         assert not (tmp_path / "d").exists()
 
+    @pytest.mark.parametrize(
+        "binding",
+        [{"GOMP_CPU_AFFINITY": "CORE"}, {"OMP_PLACES": "{CORE}", "OMP_PROC_BIND": "close"}],
+    )
+    def test_threads_that_are_bound_to_one_core(
+        self, tmp_path: Path, binding: dict[str, str]
+    ) -> None:
+        core = str(min(process_cores()))
+        environment = {name: value.replace("CORE", core) for name, value in binding.items()}
+        done = profiled(tmp_path, "torch-cpu", 2, environment)
+        assert done["refused"] == "BackendError"
+        assert next(iter(binding)) in done["text"]
+        assert not (tmp_path / "d").exists()
+
     @pytest.mark.parametrize("backend", CPU_BACKENDS[1:])
     def test_a_limit_that_others_do_not_know(self, tmp_path: Path, backend: str) -> None:
         facts = profiled(tmp_path, backend, 2, {"OMP_THREAD_LIMIT": "1"})

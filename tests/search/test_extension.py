@@ -103,3 +103,13 @@ def test_a_corrupt_checkpoint(tmp_path: Path, lpm: LPM, data: ImageData) -> None
     (tmp_path / "s" / CHECKPOINT).write_bytes(b"none")
     with pytest.raises(SearchError, match="corrupt"):
         run(tmp_path / "s", lpm, data, LONGER)
+
+
+def test_without_its_history_nothing_is_changed(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    out = tmp_path / "s"
+    run(out, lpm, data, MICRO)
+    before = (out / "config.json").read_bytes()
+    (out / "history.parquet").write_bytes(b"none")
+    with pytest.raises(SearchError, match="corrupt"):
+        run(out, lpm, data, LONGER)
+    assert (out / "config.json").read_bytes() == before

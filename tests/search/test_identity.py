@@ -113,6 +113,14 @@ class TestFiles:
             run(out, lpm, data, dataclasses.replace(MICRO, epochs=1))
         return str(raised.value)
 
+    def test_a_checkpoint_without_its_configuration(
+        self, out: Path, lpm: LPM, data: ImageData
+    ) -> None:
+        """Nobody knows whose it is; taken for this search, it gave another's cells."""
+        (out / "config.json").unlink()
+        assert "config.json is missing" in self.go_on(out, lpm, data)
+        assert not (out / "config.json").exists()
+
     @pytest.mark.parametrize("name", [CHECKPOINT, "config.json"])
     def test_what_the_system_refuses(self, out: Path, lpm: LPM, data: ImageData, name: str) -> None:
         """A folder in a file's place, which even root cannot read."""

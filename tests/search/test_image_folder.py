@@ -152,3 +152,26 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     data = load_data(str(tmp_path), None, 0)
     assert data.class_names == ("caf\\xe9", "the")
     str(data.identity()).encode("utf-8")
+
+
+@pytest.mark.parametrize("target", ["..", "../..", "."])
+def test_a_link_to_a_folder_above_gives_no_images(tmp_path: Path, target: str) -> None:
+    root = tmp_path / "data"
+    write(*(root / name / f"{i}.png" for name in "ab" for i in range(3)))
+    (root / "a" / "up").symlink_to(target, target_is_directory=True)
+    (root / "self").symlink_to(".", target_is_directory=True)
+    assert classes_of(root) == {"a": 3, "b": 3}
+
+
+def test_a_link_to_a_class_that_is_gone(tmp_path: Path) -> None:
+    write(*(tmp_path / name / f"{i}.png" for name in "ab" for i in range(2)))
+    (tmp_path / "c").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match="link"):
+        classes_of(tmp_path)
+
+
+def test_a_stray_image_makes_no_classes_of_splits(tmp_path: Path) -> None:
+    write(*(tmp_path / s / c / "1.png" for s in ("train", "test") for c in "ab"))
+    write(tmp_path / "train" / "stray.png", tmp_path / "docs" / "figure.png")
+    with pytest.raises(InputError, match="splits"):
+        classes_of(tmp_path)

@@ -307,3 +307,26 @@ class TestUnreadable:
             load_data(str(tmp_path), None, 0)
         assert not isinstance(raised.value, InputError)
         assert "corrupt" not in str(raised.value)
+
+
+def shard_with_names(path: Path, names: list[str], first: int) -> None:
+    """As the hub's library writes it, with the names of the classes."""
+    table = pa.table({"image": cells(2, first), "label": pa.array([0, 1])})
+    feature = {"label": {"names": names, "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": feature}})}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+
+
+def test_shards_that_number_their_classes_otherwise(tmp_path: Path) -> None:
+    shard_with_names(tmp_path / "train-0.parquet", ["cat", "dog"], 0)
+    shard_with_names(tmp_path / "train-1.parquet", ["cat", "dog"], 5)
+    assert load_data(str(tmp_path), None, 0).class_names == ("cat", "dog")
+    shard_with_names(tmp_path / "train-1.parquet", ["dog", "cat"], 5)
+    with pytest.raises(InputError, match=r"train-1\.parquet"):
+        load_data(str(tmp_path), None, 0)
+
+
+def test_views_of_bytes(tmp_path: Path) -> None:
+    images = pa.array([png(i) for i in range(3)], pa.binary_view())
+    write(tmp_path / "train.parquet", {"img": images, "label": [0, 1, 0]})
+    assert labels_by_image(load_data(str(tmp_path), None, 0)) == ["0", "1", "0"]
