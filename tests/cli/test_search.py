@@ -328,7 +328,7 @@ class TestRefused:
         Path("s", HISTORY).unlink()
         check(
             latkit, *SEARCH, "--epochs", 1, "--out", "s",
-            says=(f"s/{HISTORY} is missing, but 1 epochs are finished", "delete the folder s"),
+            says=(f"s/{HISTORY} is missing, but 1 epochs are finished", "put it back"),
             code=1,
         )  # fmt: skip
 
