@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from urllib.parse import unquote
 
@@ -16,7 +17,7 @@ import fsspec
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from latkit.errors import InputError, LatkitError
+from latkit.errors import InputError, LatkitError, from_os_error
 from latkit.files import expand_user
 
 
@@ -29,8 +30,8 @@ class Storage:
         url: an fsspec URL (it has ``://``), or a path of this machine.
 
     Raises:
-        InputError: there is no such kind of URL, its package is not installed, or it cannot be
-            opened.
+        InputError: there is no such kind of URL, or its package is not installed.
+        LatkitError: its server cannot be reached.
     """
 
     def __init__(self, url: str) -> None:
@@ -45,6 +46,8 @@ class Storage:
                 self._fs, root = fsspec.core.url_to_fs(url)
         except LatkitError:
             raise
+        except (ConnectionError, TimeoutError, socket.gaierror) as error:  # ftp connects here
+            raise from_os_error(error, f"reach {url}", "nothing was changed") from None
         except Exception as error:  # of any package
             raise InputError(
                 f"{url} cannot be opened: {_one_line(error)}",

@@ -114,7 +114,8 @@ def _training_root(folder: Path) -> tuple[Path, list[str]]:
     """
     remarks: list[str] = []
     while True:
-        folders = [entry.name for entry in _visible(folder) if entry.is_dir()]
+        entries = [entry.name for entry in _visible(folder)]
+        folders = [name for name in entries if (folder / name).is_dir()]
         training = [n for n in folders if n.lower() in _TRAINING and _holds_folders(folder / n)]
         if len(training) > 1:
             raise InputError(
@@ -122,7 +123,10 @@ def _training_root(folder: Path) -> tuple[Path, list[str]]:
                 "pass one of them",
             )
         if not training:
-            return folder, remarks
+            # A folder around the class folders, as an archive has it, cannot be the only class.
+            if len(entries) != 1 or not _holds_folders(folder / entries[0]):
+                return folder, remarks
+            training = entries
         beside = [text_of(n) for n in folders if n not in training and split_of(n) is None]
         if beside:
             remarks.append(f"only {training[0]} of {text_of(folder)} is used, not {listed(beside)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,12 +36,12 @@ def find_parquet(folder: Path, named_training: bool) -> list[Path]:
             otherwise all, if none is named after a split.
 
     Raises:
-        InputError: several data sets are there, or only other splits.
+        InputError: several data sets or training splits are there, or only other splits.
     """
     files = [
         path.relative_to(folder)
-        for pattern in ("*.parquet", "*/*.parquet", "*/*/*.parquet")
-        for path in sorted(folder.glob(pattern))
+        for above in ("", "*/", "*/*/")
+        for path in sorted(folder.glob(f"{above}*.[pP][aA][rR][qQ][uU][eE][tT]"))
         if path.is_file()
         and path.stem != "metadata"  # of images beside it, as the hub has it
         and not any(map(is_hidden, path.relative_to(folder).parts))
@@ -53,6 +54,13 @@ def find_parquet(folder: Path, named_training: bool) -> list[Path]:
             f"{text_of(folder)} has no Parquet file of a training split "
             f"({listed([text_of(path) for path in files])})",
             "call it train.parquet, or pass the file itself",
+        )
+    words = {word: path for path in chosen for word in _training_words(path)}
+    if len(words) > 1:
+        raise InputError(
+            f"{text_of(folder)} has more than one training split "
+            f"({listed([text_of(path) for path in words.values()])})",
+            "pass the file, or a folder with the files, of one of them",
         )
     # What is left of the folders' names tells data sets ("configurations") apart.
     sets = {tuple(p for p in path.parent.parts if split_of(p) is None): path for path in chosen}
@@ -236,6 +244,14 @@ class _Shard:
             start = end
 
 
+def _training_words(path: Path) -> set[str]:
+    """The word that a file's training split is named by: ``train``, ``trainval``; none if none."""
+    for part in reversed(path.parts):
+        if split_of(part) is not None:
+            return {w for w in re.split("[^a-z]+", part.lower()) if w.startswith("train")}
+    return set()
+
+
 def _split_of_path(path: Path) -> str | None:
     """The split that a file is named after, else its folder, else the folder above."""
     return next((s for part in reversed(path.parts) if (s := split_of(part)) is not None), None)
@@ -320,7 +336,8 @@ def _label(value: Any, where: str) -> int | str:
             f"{where} has the label {value}, which marks images without a label",
             "leave them out, or number the classes from 0",
         )
-    if value != value // 1:
+    # Floats beyond 2^53 are not exact, and infinity is none.
+    if value != value // 1 or (isinstance(value, float) and value > 2**53):
         raise InputError(f"{where} has the label {value}", "use whole numbers or text")
     return int(value)
 

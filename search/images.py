@@ -26,6 +26,7 @@ _FORMATS = {
 }  # fmt: skip
 # Formats whose images of mode I (32 bits) have pixels of 16 bits, up to 65,535.
 _OF_16_BITS = {"PNG", "PPM"}
+_PHOTOMETRIC = 262  # TIFF's tag; its value 0 is WhiteIsZero
 # Names in one message; a data set may have thousands of classes.
 _MOST_NAMES = 5
 
@@ -92,13 +93,15 @@ def decode_image(content: bytes, name: str, side: int) -> npt.NDArray[np.uint8]:
             bits, whose range is not known.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL.TiffImagePlugin import TiffImageFile
 
     try:
         with Image.open(io.BytesIO(content)) as image:
             # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that leaves enough pixels.
             image.draft(None, (2 * side, 2 * side))
             of_16_bits = image.format in _OF_16_BITS
-            colours = _as_rgb(ImageOps.exif_transpose(image), of_16_bits, name)
+            inverted = isinstance(image, TiffImageFile) and not image.tag_v2.get(_PHOTOMETRIC, 1)
+            colours = _as_rgb(ImageOps.exif_transpose(image), of_16_bits, inverted, name)
     except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError:
@@ -141,15 +144,31 @@ def _scaled(image: Image, side: int) -> Image:
     return image.resize((side, side), Resampling.BILINEAR)
 
 
-def _as_rgb(image: Image, of_16_bits: bool, name: str) -> Image:
-    """Eight bits a channel without transparency; Pillow's own conversion clips what is larger."""
+def _as_rgb(image: Image, of_16_bits: bool, inverted: bool, name: str) -> Image:
+    """Eight bits a channel without transparency; Pillow's own conversion clips what is larger.
+
+    Args:
+        image: as Pillow decoded it, upright.
+        of_16_bits: whether the mode ``I`` stands for 16 bits.
+        inverted: whether 0 is white, which Pillow turns round for 8 bits only.
+        name: of the image, for messages.
+    """
     from PIL import Image as Images
 
+    transparent = image.info.get("transparency")
     if image.mode.startswith("I;16") or (image.mode == "I" and of_16_bits):
-        image = Images.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        values = np.asarray(image)
+        grey = (values >> 8).astype(np.uint8)
+        image = Images.fromarray(255 - grey if inverted else grey)
+        if isinstance(transparent, int):
+            opaque = np.where(values == transparent, 0, 255).astype(np.uint8)
+            image.putalpha(Images.fromarray(opaque))
+    elif isinstance(transparent, tuple) and max(transparent) > 255:
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)  # as the pixels
     if image.mode in ("I", "F"):
         raise InputError(
-            f"{name} has pixels of 32 bits (Pillow's mode {image.mode}), whose range is not known",
+            f"{name} has signed or floating-point pixels, or ones of 32 bits (Pillow's mode "
+            f"{image.mode}), whose range is not known",
             "save it with 8 or 16 bits a channel",
         )
     if image.has_transparency_data:

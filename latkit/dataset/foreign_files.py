@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import lzma
 import re
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ def _expand(name: str) -> list[TableFile]:
     else:
         try:
             fs, path = fsspec.core.url_to_fs(name)
+        except (ConnectionError, TimeoutError, socket.gaierror) as error:  # ftp connects here
+            raise _unreadable(name, error) from None
         except Exception as error:  # a file system raises what it likes
             raise InputError(
                 f"{name} cannot be opened: {' '.join(str(error).split())}",
@@ -147,6 +150,11 @@ def reading(url: str, fs: fsspec.AbstractFileSystem) -> Iterator[None]:
         if error.errno is None and isinstance(fs, LocalFileSystem) and type(error) is OSError:
             raise _no_table(url, error) from None
         if isinstance(error, FileNotFoundError) and error.errno is None:
+            # fsspec's web files raise it for whatever happened, with what happened as its cause.
+            cause = error.__cause__
+            answered = getattr(cause, "status", None)  # of HTTP
+            if isinstance(cause, OSError) or answered not in (None, 404, 410):
+                raise _unreadable(url, cause or error) from None
             error = FileNotFoundError(2, "No such file or directory")
         raise from_os_error(error, f"read {url}", "nothing was written") from None
     except (pa.ArrowException, ValueError, EOFError, lzma.LZMAError) as error:
@@ -155,11 +163,15 @@ def reading(url: str, fs: fsspec.AbstractFileSystem) -> Iterator[None]:
         if isinstance(fs, LocalFileSystem):
             raise
         # A remote file system raises what its client library has: no common class.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise LatkitError(
-            f"Cannot read {url}: {reason[:300]}",
-            "check the URL, the network and your credentials; nothing was written",
-        ) from None
+        raise _unreadable(url, error) from None
+
+
+def _unreadable(url: str, error: BaseException) -> LatkitError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return LatkitError(
+        f"Cannot read {url}: {reason[:300]}",
+        "check the URL, the network and your credentials; nothing was written",
+    )
 
 
 def _no_table(url: str, error: Exception) -> DatasetError:

@@ -9,8 +9,10 @@ from typing import Any
 
 from latkit.spaces.genotype import FIELDS
 
-# ``class Genotype(NamedTuple)`` defines the type and is none.
-_CALL = re.compile(r"(?<![\w.])(?<!class )(?:\w+\.)*Genotype\s*\(")
+# ``class Genotype(NamedTuple)`` defines the type and is none; ``Genotype(normal=...)`` is prose.
+_CALL = re.compile(
+    r"(?<![\w.])(?<!class )(?:\w+\.)*Genotype\s*\((?!\s*(?:\w+\s*=\s*)?[\[(]*\.\.\.)"
+)
 # Brackets count outside of comments and quotes alone.
 _BRACKET = re.compile(r"#[^\n]*|'[^'\n]*'|\"[^\"\n]*\"|[()\[\]{}]")
 # What stands before a passage where it has a name: ``NAME =``, or a key of YAML or a dictionary.
@@ -19,7 +21,7 @@ _NAME = re.compile(
     r"[:=]\s*(?:\\\n|[>|][+-]?\s)?\s*[\"'(]?$"
 )
 # A cell's text, ``|op~0|+|op~0|op~1|``: words that begin like it, joined by plus signs.
-_BLOCKS = re.compile(r"\|[^|\s~]+~\S*(?:\s*\+\s*\|\S*)*")
+_BLOCKS = re.compile(r"\|[^|\s~]+~\S*(?:(?:\s*\+\s*|(?<=\+)\s+)\|\S*)*")
 _COMMENT_LINE = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 _ALIAS = re.compile(r"(\w+)\s*=\s*(\w+)")
 
@@ -64,7 +66,8 @@ def is_genotype_call(text: str) -> bool:
 def find_passages(text: str) -> Passages:
     """Every ``Genotype(...)``, and every text of a cell, wherever in the text it stands.
 
-    A call that is not closed reaches to the end of the text.
+    A call that is not closed reaches to the next one, or to the end of the text. Prose about
+    genotypes, ``Genotype(normal=..., ...)``, is none.
     """
     text = _COMMENT_LINE.sub("", re.sub("\r\n?", "\n", text))
     found: list[Passage] = []
@@ -77,18 +80,19 @@ def find_passages(text: str) -> Passages:
         end = _closing_bracket(text, call.end())
         line += text.count("\n", position, start)
         found.append(Passage(text[start:end], line, _name_before(text, start)))
-        # A carriage return marks the lines of a call: what else is on them belongs to it.
         lines = text.count("\n", start, end)
         rest += [text[position:start], "\r", "\n\r" * lines]
         line, position = line + lines, end
+    outside, position, line = "".join([*rest, text[position:]]), 0, 1
+    for match in _BLOCKS.finditer(outside):
+        line += outside.count("\n", position, match.start())
+        position = match.start()
+        cell = re.sub(r"\s*\n\s*", "", match[0][: match[0].rindex("|") + 1])
+        found.append(Passage(cell, line, _name_before(outside, position)))
     others: list[Passage] = []
-    for number, content in enumerate("".join([*rest, text[position:]]).split("\n"), start=1):
-        blocks = list(_BLOCKS.finditer(content))
-        for match in blocks:
-            cell = match[0][: match[0].rindex("|") + 1]
-            found.append(Passage(cell, number, _name_before(content, match.start())))
+    for number, content in enumerate(_BLOCKS.sub(_marked, outside).split("\n"), start=1):
         entry = re.sub(r"\s#.*", "", content).strip()
-        if entry and not blocks and "\r" not in content:
+        if entry and "\r" not in content:
             others.append(Passage(entry, number))
     return Passages(sorted(found, key=lambda passage: passage.line), others)
 
@@ -128,17 +132,24 @@ def _in_json(value: Any, name: str | None) -> Iterator[tuple[str | None, str]]:
             yield from _in_json(content, key if isinstance(content, (str, dict)) else name)
 
 
+def _marked(passage: re.Match[str]) -> str:
+    """A carriage return for each line of a passage: what else is on them belongs to it."""
+    return "\r" + "\n\r" * passage[0].count("\n")
+
+
 def _closing_bracket(text: str, start: int) -> int:
-    """The end of what an opened bracket holds."""
+    """The end of what the bracket of a call holds."""
     depth = 1
-    for match in _BRACKET.finditer(text, start):
+    following = _CALL.search(text, start)
+    last = following.start() if following else len(text)
+    for match in _BRACKET.finditer(text, start, last):
         if match[0] in ("(", "[", "{"):
             depth += 1
         elif match[0] in (")", "]", "}"):
             depth -= 1
             if depth == 0:
                 return match.end()
-    return len(text)
+    return last
 
 
 def _name_before(text: str, end: int) -> str | None:

@@ -102,7 +102,7 @@ def read_architectures(given: str, space: SearchSpace) -> list[NamedArchitecture
         try:
             architectures.append(NamedArchitecture(label, _parse(passage.text, space)))
         except LatkitError as error:
-            place = f"{path}:{passage.line}" if label == passage.text and path else _shown(label)
+            place = _shown(label) if path is None or passage.name else f"{path}:{passage.line}"
             raise _about(place, error) from None
     return architectures
 
@@ -136,7 +136,7 @@ def parse_architecture(text: str, space: SearchSpace) -> Cell:
         InputError: it is none of these, or several.
         SpaceError: it is not of the space.
     """
-    passages = find_passages(text).found
+    passages = _passages_of(text, None).found
     if len(passages) > 1:
         raise InputError(f"{_shown(text)} has {len(passages)} architectures", "write one")
     return _parse(passages[0].text if passages else text.strip(), space)

@@ -17,7 +17,7 @@ _FIX = (
 )
 _TWO = "derive the cell: keep the two strongest connections of each node"
 # Calls around plain data: numpy's way of printing its numbers, and conversions.
-_WRAPPERS = re.compile(r"list|tuple|array|int|u?int\d+|intp|str_?")
+_WRAPPERS = re.compile(r"list|tuple|set|array|int|u?int\d+|intp|str_?")
 
 Connections = tuple[tuple[str, int], ...]
 
@@ -158,11 +158,16 @@ def _data(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and not node.keywords:
         arguments = [_data(argument) for argument in node.args]
         match _function(node), arguments:
-            case "range", [int(start), int(stop)] if stop - start < 100:
-                return list(range(start, stop))
+            case "range" | "arange", [int(), int()] | [int(), int(), int()] if _is_short(arguments):
+                return list(range(*arguments))
             case name, [value] if _WRAPPERS.fullmatch(name):
                 return value
     raise InputError(f"{_shown(ast.unparse(node))} is not plain data", _FIX)
+
+
+def _is_short(arguments: list[int]) -> bool:
+    """Whether the arguments of a range are right, and it has no more nodes than any cell."""
+    return 0 not in arguments[2:] and len(range(*arguments)) < 100
 
 
 def _connections(cell: str, value: Any) -> Connections:

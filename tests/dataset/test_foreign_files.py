@@ -8,6 +8,7 @@ import lzma
 import os
 import pickle
 import shutil
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -369,6 +370,19 @@ class TestUrls:
     def test_of_the_local_disk(self, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text(TEXT)
         assert_all_there(read(f"file://{tmp_path}/t.csv"))
+
+    @pytest.mark.parametrize("protocol", ["http", "ftp"])
+    def test_a_server_that_refuses(self, protocol: str) -> None:
+        if protocol == "http":
+            pytest.importorskip("aiohttp")
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", 0))
+            port = server.getsockname()[1]
+        with pytest.raises(LatkitError) as caught:
+            read(f"{protocol}://127.0.0.1:{port}/t.csv")
+        assert not isinstance(caught.value, InputError)
+        assert "network" in caught.value.fix
+        assert "refused" in caught.value.cause or "Connect call failed" in caught.value.cause
 
     def test_what_remote_file_systems_raise(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

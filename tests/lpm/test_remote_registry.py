@@ -202,6 +202,14 @@ def test_what_cannot_be_opened(url: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert VARIABLE in refused.value.fix
 
 
+def test_a_server_that_refuses_at_once() -> None:
+    """FTP connects before anything is read: the network is the cause, not a package."""
+    with pytest.raises(LatkitError) as refused:
+        Registry(f"ftp://127.0.0.1:{free_port()}/r")
+    assert not isinstance(refused.value, InputError)
+    assert "network" in refused.value.fix
+
+
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

@@ -191,6 +191,8 @@ FORMS: dict[str, Callable[[Genotype], str]] = {
         in_yaml_blocks, in_quoted_yaml, in_escaped_yaml, in_a_result, in_json_fields, in_json_lines,
     )
 }  # fmt: skip
+FORMS["steps"] = lambda g: plain(g).replace("range(2, 6)", "set(range(2, 6, 1))")
+FORMS["arange"] = lambda g: plain(g).replace("range(2, 6)", "np.arange(2, 6)")
 FORMS["further fields in order"] = lambda g: f"{in_order(g)[:-1]}, None, None)"
 FORMS["nested lists"] = lambda g: nested(g, "[]")
 FORMS["windows"] = lambda g: in_lists_over_lines(g).replace("\n", "\r\n")
@@ -280,6 +282,28 @@ class TestSeveral:
         with pytest.raises(InputError, match=r"g\.py:NASNet.*normal cell.* 5 nodes"):
             read_architectures("g.py", DARTS)
         assert read_network("g.py:DARTS_V1", CIFAR) == ZOO["darts_v1"]
+
+    def test_an_open_bracket_hides_nothing(self) -> None:
+        whole = plain(ZOO["gdas"])
+        Path("log.txt").write_text(f"epoch 1\n{whole[:60]}\nepoch 2\n{whole}\n")
+        with pytest.raises(InputError, match=r"log\.txt:2: "):
+            read_architectures("log.txt", DARTS)
+        assert read_network("log.txt:4", CIFAR) == ZOO["gdas"]
+
+    def test_prose_about_genotypes(self) -> None:
+        prose = "A cell is a Genotype(normal=..., reduce=...), or Genotype(...) for short, as in"
+        Path("notes.md").write_text(f"{prose}\n\n{plain(ZOO['gdas'])}\n")
+        assert read_network("notes.md", CIFAR) == ZOO["gdas"]
+
+    def test_cells_over_several_lines(self) -> None:
+        texts = [BENCHMARK.format(BENCHMARK.unrank(i)[0]) for i in (6111, 7)]
+        Path("list").write_text("\n".join([texts[0].replace("|+|", "|+\n  |"), "# x", texts[1]]))
+        found = read_architectures("list", BENCHMARK)
+        assert [a.label for a in found] == texts
+        with open("list", "a") as file:
+            file.write("\nnothing")
+        with pytest.raises(InputError, match="list:6: "):
+            read_architectures("list", BENCHMARK)
 
     def test_a_log_of_the_same_cell(self) -> None:
         lines = [f"03:0{i} genotype = {plain(GENOTYPES['SDARTS'])}" for i in range(3)]

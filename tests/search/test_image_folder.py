@@ -87,6 +87,14 @@ def test_splits_in_any_case(tmp_path: Path, training: str, test: str) -> None:
     assert "more" in remark
 
 
+def test_a_folder_around_the_data(tmp_path: Path) -> None:
+    write(tmp_path / "ds" / "all" / "cat" / "1.png", tmp_path / "ds" / "all" / "dog" / "1.png")
+    assert classes_of(tmp_path) == {"cat": 1, "dog": 1}
+    write(tmp_path / "ds" / "Test" / "cat" / "1.png", tmp_path / "ds" / "Test" / "dog" / "1.png")
+    (tmp_path / "ds" / "all").rename(tmp_path / "ds" / "Train")
+    assert classes_of(tmp_path) == {"cat": 1, "dog": 1}
+
+
 def test_a_split_in_a_split(tmp_path: Path) -> None:
     """Archives unpack so."""
     write(*(tmp_path / "train" / "Train" / name / "1.png" for name in ("cat", "dog")))

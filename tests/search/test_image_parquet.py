@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,11 @@ class TestLabels:
         data = load_labels(tmp_path, pa.array([0, 2**64 - 1], pa.uint64()))
         assert labels_by_image(data) == ["0", str(2**64 - 1)]
         assert sorted(data.labels.tolist()) == [0, 1]
+
+    @pytest.mark.parametrize("label", [1e300, float("inf"), 0.5])
+    def test_floats_that_are_no_numbers_of_classes(self, tmp_path: Path, label: float) -> None:
+        with pytest.raises(InputError, match=f"row 1 of .* has the label {re.escape(str(label))}"):
+            load_labels(tmp_path, [0.0, label])
 
     def test_numbers_without_gaps(self, tmp_path: Path) -> None:
         for dtype in (pa.int8(), pa.uint16(), pa.float32()):
@@ -105,6 +111,18 @@ class TestLabels:
 
 
 class TestShards:
+    def test_two_training_splits(self, tmp_path: Path) -> None:
+        for name in ("train-00000-of-00002", "train-00001-of-00002"):
+            write(tmp_path / f"{name}.parquet", {"img": cells(2), "label": [0, 1]})
+        assert len(load_data(str(tmp_path), None, 0).labels) == 4
+        write(tmp_path / "trainval.parquet", {"img": cells(2), "label": [0, 1]})
+        with pytest.raises(InputError, match=r"more than one training split.*trainval\.parquet"):
+            load_data(str(tmp_path), None, 0)
+
+    def test_suffixes_in_capitals(self, tmp_path: Path) -> None:
+        write(tmp_path / "TRAIN.PARQUET", {"img": cells(2), "label": [0, 1]})
+        assert len(load_data(str(tmp_path), None, 0).labels) == 2
+
     def test_types_and_orders_of_columns(self, tmp_path: Path) -> None:
         write(tmp_path / "train-0.parquet",
               {"img": cells(2), "label": pa.array([0, 1], pa.int64())})  # fmt: skip

@@ -68,9 +68,30 @@ class TestSixteenBits:
         made = png(SIDE, SIDE, 16, 2, content.astype(">u2").tobytes())
         assert (decode_image(made, "x", SIDE) == content >> 8).all()
 
-    @pytest.mark.parametrize(("dtype", "mode"), [(np.int32, "I"), (np.float32, "F")])
+    def test_white_is_zero(self) -> None:
+        made = encoded(Image.fromarray(RAMP), "TIFF", tiffinfo={262: 0})
+        assert (grey(made) == 255 - (RAMP >> 8)).all()
+
+    def test_a_transparent_grey(self) -> None:
+        made = png(SIDE, SIDE, 16, 0, RAMP.astype(">u2").tobytes(), tRNS=struct.pack(">H", 40500))
+        assert 40500 in RAMP
+        assert (grey(made) == np.where(RAMP == 40500, 255, RAMP >> 8)).all()
+
+    def test_a_transparent_colour(self) -> None:
+        content = np.stack([RAMP, RAMP[::-1], RAMP.T], axis=2)
+        key = struct.pack(">HHH", *content[2, 3].tolist())
+        made = png(SIDE, SIDE, 16, 2, content.astype(">u2").tobytes(), tRNS=key)
+        expected = content >> 8
+        expected[2, 3] = 255
+        assert (decode_image(made, "x", SIDE) == expected).all()
+
+    @pytest.mark.parametrize(
+        ("dtype", "mode"), [(np.int16, "I"), (np.int32, "I"), (np.float32, "F")]
+    )
     def test_a_range_that_is_not_known(self, dtype: Any, mode: str) -> None:
-        made = encoded(Image.fromarray(RAMP.astype(dtype)), "TIFF")
+        tags = {339: 2} if dtype is np.int16 else {}  # SampleFormat: signed
+        values = (RAMP // 2).astype(np.uint16) if dtype is np.int16 else RAMP.astype(dtype)
+        made = encoded(Image.fromarray(values), "TIFF", tiffinfo=tags)
         with pytest.raises(InputError, match=rf"x\.tif .*mode {mode}\)"):
             decode_image(made, "x.tif", SIDE)
 
