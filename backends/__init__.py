@@ -18,7 +18,7 @@ import inspect
 from importlib.metadata import EntryPoint, entry_points
 
 from latkit.backends.base import Backend, Probe, Runner, Samples
-from latkit.errors import BackendError, InputError
+from latkit.core.errors import BackendError, InputError
 
 __all__ = [
     "Backend",

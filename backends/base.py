@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
-from latkit.cores import check_threads
-from latkit.energy import EnergyMeter, open_meter
-from latkit.errors import BackendError
-from latkit.memory import memory_ran_out
-from latkit.networks.setting import MEMORY_FORMATS, Setting
-from latkit.spaces import Architecture
+from latkit.core.cores import check_threads
+from latkit.core.errors import BackendError
+from latkit.core.memory import memory_ran_out
+from latkit.meters.energy import EnergyMeter, open_meter
+from latkit.spaces import Architecture, Setting
+from latkit.spaces.setting import MEMORY_FORMATS
 
 Clock = Literal["event", "cpu", "wall"]
 Facts = dict[str, str | int | float | bool | None]

@@ -24,13 +24,12 @@ import torch
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.backends.tensorrt_engine import timing_folder
 from latkit.backends.torch_modes import beside_torch
-from latkit.device import cpu_name
-from latkit.energy import EnergyMeter, open_meter
-from latkit.errors import BackendError, from_os_error
+from latkit.core.device import cpu_name
+from latkit.core.errors import BackendError, from_os_error
+from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx
-from latkit.networks.setting import Setting
-from latkit.networks.weights import random_input, random_network
-from latkit.spaces import Architecture
+from latkit.spaces import Architecture, Setting
+from latkit.spaces.build import random_input, random_network
 
 Provider = tuple[str, dict[str, Any]]
 
@@ -242,6 +241,7 @@ class OnnxRuntimeBackend(Backend):
             random_network(architecture, setting, seed),
             setting.batch,
             setting.resolution,
+            setting.classes,
             precision=setting.precision,
         )
         images = random_input(setting, seed).numpy()
@@ -249,12 +249,12 @@ class OnnxRuntimeBackend(Backend):
 
     def _active_providers(self) -> list[str]:
         """What a session of this backend really runs on."""
-        from latkit.networks.setting import PRESETS
-        from latkit.networks.zoo import get_genotype
+        from latkit.spaces import get_preset
+        from latkit.spaces.darts.zoo import get_genotype
 
-        setting = PRESETS["tiny"]
+        setting = get_preset("tiny")
         network = random_network(get_genotype("darts_v2"), setting, 0)
-        model = build_onnx(network, 1, setting.resolution)
+        model = build_onnx(network, 1, setting.resolution, setting.classes)
         return list(self._session(model).get_providers())
 
     def _enter(self) -> None:

@@ -14,12 +14,11 @@ from onnx import TensorProto, helper
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.backends.torch_modes import beside_torch
-from latkit.device import cpu_name
-from latkit.errors import BackendError
+from latkit.core.device import cpu_name
+from latkit.core.errors import BackendError
 from latkit.networks.onnx_model import INPUT, IR_VERSION, OPSET, OUTPUT, build_onnx
-from latkit.networks.setting import Setting
-from latkit.networks.weights import random_input, random_network
-from latkit.spaces import Architecture
+from latkit.spaces import Architecture, Setting
+from latkit.spaces.build import random_input, random_network
 
 
 class OpenvinoCpuRunner(Runner):
@@ -83,7 +82,10 @@ class OpenvinoCpuBackend(Backend):
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         network = build_onnx(
-            random_network(architecture, setting, seed), setting.batch, setting.resolution
+            random_network(architecture, setting, seed),
+            setting.batch,
+            setting.resolution,
+            setting.classes,
         )
         compiled = self._load(network.serialized())
         active = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()

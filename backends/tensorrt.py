@@ -50,13 +50,12 @@ from latkit.backends.tensorrt_engine import (
     timing_folder,
 )
 from latkit.backends.torch_modes import beside_torch
-from latkit.energy import EnergyMeter, open_meter
-from latkit.errors import BackendError
+from latkit.core.errors import BackendError
+from latkit.meters.energy import EnergyMeter, open_meter
+from latkit.meters.nvml import find_gpu, gpu_facts, load_nvml
 from latkit.networks.onnx_model import INPUT, OUTPUT, build_onnx
-from latkit.networks.setting import Setting
-from latkit.networks.weights import random_input, random_network
-from latkit.nvml import find_gpu, gpu_facts, load_nvml
-from latkit.spaces import Architecture
+from latkit.spaces import Architecture, Setting
+from latkit.spaces.build import random_input, random_network
 
 
 class TensorrtRunner(Runner):
@@ -304,7 +303,9 @@ class TensorrtBackend(Backend):
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         network = random_network(architecture, setting, seed)
-        onnx = build_onnx(network, setting.batch, setting.resolution, precision=setting.precision)
+        onnx = build_onnx(
+            network, setting.batch, setting.resolution, setting.classes, precision=setting.precision
+        )
         plan = self.plan(onnx.serialized(), setting.precision)
         return self.load(plan, random_input(setting, seed).numpy())
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latkit.backends.base import Facts, Probe
-from latkit.errors import BackendError
+from latkit.core.errors import BackendError
 from latkit.networks.onnx_model import INPUT, OUTPUT
 
 # Every name of TensorRT's Python API that latkit uses, by class.

@@ -20,8 +20,8 @@ from latkit.backends.tensorrt_api import (
     precision_flags,
     timing_cache_name,
 )
-from latkit.errors import from_os_error
-from latkit.files import user_folder, write_atomically
+from latkit.core.errors import from_os_error
+from latkit.core.files import user_folder, write_atomically
 
 
 def import_tensorrt() -> Any:

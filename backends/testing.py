@@ -10,7 +10,6 @@ Tests of a backend that is not usable here are skipped with its own reason. pyte
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import json
 import math
@@ -25,11 +24,15 @@ import pytest
 import torch
 
 from latkit.backends.base import Backend, Probe
-from latkit.errors import BackendError
-from latkit.networks.setting import MEMORY_FORMATS, PRECISIONS, Setting
-from latkit.networks.weights import random_input, random_network
-from latkit.networks.zoo import ZOO
-from latkit.spaces import Architecture, Genotype, NasBench201Cell, get_space
+from latkit.core.errors import BackendError
+from latkit.spaces import Architecture, NetworkConfig, RunConfig, Setting, get_space
+from latkit.spaces.build import random_input, random_network
+from latkit.spaces.darts.config import DartsConfig
+from latkit.spaces.darts.genotype import Genotype
+from latkit.spaces.darts.zoo import ZOO
+from latkit.spaces.nasbench201.config import NasBench201Config
+from latkit.spaces.nasbench201.space import NasBench201Cell
+from latkit.spaces.setting import MEMORY_FORMATS, PRECISIONS
 
 # Random cells of DARTS, beside one for each operation.
 ARCHITECTURES = 6
@@ -58,7 +61,8 @@ class BackendConformance:
     backend_class: ClassVar[type[Backend]]
     tolerance: ClassVar[float] = 1e-5
     setting: ClassVar[Setting] = Setting(
-        "cifar", cells=3, channels=8, resolution=16, batch=2, classes=10
+        DartsConfig(macro="cifar", cells=3, channels=8, resolution=16, classes=10),
+        RunConfig(batch=2),
     )
     visits: ClassVar[int] = 30
 
@@ -73,7 +77,7 @@ class BackendConformance:
     @property
     def small(self) -> Setting:
         """The setting in a memory format that the backend takes."""
-        return dataclasses.replace(self.setting, memory_format=self.backend_class.memory_formats[0])
+        return self.setting.replace(memory_format=self.backend_class.memory_formats[0])
 
     def genotypes(self) -> list[Genotype]:
         """Random cells, and one for each operation that uses it everywhere.
@@ -128,22 +132,19 @@ class BackendConformance:
     def test_computes_what_pytorch_computes(
         self, backend: Backend, macro: str, precision: str
     ) -> None:
-        resolution = 64 if macro == "imagenet" else self.setting.resolution
-        reduction = "none" if macro == "nasbench201" else self.setting.reduction
-        setting = dataclasses.replace(
-            self.small,
-            macro=macro,
-            resolution=resolution,
-            reduction=reduction,
-            precision=precision,
-        )
+        networks: dict[str, NetworkConfig] = {
+            "cifar": self.small.network,
+            "imagenet": self.small.replace(macro="imagenet", resolution=64).network,
+            "nasbench201": NasBench201Config(cells=3, channels=8, resolution=16),
+        }
+        setting = Setting(networks[macro], self.small.run).replace(precision=precision)
         try:
             backend.check_setting(setting)
         except BackendError as refusal:
             pytest.skip(str(refusal))
         tolerance = {"fp32": self.tolerance, "fp16": FP16_TOLERANCE, "bf16": BF16_TOLERANCE}
         architectures: Sequence[Architecture] = (
-            self.cells() if macro == "nasbench201" else self.genotypes()
+            self.cells() if setting.space == "nasbench201" else self.genotypes()
         )
         for architecture in architectures:
             wanted = self.expected(architecture, setting, SEED)
@@ -192,7 +193,7 @@ class BackendConformance:
         # On a GPU a small network takes what its launches take; only a large one takes longer.
         large = (48, 64) if backend.clock == "cpu" else (64, 256)
         for channels, resolution in ((8, 16), large):
-            setting = dataclasses.replace(self.small, channels=channels, resolution=resolution)
+            setting = self.small.replace(channels=channels, resolution=resolution)
             with backend.compile(ZOO["darts_v2"], setting) as runner:
                 runner.run(3)
                 samples = runner.run(7)
@@ -217,7 +218,7 @@ class BackendConformance:
         if not statm.exists():
             pytest.skip("this system does not tell a process's memory in /proc")
         page_kb = os.sysconf("SC_PAGE_SIZE") // 1024
-        setting = dataclasses.replace(self.small, channels=256, cells=3)
+        setting = self.small.replace(channels=256, cells=3)
 
         def visit(times: int) -> int:
             for seed in range(times):
@@ -256,11 +257,11 @@ class BackendConformance:
 
     def test_settings_it_cannot_run_are_refused(self, backend: Backend) -> None:
         for memory_format in set(MEMORY_FORMATS) - set(backend.memory_formats):
-            setting = dataclasses.replace(self.small, memory_format=memory_format)
+            setting = self.small.replace(memory_format=memory_format)
             with pytest.raises(BackendError, match=f"cannot run networks in {memory_format}"):
                 backend.compile(ZOO["darts_v2"], setting)
         for precision in set(PRECISIONS) - set(backend.precisions):
-            setting = dataclasses.replace(self.small, precision=precision)
+            setting = self.small.replace(precision=precision)
             with pytest.raises(BackendError, match=f"cannot run networks in {precision}"):
                 backend.compile(ZOO["darts_v2"], setting)
 

@@ -19,10 +19,9 @@ from latkit.backends.torch_modes import (
     find_compiler,
     torch_threads,
 )
-from latkit.device import cpu_name
-from latkit.networks.setting import Setting
-from latkit.networks.weights import random_input, random_network
-from latkit.spaces import Architecture
+from latkit.core.device import cpu_name
+from latkit.spaces import Architecture, Setting
+from latkit.spaces.build import random_input, random_network
 
 
 class TorchCpuRunner(Runner):

@@ -19,12 +19,11 @@ import torch
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.backends.torch_modes import autocast, compile_whole, decide_triton, has_triton
-from latkit.energy import EnergyMeter, open_meter
-from latkit.errors import BackendError
-from latkit.networks.setting import Setting
-from latkit.networks.weights import random_input, random_network
-from latkit.nvml import find_gpu, gpu_facts, load_nvml
-from latkit.spaces import Architecture
+from latkit.core.errors import BackendError
+from latkit.meters.energy import EnergyMeter, open_meter
+from latkit.meters.nvml import find_gpu, gpu_facts, load_nvml
+from latkit.spaces import Architecture, Setting
+from latkit.spaces.build import random_input, random_network
 
 
 def decide_support(

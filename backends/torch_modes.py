@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from latkit.backends.base import Probe
-from latkit.cores import unbound
-from latkit.errors import BackendError
+from latkit.core.cores import unbound
+from latkit.core.errors import BackendError
 
 _TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from latkit import __version__
-from latkit.device import cpu_name, usable_cores
+from latkit.core.device import cpu_name, usable_cores
 
 # What limits threads from outside.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -44,7 +44,7 @@ NEEDED = ("click", "filelock", "fsspec", "numpy", "onnx", "PIL", "platformdirs",
 PROBE = """
 import dataclasses, json, sys
 from latkit.backends import get_backend_class
-from latkit.device import suggest_device_name
+from latkit.core.device import suggest_device_name
 backend = get_backend_class(sys.argv[1])
 probe = backend.probe()
 name = suggest_device_name(backend().hardware_name()) if probe.usable else ""
@@ -144,7 +144,7 @@ def prove(
     from benchmarks.gpu_parts.page import page
     from benchmarks.gpu_parts.runner import Runner
     from latkit import __version__
-    from latkit.files import write_atomically, write_json_atomically
+    from latkit.core.files import write_atomically, write_json_atomically
 
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()

@@ -32,13 +32,12 @@ import torch
 from lpm import simulated_ms
 from torch import Tensor
 
-from latkit.device import cpu_name
+from latkit.core.device import cpu_name
 from latkit.lpm.default import fit_default
 from latkit.lpm.paper import PaperRecipe, train_paper_lpm
-from latkit.networks.setting import PRESETS
 from latkit.search.costs import Cost, LPMCost
 from latkit.search.estimators import ESTIMATORS, strength_of
-from latkit.spaces import ABSENT, Group, SearchSpace, get_space
+from latkit.spaces import ABSENT, Group, SearchSpace, get_preset, get_space
 
 # Entries of α: standard deviation of a normal distribution.
 ALPHAS = {"near uniform": 0.01, "mid-search": 1.0, "near one-hot": 5.0}
@@ -86,7 +85,7 @@ def lpms() -> dict[str, LPMCost]:
     x = DARTS.encode(matrix).astype(np.float64)
     test = DARTS.unrank(DARTS.sample(1000, 0, start=2000))
     fitted = {
-        "default": fit_default(DARTS, PRESETS["imagenet"], x, noisy, seed=0),
+        "default": fit_default(DARTS, get_preset("imagenet"), x, noisy, seed=0),
         "paper": train_paper_lpm(x, noisy, PaperRecipe(), seed=0),
     }
     for name, lpm in fitted.items():

@@ -26,12 +26,12 @@ import pyarrow as pa
 
 from latkit import __version__
 from latkit.backends.torch_cpu import TorchCpuBackend
+from latkit.core.device import usable_cores
 from latkit.dataset import LatencyDataset, Target
-from latkit.device import usable_cores
-from latkit.networks.setting import parse_setting
+from latkit.dataset.statistics import median_absolute_deviation
 from latkit.profiling.loop import Progress, profile
 from latkit.profiling.protocol import PRESETS
-from latkit.profiling.statistics import median_absolute_deviation
+from latkit.spaces import parse_setting
 
 SEED = 0
 UNFLAGGED = "unflagged_against_quiet"

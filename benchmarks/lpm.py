@@ -27,16 +27,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from latkit.core.device import cpu_name
 from latkit.dataset import LatencyDataset
-from latkit.device import cpu_name
 from latkit.lpm.base import LPM
 from latkit.lpm.features import StructuralFeatures
 from latkit.lpm.paper import PaperRecipe
 from latkit.lpm.selection import choose_active
 from latkit.lpm.training import Recipe, Rows, fit, judge
 from latkit.lpm.transfer import SourcePrior
-from latkit.networks.setting import PRESETS, default_setting
-from latkit.spaces import SearchSpace, get_space
+from latkit.spaces import SearchSpace, default_setting, get_preset, get_space
 
 SEVEN = ("1080ti_1", "1080ti_256", "1080ti_32", "titanx_1", "titanx_256", "titanx_32",
          "silver_4210r")  # fmt: skip
@@ -58,7 +57,7 @@ def read(path: Path, space: SearchSpace) -> tuple[Any, dict[str, Any]]:
 
 def connected(space: SearchSpace, matrix: Any) -> Any:
     """Rows whose output an input reaches."""
-    features = StructuralFeatures.of(space, PRESETS[default_setting(space.name)])
+    features = StructuralFeatures.of(space, get_preset(default_setting(space.name)))
     x = torch.from_numpy(space.encode(matrix)).double()
     from_input, to_output = features.reach(x)
     on = (matrix >= 0) & (matrix != space.operations.index("none"))
@@ -90,7 +89,7 @@ def order_of(n: int, seed: int) -> Any:
 
 def nasbench201(data: Path, seeds: int) -> dict[str, Any]:
     space = get_space("nasbench201")
-    setting = PRESETS["nasbench201"]
+    setting = get_preset("nasbench201")
     matrix, devices = read(data / "nasbench201" / "latency.parquet", space)
     pi_matrix, pi = read(data / "nasbench201" / "pi5_litert.parquet", space)
     result: dict[str, Any] = {}
@@ -145,7 +144,7 @@ def transfer(
 ) -> dict[str, Any]:
     """Leave one device out: ``n`` active measurements of it, LPMs of the others."""
     space = get_space(space_name)
-    setting = PRESETS[default_setting(space_name)]
+    setting = get_preset(default_setting(space_name))
     matrix, devices = read(path, space)
     use = connected(space, matrix) if "none" in space.operations else np.arange(len(matrix))
     x = space.encode(matrix[use]).astype(np.float64)
@@ -237,7 +236,7 @@ def simulated_ms(space: SearchSpace, matrix: Any, additive: bool) -> Any:
 
 
 def simulator(seeds: int, paper_n: int) -> dict[str, Any]:
-    space, setting = get_space("darts"), PRESETS["imagenet"]
+    space, setting = get_space("darts"), get_preset("imagenet")
     ids = space.sample(paper_n + 5000, 0)
     matrix = space.unrank(ids)
     x = space.encode(matrix).astype(np.float64)

@@ -16,9 +16,10 @@ from datetime import date
 
 import numpy as np
 
-from latkit.device import cpu_name, usable_cores
-from latkit.networks import PRESETS, ZOO, network_cost
-from latkit.spaces import get_space
+from latkit.core.device import cpu_name, usable_cores
+from latkit.spaces import get_preset, get_space
+from latkit.spaces.architecture import architecture_cost
+from latkit.spaces.darts.zoo import ZOO
 
 REPEATS = 7
 N = 100_000
@@ -55,7 +56,7 @@ def main() -> None:
         f"rank {N}": seconds(lambda: space.rank(matrix)),
         f"encode {N}": seconds(lambda: space.encode(matrix)),
         "MACs and params of one network": seconds(
-            lambda: network_cost(genotype, PRESETS["imagenet"])
+            lambda: architecture_cost(genotype, get_preset("imagenet"))
         ),
     }
     conditions = {

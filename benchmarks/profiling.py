@@ -16,7 +16,6 @@ by the wall clock. ``paper`` is latkit's preset of it, which builds networks fas
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import gc
 import io
 import json
@@ -38,16 +37,16 @@ from scipy.stats import spearmanr
 
 from latkit import __version__
 from latkit.backends import backend_names, get_backend_class, probe_backend
-from latkit.device import fingerprint
-from latkit.networks import ZOO, Setting
-from latkit.networks.network import Network
-from latkit.networks.setting import parse_setting
-from latkit.networks.weights import random_input
+from latkit.core.device import fingerprint
+from latkit.dataset.statistics import RetestError, faster_half_mean
 from latkit.profiling.plan import MAKE_UP_EACH, MAKE_UP_LEAST, MAKE_UP_SHARE
 from latkit.profiling.protocol import PRESETS
 from latkit.profiling.session import Session
-from latkit.profiling.statistics import RetestError, faster_half_mean
-from latkit.spaces import Genotype, get_space
+from latkit.spaces import Setting, get_space, parse_setting
+from latkit.spaces.build import random_input
+from latkit.spaces.darts.genotype import Genotype
+from latkit.spaces.darts.network import Network
+from latkit.spaces.darts.zoo import ZOO
 
 Row = dict[str, Any]
 TIMES = ("samples_ms", "anchor_samples_ms")
@@ -58,7 +57,7 @@ def naive_visit(genotype: Genotype, setting: Setting) -> Row:
     layout = (
         torch.channels_last if setting.memory_format == "channels_last" else torch.contiguous_format
     )
-    network = Network(genotype, setting).eval().to(memory_format=layout)
+    network = Network(genotype, setting.network).eval().to(memory_format=layout)
     x = random_input(setting, 0)
     with torch.inference_mode():
         return naive_times(lambda: network(x))
@@ -72,7 +71,7 @@ def naive_onnx_visit(genotype: Genotype, setting: Setting) -> Row:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        network = Network(genotype, setting).eval()
+        network = Network(genotype, setting.network).eval()
         torch.onnx.export(network, (x,), file, dynamo=False, input_names=["x"])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -123,7 +122,7 @@ def run_backend(name: str, setting: Setting, n: int, seed: int) -> tuple[list[Ro
     """All visits of one backend, and its fingerprint."""
     space = get_space("darts")
     ids = space.sample(n, seed).tolist()
-    genotypes = {i: space.genotype(space.unrank(i)[0], ZOO[setting.reduction]) for i in ids}
+    genotypes = {i: space.genotype(space.unrank(i)[0], ZOO[setting.network.reduction]) for i in ids}
     rows: list[Row] = []
     with get_backend_class(name)() as backend, ExitStack() as stack:
         visits: dict[str, Callable[[Genotype], Row]] = {}
@@ -277,7 +276,7 @@ def main() -> None:
         formats = get_backend_class(name).memory_formats
         used = setting
         if setting.memory_format not in formats:
-            used = dataclasses.replace(setting, memory_format=formats[0])
+            used = setting.replace(memory_format=formats[0])
         rows, facts = run_backend(name, used, options.architectures, options.seed)
         all_rows += rows
         summary = summarize(rows, options.architectures)

@@ -29,12 +29,11 @@ from typing import Any
 import torch
 
 from latkit.backends import get_backend_class
-from latkit.device import cpu_name
-from latkit.networks import get_genotype
-from latkit.networks.setting import parse_setting
+from latkit.core.device import cpu_name
 from latkit.profiling.protocol import PRESETS
 from latkit.profiling.session import measure
-from latkit.spaces import get_space
+from latkit.spaces import get_space, parse_setting
+from latkit.spaces.darts.zoo import get_genotype
 
 TARGETS = {
     "nchw": ("torch-cpu", "imagenet,memory_format=nchw"),
@@ -79,7 +78,7 @@ def measure_crossed(archs: dict[str, str]) -> dict[str, Any]:
     crossed: dict[str, Any] = {}
     for name, (backend_name, text) in TARGETS.items():
         setting = parse_setting(text)
-        reduction = get_genotype(setting.reduction)
+        reduction = get_genotype(setting.network.reduction)
         cells = [space.genotype(space.parse(arch)[0], reduction) for arch in archs.values()]
         with get_backend_class(backend_name)() as backend:
             times = measure(backend, cells, setting, PRESETS["standard"], VISITS)

@@ -27,13 +27,12 @@ import numpy as np
 
 from latkit import __version__
 from latkit.backends.torch_cpu import TorchCpuBackend
+from latkit.core.device import fingerprint
 from latkit.dataset import LatencyDataset, Target
-from latkit.device import fingerprint
-from latkit.networks.setting import parse_setting
 from latkit.profiling.loop import Progress, profile
 from latkit.profiling.plan import schedule
 from latkit.profiling.protocol import PRESETS
-from latkit.spaces import get_space
+from latkit.spaces import get_space, parse_setting
 
 SETTING = "tiny,cells=3"
 PROTOCOL = "fast"

@@ -33,14 +33,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from latkit.device import cpu_name
+from latkit.core.device import cpu_name
 from latkit.lpm.default import fit_default
-from latkit.networks.setting import PRESETS
 from latkit.search.bilevel import ORDERS, OptimizerConfig
 from latkit.search.costs import LPMCost
 from latkit.search.penalty import FixedWeight, Penalty
 from latkit.search.supernet import SUPERNETS, build_supernet
-from latkit.spaces import get_space
+from latkit.spaces import get_preset, get_space
 from tests.search.textbook import Textbook, TextbookSearch
 
 RESOLUTION, CLASSES = 32, 10
@@ -73,7 +72,7 @@ def penalty(space: Any) -> Penalty:
     """LAT(α) with the default LPM and estimator."""
     rows = space.unrank(space.sample(50, 0))
     x = space.encode(rows).astype("float64")
-    lpm = fit_default(space, PRESETS["imagenet"], x, 10 + x @ x[0], 0)
+    lpm = fit_default(space, get_preset("imagenet"), x, 10 + x @ x[0], 0)
     return Penalty(space, LPMCost(lpm), FixedWeight(0.1))
 
 

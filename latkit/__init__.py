@@ -7,7 +7,7 @@ when it is used.
 from importlib.metadata import PackageNotFoundError, version
 
 # Notes the cores of this process before torch is imported, whose OpenMP may bind it to one.
-import latkit.cores  # noqa: F401
+import latkit.core.cores  # noqa: F401
 
 try:
     __version__ = version("latkit")

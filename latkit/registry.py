@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from latkit.costs import LATENCY, get_cost
-from latkit.errors import InputError, LatkitError, LPMError, from_os_error
-from latkit.files import user_folder
+from latkit.core.errors import InputError, LatkitError, LPMError, from_os_error
+from latkit.core.files import user_folder
+from latkit.core.quantities import LATENCY, get_cost
+from latkit.core.storage import Storage
 from latkit.lpm.base import LPM
 from latkit.lpm.store import CARD, LPMCard, read_card, read_lpm, weights_of, write_lpm
-from latkit.storage import Storage
 
 VARIABLE = "LATKIT_REGISTRY"
 # The version of an LPM that comes with latkit; published ones count from 1.

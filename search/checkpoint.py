@@ -17,8 +17,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from latkit.errors import SearchError, from_os_error
-from latkit.files import write_atomically
+from latkit.core.errors import SearchError, from_os_error
+from latkit.core.files import write_atomically
 from latkit.search.bilevel import Bilevel
 from latkit.search.optimizers import Optimizer
 from latkit.search.supernet import Supernet

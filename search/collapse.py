@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from latkit.spaces.genotype import Connections, parse_genotype
+from latkit.spaces.darts.genotype import Connections, parse_genotype
 
 SKIP = "skip_connect"
 PARAMETER_FREE = (SKIP, "max_pool_3x3", "avg_pool_3x3")

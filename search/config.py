@@ -9,14 +9,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from latkit.errors import InputError
-from latkit.networks.setting import MIN_CELLS
+from latkit.core.errors import InputError
 from latkit.search.bilevel import ORDERS, OptimizerConfig
 from latkit.search.collapse import MOST_SKIPS
 from latkit.search.costs import COSTS, check_noise
 from latkit.search.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
 from latkit.search.penalty import EdgeSampling
 from latkit.search.supernet import SUPERNETS
+from latkit.spaces.darts.config import MIN_CELLS
 
 PRECISIONS = ("fp32", "bf16")
 # Of any count: what is larger by far does not fit an integer of PyTorch's, rather than a memory.

@@ -16,14 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from latkit.costs import LATENCY, get_cost
-from latkit.errors import InputError
+from latkit.core.errors import InputError
+from latkit.core.quantities import LATENCY, get_cost
 from latkit.lpm.base import LPM, SERVED_AT_ONCE, FloatArray
 from latkit.lpm.linear import LinearLPM
-from latkit.networks.roofline import QUANTITIES, roofline
-from latkit.networks.setting import Setting
 from latkit.search.estimators import Distribution
-from latkit.spaces import SearchSpace
+from latkit.spaces import SearchSpace, Setting
+from latkit.spaces.analytic import COLUMNS
+from latkit.spaces.registry import analytic_table
 
 
 class Cost(ABC):
@@ -113,8 +113,8 @@ class MacsCost(LinearCost):
                 f"the setting's networks are of {setting.space}, the space is {space.name}",
                 f"use a setting of {space.name}",
             )
-        table = roofline(space.name, setting)
-        column = QUANTITIES.index("macs")
+        table = analytic_table(space.name, setting.network)
+        column = COLUMNS.index("macs")
         entries = torch.from_numpy(table.operations[:, :, column] / 1e6).flatten()
         super().__init__("macs_millions", "MMACs", entries, float(table.frame[column]) / 1e6)
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from latkit.errors import InputError, from_os_error
-from latkit.files import expand_user, user_folder
+from latkit.core.errors import InputError, from_os_error
+from latkit.core.files import expand_user, user_folder
 from latkit.search.image_folder import FolderListing, text_of
 from latkit.search.image_parquet import ParquetListing, find_parquet
 from latkit.search.images import ImageListing, decode_image, listed, scale_images

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.lpm.base import FloatArray
 from latkit.search.costs import Cost, evaluate
 from latkit.search.estimators.distribution import WEAKEST
 from latkit.search.skip_limit import strongest_within, within_limit
-from latkit.spaces import ABSENT, ChoiceMatrix, DartsSpace, SearchSpace
-from latkit.spaces.genotype import Connections
+from latkit.spaces import ABSENT, ChoiceMatrix, SearchSpace
+from latkit.spaces.darts.genotype import Connections
+from latkit.spaces.darts.space import DartsSpace
 
 # A cost this near its target is on target.
 TOLERANCE = 0.05

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from latkit.errors import InputError, SearchError
+from latkit.core.errors import InputError, SearchError
 
 
 @dataclass(frozen=True)

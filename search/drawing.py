@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from latkit.spaces import Genotype
-from latkit.spaces.genotype import Connections
+from latkit.spaces.darts.genotype import Connections, Genotype
 
 INPUTS = ("c(k-2)", "c(k-1)")
 

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from latkit.errors import Interrupted, SearchError
+from latkit.core.errors import Interrupted, SearchError
+from latkit.core.memory import memory_ran_out
 from latkit.lpm.base import LPM
-from latkit.memory import memory_ran_out
 from latkit.search.bilevel import StepLosses
 from latkit.search.checkpoint import CHECKPOINT, Begun, load_checkpoint, save_checkpoint
 from latkit.search.collapse import (
@@ -29,7 +29,8 @@ from latkit.search.decode import is_on_target
 from latkit.search.distributed import Processes
 from latkit.search.history import read_history, write_history
 from latkit.search.parts import cell_cost, derive_at, make_optimizer, make_penalty, make_supernet
-from latkit.spaces import DartsSpace, Genotype, parse_genotype
+from latkit.spaces.darts.genotype import Genotype, parse_genotype
+from latkit.spaces.darts.space import DartsSpace
 
 _GO_ON = "run the same command to go on"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from latkit.errors import SearchError
+from latkit.core.errors import SearchError
 from latkit.search.checkpoint import finished_epochs
 from latkit.search.collapse import last_good_epoch
 from latkit.search.history import read_history

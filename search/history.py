@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from latkit.core.errors import SearchError, from_os_error
+from latkit.core.files import write_atomically
+from latkit.core.parquet import read_parquet, write_parquet
 from latkit.dataset.cast import cast_to_schema
-from latkit.errors import SearchError, from_os_error
-from latkit.files import write_atomically
-from latkit.parquet import read_parquet, write_parquet
 
 HISTORY = "history.parquet"
 _NUMBERS = (

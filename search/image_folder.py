@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.images import ImageListing, image_suffixes, listed
 
 _TRAINING = {"train", "training"}

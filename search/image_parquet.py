@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.image_folder import is_hidden, split_of, text_of
 from latkit.search.images import ImageListing, listed
 

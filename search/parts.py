@@ -12,11 +12,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from latkit.costs import LATENCY
-from latkit.errors import InputError
+from latkit.core.errors import InputError
+from latkit.core.quantities import LATENCY
 from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
-from latkit.networks.zoo import get_genotype
 from latkit.registry import Entry, Registry
 from latkit.search.bilevel import ORDERS, Bilevel
 from latkit.search.config import SearchConfig
@@ -27,7 +26,9 @@ from latkit.search.decode import Derived, check_target, cost_range, derive_on_ta
 from latkit.search.distributed import Processes
 from latkit.search.penalty import FixedWeight, Multiplier, Penalty, TargetWeight
 from latkit.search.supernet import Supernet, build_supernet
-from latkit.spaces import DartsSpace, Genotype
+from latkit.spaces.darts.genotype import Genotype
+from latkit.spaces.darts.space import DartsSpace
+from latkit.spaces.darts.zoo import get_genotype
 
 # A cell in print, which others are measured by.
 REFERENCE = "darts_v2"

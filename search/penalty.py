@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.costs import Cost, NoisyCost, check_noise, expectation
 from latkit.search.estimators import DEFAULT_ESTIMATOR, get_estimator, strength_of
 from latkit.spaces import SearchSpace

@@ -8,20 +8,17 @@ from typing import Any
 
 from latkit import __version__
 from latkit.backends import backend_names, get_backend_class, probe_backend
-from latkit.device import (
+from latkit.core.device import (
     differences,
     environment_differences,
     fingerprint,
     hardware_differences,
     pinned_to,
 )
-from latkit.errors import LatkitError, from_os_error
-from latkit.files import write_atomically, write_json_atomically
+from latkit.core.errors import LatkitError, from_os_error
+from latkit.core.files import write_atomically, write_json_atomically
 from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
-from latkit.networks.cost import network_cost
-from latkit.networks.setting import Setting
-from latkit.networks.zoo import get_genotype
 from latkit.profiling.protocol import Protocol, anchor_name
 from latkit.profiling.session import Measurement, measure
 from latkit.registry import Entry, Registry, with_built_in
@@ -31,7 +28,11 @@ from latkit.search.drawing import draw_genotype
 from latkit.search.epochs import SearchOutcome
 from latkit.search.parts import REFERENCE, cell_cost, reference_cost
 from latkit.search.session import RESULT
-from latkit.spaces import ChoiceMatrix, DartsSpace, Genotype
+from latkit.spaces import ChoiceMatrix, Setting
+from latkit.spaces.architecture import architecture_cost
+from latkit.spaces.darts.genotype import Genotype
+from latkit.spaces.darts.space import DartsSpace
+from latkit.spaces.darts.zoo import get_genotype
 
 DRAWING = "cells.txt"
 # The network of both found cells, beside that of the normal cell, which is what was searched for.
@@ -86,10 +87,11 @@ def finish(
         LatkitError: ``out`` cannot be written, or the registry cannot be listed.
     """
     target = card.target
-    reduction = get_genotype(target.setting.reduction)
     row = space.from_genotype(outcome.genotype)
     cells = {"found": row, REFERENCE: space.from_genotype(get_genotype(REFERENCE))}
-    networks = {name: space.genotype(cell[0], reduction) for name, cell in cells.items()}
+    networks = {
+        name: space.architecture(cell[0], target.setting.network) for name, cell in cells.items()
+    }
     networks[WHOLE] = outcome.genotype
     session, why_not = _measure(list(networks.values()), card)
     # Comparable only if both were measured against the same anchor network.
@@ -97,7 +99,7 @@ def finish(
     anchor_then_ms = card.dataset["anchor_median_ms"] if same_anchor else None
     facts: dict[str, dict[str, Any]] = {}
     for index, (name, network) in enumerate(networks.items()):
-        size = network_cost(network, target.setting)
+        size = architecture_cost(network, target.setting)
         its = None if session is None else session[index]
         facts[name] = {"genotype": str(network)}
         if name in cells:

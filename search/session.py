@@ -16,8 +16,8 @@ from typing import Any
 import filelock
 import torch
 
-from latkit.errors import InputError, SearchError, from_os_error
-from latkit.files import write_json_atomically
+from latkit.core.errors import InputError, SearchError, from_os_error
+from latkit.core.files import write_json_atomically
 from latkit.lpm.base import LPM
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.config import SearchConfig
@@ -29,7 +29,7 @@ from latkit.search.extension import is_extension
 from latkit.search.history import HISTORY
 from latkit.search.identity import named_differences
 from latkit.search.parts import check_reach
-from latkit.spaces import DartsSpace
+from latkit.spaces.darts.space import DartsSpace
 
 __all__ = [
     "CONFIG",

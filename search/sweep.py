@@ -24,8 +24,8 @@ import numpy.typing as npt
 import torch
 
 from latkit import __version__
-from latkit.errors import InputError, Interrupted, LatkitError, SearchError, from_os_error
-from latkit.files import write_json_atomically
+from latkit.core.errors import InputError, Interrupted, LatkitError, SearchError, from_os_error
+from latkit.core.files import write_json_atomically
 from latkit.registry import Registry
 from latkit.search.config import SearchConfig
 from latkit.search.data import ImageData

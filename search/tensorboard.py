@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from latkit.errors import InputError, from_os_error
+from latkit.core.errors import InputError, from_os_error
 
 FOLDER = "tensorboard"
 

@@ -17,7 +17,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import hypothesis
 import pytest
 
-from latkit.networks.setting import Setting
+from latkit.spaces import Setting
+from latkit.spaces.darts.config import DartsConfig
 
 # What touches the disk has no fixed duration on a shared machine.
 hypothesis.settings.register_profile("latkit", deadline=None)
@@ -33,7 +34,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture
 def micro() -> Setting:
-    return Setting("cifar", cells=3, channels=4, resolution=8, classes=10)
+    return Setting(DartsConfig(macro="cifar", cells=3, channels=4, resolution=8, classes=10))
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,13 @@ import numpy as np
 from latkit.dataset import LatencyDataset, Manifest, Target
 from latkit.dataset.writer import DatasetWriter
 from latkit.lpm.training import Recipe, TrainedLPM, train_lpm
-from latkit.networks import ZOO, Setting, network_cost
 from latkit.profiling.protocol import Protocol
-from latkit.spaces import get_space
+from latkit.spaces import Setting, get_space
+from latkit.spaces.architecture import architecture_cost
+from latkit.spaces.darts.config import DartsConfig
+from latkit.spaces.darts.zoo import ZOO
 
-MICRO = Setting("cifar", cells=3, channels=4, resolution=8, classes=10)
+MICRO = Setting(DartsConfig(macro="cifar", cells=3, channels=4, resolution=8, classes=10))
 # Milliseconds an operation adds, in the order of the space's operations.
 OPERATION_MS = np.array([0, 0.5, 0.8, 0.1, 2.0, 3.0, 1.0, 1.5])
 SPACE = get_space("darts")
@@ -39,7 +41,7 @@ def made_manifest(n: int, device: str = "formula", **changes: Any) -> Manifest:
 
 def made_row(arch_id: int, latency_ms: float, visit: int = 0, **changes: Any) -> dict[str, Any]:
     matrix = SPACE.unrank(arch_id)
-    cost = network_cost(SPACE.genotype(matrix[0], ZOO["darts_v2"]), MICRO)
+    cost = architecture_cost(SPACE.genotype(matrix[0], ZOO["darts_v2"]), MICRO)
     row = {
         "arch_id": arch_id, "arch": SPACE.format(matrix[0]), "latency_ms": latency_ms,
         "latency_std_ms": 0.0, "ratio_to_anchor": latency_ms / 10, "samples_ms": [latency_ms] * 6,

@@ -60,7 +60,7 @@ def run(task: dict[str, Any], send: Any) -> dict[str, str]:
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, says that memory ran out."""
-    from latkit.memory import memory_ran_out
+    from latkit.core.memory import memory_ran_out
 
     while error is not None:
         if memory_ran_out(error):

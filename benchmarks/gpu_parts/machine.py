@@ -29,7 +29,7 @@ def doctor(context: Context) -> None:
     broken = [row["part"] for row in rows if row["status"] == "broken"]
     context.check("nothing is broken", not broken, ", ".join(broken))
 
-    from latkit.device import fingerprint
+    from latkit.core.device import fingerprint
 
     backend = context.backend_class()
     probe = backend.probe()
@@ -46,7 +46,7 @@ def _nvml(context: Context) -> None:
     import torch
 
     from latkit.backends.torch_cuda import current_gpu_uuid
-    from latkit.nvml import find_gpu, gpu_state, load_nvml
+    from latkit.meters.nvml import find_gpu, gpu_state, load_nvml
 
     nvml = load_nvml()
     gpu = find_gpu(nvml, current_gpu_uuid())

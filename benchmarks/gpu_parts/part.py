@@ -93,8 +93,8 @@ class Context:
         if not self.cuda:
             return
         from latkit.backends.torch_cuda import current_gpu_uuid
-        from latkit.errors import BackendError
-        from latkit.nvml import find_gpu, gpu_state, load_nvml
+        from latkit.core.errors import BackendError
+        from latkit.meters.nvml import find_gpu, gpu_state, load_nvml
 
         try:
             nvml = load_nvml()

@@ -117,7 +117,7 @@ def judge_host_bound(eager: dict[str, float], graph: dict[str, float]) -> dict[s
 def protocols(context: Context) -> None:
     """Retest error and cost of each protocol, interleaved (``benchmarks/profiling.py``)."""
     from benchmarks.profiling import run_backend, summarize
-    from latkit.networks.setting import parse_setting
+    from latkit.spaces import parse_setting
 
     n = context.size(12, 5)
     name = context.backend_name()
@@ -135,12 +135,11 @@ def protocols(context: Context) -> None:
 
 def energy(context: Context) -> None:
     """Energy of a run by the GPU's counter, twice for each of a few architectures."""
-    from latkit.errors import BackendError
-    from latkit.networks.architecture import architecture_maker
-    from latkit.networks.setting import parse_setting
+    from latkit.core.errors import BackendError
     from latkit.profiling.protocol import PRESETS
     from latkit.profiling.session import Session
-    from latkit.spaces import get_space
+    from latkit.spaces import get_space, parse_setting
+    from latkit.spaces.architecture import architecture_maker
 
     setting = parse_setting(setting_text(context, context.size(32, 1)))
     space = get_space("darts")

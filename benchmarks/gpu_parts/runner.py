@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_parts.part import ROOT, Part
-from latkit.device import usable_cores
+from latkit.core.device import usable_cores
 
 # With less left of the whole time, a part is not begun.
 LEAST_S = 5.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_parts.part import Context
-from latkit.errors import Interrupted
+from latkit.core.errors import Interrupted
 
 VISITS = 5
 
@@ -100,14 +100,13 @@ def nccl(context: Context) -> None:
 
 def networks(context: Context) -> None:
     """The networks of the paper's Table 5 on this device, beside its latencies on a Tesla P100."""
-    import dataclasses
     from itertools import groupby
 
     from latkit.lpm.published import PUBLISHED
-    from latkit.networks.setting import Setting
-    from latkit.networks.zoo import get_genotype
     from latkit.profiling.protocol import PRESETS
     from latkit.profiling.session import measure
+    from latkit.spaces import Setting
+    from latkit.spaces.darts.zoo import get_genotype
 
     published = [entry for entry in PUBLISHED if entry.source.endswith("Table 5")]
     rows: list[dict[str, Any]] = []
@@ -115,7 +114,7 @@ def networks(context: Context) -> None:
         entries = list(group)
         used: Setting = setting
         if context.quick:  # of other networks, hence beside nothing
-            used = dataclasses.replace(setting, cells=3, channels=4, resolution=32, batch=2)
+            used = setting.replace(cells=3, channels=4, resolution=32, batch=2)
         cells = [get_genotype(entry.cell) for entry in entries]
         with context.backend_class()() as backend:
             found = measure(backend, cells, used, PRESETS["standard"], context.size(VISITS, 2))

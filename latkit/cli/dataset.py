@@ -37,8 +37,8 @@ command.add_command(import_files)
 @json_option
 def list_datasets(folder: Path, as_json: bool) -> None:
     """Every dataset below FOLDER (default: ./datasets)."""
+    from latkit.core.errors import DatasetError, LatkitError
     from latkit.dataset.format import MANIFEST, count_rows, read_manifest
-    from latkit.errors import DatasetError, LatkitError
 
     if not folder.is_dir():
         raise DatasetError(
@@ -87,9 +87,9 @@ def list_datasets(folder: Path, as_json: bool) -> None:
 @json_option
 def show_dataset(dataset: Path, as_json: bool) -> None:
     """What DATASET holds, and the machine and protocol it was measured with."""
+    from latkit.core.environment import is_variable
     from latkit.dataset import LatencyDataset
     from latkit.dataset.check import summarize
-    from latkit.environment import is_variable
 
     opened = LatencyDataset.open(dataset)
     summary, manifest = summarize(opened), opened.manifest.to_dict()
@@ -205,10 +205,10 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 @json_option
 def merge(datasets: tuple[Path, ...], out: Path, unlike_machines: bool, as_json: bool) -> None:
     """Make one dataset of several DATASETS of one target and protocol."""
+    from latkit.core.errors import InputError
     from latkit.dataset import LatencyDataset
     from latkit.dataset.check import summarize
     from latkit.dataset.merge import merge_datasets
-    from latkit.errors import InputError
 
     if len(datasets) < 2:
         raise InputError("one dataset is nothing to merge", "name two or more")
@@ -306,9 +306,9 @@ def print_made(path: Path, summary: dict[str, Any], as_json: bool) -> None:
 
 
 def _setting_slug(target: dict[str, Any]) -> str:
-    from latkit.networks.setting import Setting
+    from latkit.dataset import Target
 
-    return Setting.from_dict(target["setting"]).slug
+    return Target.from_dict(target).setting.slug
 
 
 def _fact(value: object) -> str:

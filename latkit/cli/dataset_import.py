@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from latkit.cli.output import UserPath, json_option, warn
-from latkit.costs import COSTS, LATENCY
+from latkit.core.quantities import COSTS, LATENCY
 
 if TYPE_CHECKING:
     from latkit.dataset.foreign import BadRow
@@ -103,14 +103,13 @@ def import_files(
         --device p100 --backend torch-cuda --setting paper --out datasets/p100
     """
     from latkit.cli.dataset import print_made
+    from latkit.core.device import check_backend_name, check_device_name
+    from latkit.core.errors import DatasetError, InputError
     from latkit.dataset import Target
     from latkit.dataset.check import summarize
     from latkit.dataset.foreign import ForeignColumn, read_foreign, write_imported
     from latkit.dataset.plausibility import doubts
-    from latkit.device import check_backend_name, check_device_name
-    from latkit.errors import DatasetError, InputError
-    from latkit.networks.setting import default_setting, parse_setting
-    from latkit.spaces import get_space
+    from latkit.spaces import default_setting, get_space, parse_setting
 
     get_space(space)
     names = check_device_name(device), check_backend_name(backend)

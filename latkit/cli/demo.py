@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from latkit.cli.output import UserPath, heading, json_option, note, print_json, print_table
-from latkit.errors import InputError, from_os_error
+from latkit.core.errors import InputError, from_os_error
 
 DEVICE = "demo"
 MARKER = ".latkit-demo"

@@ -12,7 +12,7 @@ from latkit import __version__
 from latkit.cli.output import json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from latkit.nvml import GpuState
+    from latkit.meters.nvml import GpuState
 
 Row = tuple[str, str, str, str]
 
@@ -51,7 +51,7 @@ def _packages() -> list[Row]:
 
 
 def _machine() -> list[Row]:
-    from latkit.device import cpu_name, suggest_device_name, usable_cores
+    from latkit.core.device import cpu_name, suggest_device_name, usable_cores
 
     name = cpu_name()
     cores = usable_cores()
@@ -93,8 +93,8 @@ def _gpu_quiet() -> list[Row]:
     import torch
 
     from latkit.backends.torch_cuda import current_gpu_uuid
-    from latkit.errors import LatkitError
-    from latkit.nvml import find_gpu, gpu_state, load_nvml
+    from latkit.core.errors import LatkitError
+    from latkit.meters.nvml import find_gpu, gpu_state, load_nvml
 
     try:
         nvml = load_nvml()
@@ -164,7 +164,7 @@ def _backends() -> list[Row]:
 
 def _energy() -> list[Row]:
     from latkit.backends import default_backend_name, get_backend_class
-    from latkit.errors import LatkitError
+    from latkit.core.errors import LatkitError
 
     try:
         name, _ = default_backend_name()
@@ -177,7 +177,7 @@ def _energy() -> list[Row]:
 
 
 def _registry() -> Row:
-    from latkit.errors import LatkitError
+    from latkit.core.errors import LatkitError
     from latkit.registry import Registry
 
     try:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latkit.cli.output import UserPath, json_option, note, print_json, print_table, warn
-from latkit.errors import InputError, LatkitError, from_os_error
+from latkit.core.errors import InputError, LatkitError, from_os_error
 
 if TYPE_CHECKING:
-    from latkit.networks.build import AnyNetwork
-    from latkit.networks.setting import Setting
+    from torch import nn
+
+    from latkit.spaces import Setting
+
 
 Run = Callable[[Any], Any]  # images to logits, arrays both
 
@@ -87,13 +89,11 @@ def command(
       latkit export '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|'
         --setting nasbench201 --out cell.onnx
     """
-    from latkit.files import write_atomically
-    from latkit.networks.architecture import read_network
-    from latkit.networks.build import build_network
+    from latkit.core.files import write_atomically
     from latkit.networks.onnx_model import OPSET, build_onnx, external_data_path
-    from latkit.networks.roofline import architecture_cost
-    from latkit.networks.setting import parse_setting
-    from latkit.networks.weights import random_network
+    from latkit.spaces import parse_setting
+    from latkit.spaces.architecture import architecture_cost, read_network
+    from latkit.spaces.build import build_network, random_network
 
     setting = parse_setting(setting_text)
     cells = read_network(architecture, setting)
@@ -115,7 +115,10 @@ def command(
     else:
         network = build_network(cells, setting).eval()
         _load(network, weights)
-    model = build_onnx(network, setting.batch, setting.resolution, dynamic_batch, setting.precision)
+    model = build_onnx(
+        network, setting.batch, setting.resolution, setting.classes, dynamic_batch,
+        setting.precision,
+    )  # fmt: skip
     error: float | None = None
     size = VERIFIED_IMAGES if dynamic_batch else setting.batch
     files: list[Path] = []
@@ -169,7 +172,7 @@ def command(
         )
 
 
-def _load(network: AnyNetwork, path: Path) -> None:
+def _load(network: nn.Module, path: Path) -> None:
     """Load a state dict, be it of a wrapped network (DataParallel, torch.compile, an average).
 
     The auxiliary head, which is for training only, may be in it.
@@ -226,7 +229,7 @@ def _onnxruntime_run(path: Path) -> Run:
     return lambda images: session.run(None, {INPUT: images})[0]
 
 
-def _build_engine(network: AnyNetwork, content: bytes, setting: Setting) -> tuple[bytes, float]:
+def _build_engine(network: nn.Module, content: bytes, setting: Setting) -> tuple[bytes, float]:
     """A TensorRT engine of an ONNX file, and its largest error."""
     from latkit.backends.tensorrt import TensorrtBackend
 
@@ -245,7 +248,7 @@ def _whole_runs(size: int) -> int:
     return -(-VERIFIED_IMAGES // size) * size
 
 
-def _verify(network: AnyNetwork, run: Run, setting: Setting, size: int) -> float:
+def _verify(network: nn.Module, run: Run, setting: Setting, size: int) -> float:
     """The largest error of a file's logits against PyTorch's, relative to the largest logit.
 
     Where all logits are 0 (a cell through which nothing passes), it is the largest itself.

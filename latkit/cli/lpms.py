@@ -8,7 +8,7 @@ import click
 
 from latkit.cli.output import json_option, note, number, print_json, print_table, warn
 from latkit.cli.train_lpm import metric_rows
-from latkit.costs import COSTS
+from latkit.core.quantities import COSTS
 
 COLUMNS = (
     "space", "device", "backend", "setting", "cost", "version", "kind", "MAPE %", "Spearman",
@@ -25,7 +25,7 @@ def command() -> None:
 @json_option
 def list_lpms(as_json: bool) -> None:
     """Every published LPM with its error on held-out networks; version 0 is built in."""
-    from latkit.errors import LatkitError
+    from latkit.core.errors import LatkitError
     from latkit.registry import Registry, with_built_in
 
     registry = Registry()
@@ -160,7 +160,7 @@ def compare_lpms(references: tuple[str, ...], space: str, as_json: bool) -> None
 @json_option
 def remove_lpm(reference: str, space: str, yes: bool, as_json: bool) -> None:
     """Delete one version of an LPM, which REFERENCE must name: p100@3."""
-    from latkit.errors import InputError
+    from latkit.core.errors import InputError
     from latkit.registry import Registry
 
     if "@" not in reference:

@@ -10,7 +10,7 @@ import click
 
 from latkit import __version__
 from latkit.cli.streams import OutputError, guarded_streams
-from latkit.errors import Interrupted, LatkitError
+from latkit.core.errors import Interrupted, LatkitError
 
 # Command, its module under latkit.cli, and its line in `latkit --help`: written here so that
 # the help needs no command's imports.

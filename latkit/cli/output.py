@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import click
 
 from latkit.cli.streams import columns_of, is_rewritable, is_styled, printable
-from latkit.files import expand_user
+from latkit.core.files import expand_user
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from latkit.cli.output import json_option, note, number, print_json, print_table, warn
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 
 
 @click.command(name="predict")
@@ -42,10 +42,9 @@ def command(
     """
     import numpy as np
 
-    from latkit.networks.reader import read_architectures
-    from latkit.networks.setting import parse_setting
     from latkit.registry import Registry
-    from latkit.spaces import get_space
+    from latkit.spaces import get_space, parse_setting
+    from latkit.spaces.reader import read_architectures
 
     found = get_space(space)
     registry = Registry()

@@ -20,8 +20,8 @@ from latkit.cli.output import (
     print_json,
     warn,
 )
-from latkit.costs import LATENCY
-from latkit.errors import InputError, Interrupted
+from latkit.core.errors import InputError, Interrupted
+from latkit.core.quantities import LATENCY
 
 if TYPE_CHECKING:
     from latkit.dataset import Target
@@ -169,14 +169,13 @@ def command(
     """
     from latkit.backends import default_backend_name, get_backend_class
     from latkit.cli.dataset import print_summary
+    from latkit.core.device import check_device_name, suggest_device_name
     from latkit.dataset import LatencyDataset, Target
     from latkit.dataset.check import summarize
-    from latkit.device import check_device_name, suggest_device_name
-    from latkit.networks.setting import default_setting, parse_setting
+    from latkit.dataset.statistics import MAX_VISITS
     from latkit.profiling.loop import Progress, profile
     from latkit.profiling.protocol import PRESETS
-    from latkit.profiling.statistics import MAX_VISITS
-    from latkit.spaces import get_space
+    from latkit.spaces import default_setting, get_space, parse_setting
 
     get_space(space)
     setting_text = setting_text or default_setting(space)
@@ -192,7 +191,7 @@ def command(
     backend_class = get_backend_class(backend_name)
     formats = backend_class.memory_formats
     if setting.memory_format not in formats and "memory_format=" not in setting_text:
-        setting = dataclasses.replace(setting, memory_format=formats[0])
+        setting = setting.replace(memory_format=formats[0])
     with backend_class(threads=threads) as backend:
         if device is None:
             device = suggest_device_name(backend.hardware_name())

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latkit.cli.output import SEED, UserPath, json_option, note, print_json
-from latkit.costs import LATENCY
-from latkit.errors import InputError, Interrupted, LatkitError
+from latkit.core.errors import InputError, Interrupted, LatkitError
+from latkit.core.quantities import LATENCY
 
 if TYPE_CHECKING:
     from latkit.search.config import SearchConfig

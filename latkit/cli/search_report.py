@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from latkit.cli.output import note, number, print_table, warn
-from latkit.costs import LATENCY, get_cost
+from latkit.core.quantities import LATENCY, get_cost
 
 
 def print_result(result: dict[str, Any], out: Path) -> None:
     """The content of a ``result.json`` as tables and a drawing."""
     from latkit.search.drawing import draw_genotype
-    from latkit.spaces import parse_genotype
+    from latkit.spaces.darts.genotype import parse_genotype
 
     measured = result["measured"]
     reduction = result["target"]["setting"]["reduction"]
@@ -123,7 +123,7 @@ def _print_lpms(predictions: list[dict[str, Any]]) -> None:
 def print_sweep(sweep: dict[str, Any], out: Path) -> None:
     """The content of a ``sweep.json`` as a table; a star marks the Pareto front."""
     from latkit.search.collapse import signs_of_collapse
-    from latkit.spaces import parse_genotype
+    from latkit.spaces.darts.genotype import parse_genotype
 
     rows = [row for row in sweep["searches"] if "error" not in row]
     cost = rows[0]["cost_name"] if rows else "cost"

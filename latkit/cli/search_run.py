@@ -9,8 +9,8 @@ from typing import Any
 
 from latkit.cli.output import ProgressLine, SharedProgress, note, number, print_json, warn
 from latkit.cli.search_report import on_target_line, print_sweep
-from latkit.device import usable_cores
-from latkit.errors import Interrupted, LatkitError, SearchError, from_os_error
+from latkit.core.device import usable_cores
+from latkit.core.errors import Interrupted, LatkitError, SearchError, from_os_error
 from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
 from latkit.registry import Entry, Registry
@@ -26,7 +26,8 @@ from latkit.search.session import run_search, what_is_kept
 from latkit.search.signals import stop_on_signals
 from latkit.search.sweep import Common, Search, run_sweep, write_sweep
 from latkit.search.tensorboard import tensorboard_writer
-from latkit.spaces import DartsSpace, parse_genotype
+from latkit.spaces.darts.genotype import parse_genotype
+from latkit.spaces.darts.space import DartsSpace
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from latkit.errors import LatkitError, from_os_error
+from latkit.core.errors import LatkitError, from_os_error
 
 # What latkit itself prints, for terminals and pipes that have no such sign; in bars and drawings
 # one letter for one. Anything else is escaped.

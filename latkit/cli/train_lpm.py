@@ -19,8 +19,8 @@ from latkit.cli.output import (
     print_table,
     warn,
 )
-from latkit.costs import COSTS, LATENCY, MeasuredCost
-from latkit.errors import DatasetError, InputError
+from latkit.core.errors import DatasetError, InputError
+from latkit.core.quantities import COSTS, LATENCY, MeasuredCost
 
 if TYPE_CHECKING:
     from latkit.dataset import LatencyDataset, Target

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from latkit.core.device import differences
+from latkit.core.errors import DatasetError
 from latkit.dataset.latency import LatencyDataset
-from latkit.device import differences
-from latkit.errors import DatasetError
-from latkit.profiling.statistics import median_absolute_deviation
+from latkit.dataset.statistics import median_absolute_deviation
 
 # The median absolute deviation of a normal distribution, in standard deviations.
 NORMAL_MAD = 0.6745

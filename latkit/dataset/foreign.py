@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from latkit.costs import COSTS, LATENCY
+from latkit.core.errors import DatasetError, InputError, from_os_error
+from latkit.core.files import write_atomically
+from latkit.core.quantities import COSTS, LATENCY
 from latkit.dataset.foreign_archs import operation_order, read_architecture
 from latkit.dataset.foreign_cells import (
     DURATION,
@@ -27,10 +29,8 @@ from latkit.dataset.foreign_rows import Cells, open_rows
 from latkit.dataset.format import IMPORTED_SCHEMA, METRICS, Manifest, Target, with_metrics
 from latkit.dataset.latency import LatencyDataset
 from latkit.dataset.writer import write_dataset
-from latkit.errors import DatasetError, InputError, from_os_error
-from latkit.files import write_atomically
-from latkit.networks.roofline import architecture_costs
 from latkit.spaces import ChoiceMatrix, get_space
+from latkit.spaces.architecture import architecture_costs
 
 __all__ = [
     "BadRow",

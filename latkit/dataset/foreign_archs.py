@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from latkit.core.errors import InputError, LatkitError, SpaceError
 from latkit.dataset.foreign_cells import BadCellError, short
-from latkit.errors import InputError, LatkitError, SpaceError
-from latkit.networks.reader import parse_row
 from latkit.spaces import ABSENT, ChoiceMatrix, Edge, SearchSpace
+from latkit.spaces.reader import parse_row
 
 NATIVE = "native"
 # Operations in the order of their numbers and edges in the order of the list, where a public

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from latkit.costs import COSTS, LATENCY, MeasuredCost
-from latkit.errors import InputError
+from latkit.core.errors import InputError
+from latkit.core.quantities import COSTS, LATENCY, MeasuredCost
 
 # What a column of durations has for a unit, where a unit is named.
 DURATION = "duration"
@@ -40,7 +40,7 @@ class ForeignColumn:
 
     Attributes:
         name: in the table.
-        unit: of its numbers, one of the ``units`` of its cost in ``latkit.costs.COSTS``; None for
+        unit: of its numbers, one of the ``units`` of its cost in ``latkit.core.quantities.COSTS``; None for
             latencies that are durations, which have their own.
     """
 

@@ -16,7 +16,7 @@ import fsspec
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
+from latkit.core.errors import DatasetError, InputError, LatkitError, from_os_error
 
 T = TypeVar("T")
 Kind = Literal["parquet", "arrow file", "arrow stream", "text"]

@@ -21,13 +21,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from latkit.costs import COSTS, LATENCY
+from latkit.core.device import check_backend_name, check_device_name
+from latkit.core.errors import DatasetError, InputError, LatkitError, from_os_error
+from latkit.core.parquet import open_parquet, read_parquet
+from latkit.core.quantities import COSTS, LATENCY
 from latkit.dataset.cast import cast_to_schema
-from latkit.device import check_backend_name, check_device_name
-from latkit.errors import DatasetError, InputError, LatkitError, from_os_error
-from latkit.networks.setting import Setting, default_setting
-from latkit.parquet import open_parquet, read_parquet
-from latkit.spaces import space_names
+from latkit.spaces import SPACES, Setting, default_setting, get_space
 
 FORMAT = "latkit-dataset"
 FORMAT_VERSION = 1
@@ -93,8 +92,7 @@ class Target:
     def __post_init__(self) -> None:
         if self.setting.space != self.space:
             raise InputError(
-                f"the macro {self.setting.macro} is of the space {self.setting.space}, not "
-                f"{self.space}",
+                f"the setting is of the space {self.setting.space}, not {self.space}",
                 f"use --space {self.setting.space}, or --setting {default_setting(self.space)}",
             )
 
@@ -120,16 +118,16 @@ class Target:
         fields = {field.name for field in dataclasses.fields(cls)}
         if set(values) != fields or not isinstance(values["setting"], dict):
             raise InputError(f"a target has the fields {', '.join(sorted(fields))}", "add them")
-        if values["space"] not in space_names():
+        if values["space"] not in SPACES.names():
             raise InputError(
                 f"the space {values['space']!r} is unknown to this version",
-                f"use a file of one of these spaces: {', '.join(space_names())}",
+                f"use a file of one of these spaces: {', '.join(SPACES.names())}",
             )
         return cls(
             str(values["space"]),
             check_device_name(str(values["device"])),
             check_backend_name(str(values["backend"])),
-            Setting.from_dict(values["setting"]),
+            Setting.from_dict(get_space(values["space"]).config, values["setting"]),
         )
 
     def __str__(self) -> str:

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from latkit.costs import LATENCY
+from latkit.core.errors import DatasetError
+from latkit.core.files import expand_user
+from latkit.core.quantities import LATENCY
 from latkit.dataset.format import (
     Manifest,
     is_panel,
@@ -23,10 +25,8 @@ from latkit.dataset.format import (
     read_part,
     visit_keys,
 )
-from latkit.errors import DatasetError
-from latkit.files import expand_user
+from latkit.dataset.statistics import RetestError
 from latkit.profiling.protocol import DISTURBED
-from latkit.profiling.statistics import RetestError
 
 BoolArray = npt.NDArray[np.bool_]
 

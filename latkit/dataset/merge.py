@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from latkit.core.device import contradictions, differences
+from latkit.core.errors import DatasetError
 from latkit.dataset.format import Manifest
 from latkit.dataset.latency import LatencyDataset, with_latency
 from latkit.dataset.writer import write_dataset
-from latkit.device import contradictions, differences
-from latkit.errors import DatasetError
 
 
 def merge_datasets(

@@ -21,6 +21,10 @@ import pyarrow as pa
 from typing_extensions import Self
 
 from latkit import __version__
+from latkit.core.device import contradictions, differences
+from latkit.core.errors import DatasetError, LatkitError, from_os_error
+from latkit.core.files import sync_folder, write_atomically, write_json_atomically
+from latkit.core.parquet import open_parquet, write_parquet
 from latkit.dataset.format import (
     JOURNAL,
     MANIFEST,
@@ -33,10 +37,6 @@ from latkit.dataset.format import (
     visit_keys,
 )
 from latkit.dataset.latency import anchor_ms, with_latency
-from latkit.device import contradictions, differences
-from latkit.errors import DatasetError, LatkitError, from_os_error
-from latkit.files import sync_folder, write_atomically, write_json_atomically
-from latkit.parquet import open_parquet, write_parquet
 
 PART_SECONDS = 60.0
 # Rows in a part of a dataset that is written at once.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latkit.errors import LPMError
+from latkit.core.errors import LPMError
 from latkit.lpm.base import LPM, FloatArray
 from latkit.lpm.seen_errors import SeenErrors
 from latkit.lpm.threads import one_thread

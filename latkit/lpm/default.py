@@ -17,15 +17,14 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from latkit.errors import LPMError
+from latkit.core.errors import LPMError
 from latkit.lpm.base import LEVELS, LPM, FloatArray
 from latkit.lpm.bayes import TAIL, USUAL_NOISE, Array, GroupPrior, Posterior, fit_bayes
 from latkit.lpm.features import StructuralFeatures
 from latkit.lpm.residual import ResidualEnsemble, fit_residual
 from latkit.lpm.threads import one_thread
 from latkit.lpm.transfer import SourcePrior
-from latkit.networks.setting import Setting
-from latkit.spaces import SearchSpace, get_space
+from latkit.spaces import SearchSpace, Setting, get_space
 
 # Of costs scaled to a median of one: mean and usual standard deviation of a column's weight.
 # The roofline's columns have mean one, so that about a third is the frame's and the rest is shared

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latkit.networks.roofline import roofline
-from latkit.networks.setting import Setting
-from latkit.spaces import Edge, SearchSpace
+from latkit.spaces import Edge, SearchSpace, Setting
+from latkit.spaces.registry import analytic_table
 
 # Architectures that the features are centred and scaled by: the first of the list of this seed.
 REFERENCE_SIZE = 4096
@@ -28,7 +27,7 @@ REFERENCE_SEED = 2**32 + 1
 PATH_SOFTNESS = 0.02
 _NO_WAY = 1e4
 
-# Quantities of the roofline table that latency can follow; parameters are in the bytes.
+# Quantities of the analytic table that latency can follow; parameters are in the bytes.
 _ROOFLINE = slice(0, 4)
 
 
@@ -37,7 +36,7 @@ class StructuralFeatures:
 
     Args:
         space: the space.
-        table: the roofline table, ``E x O x 4``.
+        table: the analytic table, ``E x O x 4``.
         center, scale: of each group, what is taken from its columns, and their factors.
         views: those that differ in this space, ``all`` first.
 
@@ -69,7 +68,7 @@ class StructuralFeatures:
     @classmethod
     def of(cls, space: SearchSpace, setting: Setting) -> StructuralFeatures:
         """The features of a space, centred and scaled by its first architectures."""
-        table = roofline(space.name, setting).operations[:, :, _ROOFLINE]
+        table = analytic_table(space.name, setting.network).operations[:, :, _ROOFLINE]
         bare = cls(space, torch.from_numpy(np.ascontiguousarray(table)), {}, {}, ("all",))
         ids = space.sample(min(REFERENCE_SIZE, space.size), REFERENCE_SEED)
         reference = torch.from_numpy(space.encode(space.unrank(ids))).double()
@@ -80,7 +79,7 @@ class StructuralFeatures:
             moving = spread > 1e-9 * (1 + mean.abs())
             if not moving.any():
                 continue
-            # A group's columns together vary by about one; the roofline's have mean one instead.
+            # A group's columns together vary by about one; the analytic ones have mean one instead.
             share = moving & (name == "roofline")
             size = torch.where(share, mean, spread * moving.sum().sqrt())
             center[name] = torch.where(share, torch.zeros_like(mean), mean)

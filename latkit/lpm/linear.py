@@ -12,9 +12,9 @@ from torch import Tensor
 from latkit.lpm.base import LPM, FloatArray
 from latkit.lpm.seen_errors import SeenErrors
 from latkit.lpm.threads import one_thread
-from latkit.networks.roofline import QUANTITIES, roofline
-from latkit.networks.setting import Setting
-from latkit.spaces import SearchSpace
+from latkit.spaces import SearchSpace, Setting
+from latkit.spaces.analytic import COLUMNS
+from latkit.spaces.registry import analytic_table
 
 LinearKind = Literal["macs-only", "op-count", "lookup-table"]
 
@@ -76,7 +76,7 @@ def fit_linear(
 def _basis(kind: LinearKind, space: SearchSpace, setting: Setting) -> FloatArray:
     """What a coefficient multiplies: ``E*O x k``."""
     if kind == "macs-only":
-        table = roofline(space.name, setting).operations[:, :, QUANTITIES.index("macs")]
+        table = analytic_table(space.name, setting.network).operations[:, :, COLUMNS.index("macs")]
         return np.asarray(table.reshape(-1, 1) / max(1.0, table.max()))
     if kind == "op-count":
         return np.tile(np.eye(space.num_operations), (space.num_edges, 1))

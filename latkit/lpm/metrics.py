@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from scipy import stats
 
-from latkit.costs import COSTS, LATENCY
+from latkit.core.quantities import COSTS, LATENCY
 from latkit.lpm.base import FloatArray
 
 Metrics = dict[str, float | int | None]
@@ -19,7 +19,7 @@ def prediction_metrics(predicted: FloatArray, measured: FloatArray, cost: str = 
     Args:
         predicted: ``n`` numbers.
         measured: as many.
-        cost: what was predicted, one of ``latkit.costs.COSTS``; it decides the endings of the
+        cost: what was predicted, one of ``latkit.core.quantities.COSTS``; it decides the endings of the
             names of ``mae_ms`` and ``rmse_ms``: ``mae_mj`` of an energy in mJ.
 
     Returns:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from latkit.errors import LPMError
+from latkit.core.errors import LPMError
 from latkit.lpm.base import LPM, FloatArray
 from latkit.lpm.seen_errors import SeenErrors
 from latkit.lpm.threads import one_thread

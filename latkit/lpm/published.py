@@ -8,7 +8,6 @@ byte, fitted by the method of the ``default`` LPM. Its rates then cost the opera
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 
 from latkit import __version__
-from latkit.costs import LATENCY
+from latkit.core.quantities import LATENCY
 from latkit.dataset import Target
 from latkit.lpm.base import FloatArray
 from latkit.lpm.bayes import GroupPrior, fit_bayes
@@ -24,12 +23,13 @@ from latkit.lpm.linear import LinearLPM
 from latkit.lpm.metrics import prediction_metrics
 from latkit.lpm.store import LPMCard
 from latkit.lpm.training import TrainedLPM
-from latkit.networks.cost import network_cost, operation_cost
-from latkit.networks.roofline import QUANTITIES, kernels_of, roofline
-from latkit.networks.setting import PRESETS, Setting
-from latkit.networks.zoo import get_genotype
-from latkit.spaces import get_space
-from latkit.spaces.genotype import Genotype
+from latkit.spaces import Setting, get_preset, get_space
+from latkit.spaces.analytic import COLUMNS
+from latkit.spaces.darts.analytic import network_columns
+from latkit.spaces.darts.config import DartsConfig
+from latkit.spaces.darts.genotype import Genotype
+from latkit.spaces.darts.zoo import get_genotype
+from latkit.spaces.registry import analytic_table
 
 DEVICE, BACKEND = "p100", "torch-cuda"
 WARNING = (
@@ -38,8 +38,8 @@ WARNING = (
     "profile --device p100 on the card, and latkit train-lpm"
 )
 
-_CIFAR = dataclasses.replace(PRESETS["cifar"], memory_format="nchw")
-_IMAGENET = PRESETS["paper"]
+_CIFAR = get_preset("cifar").replace(memory_format="nchw")
+_IMAGENET = get_preset("paper")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ PUBLISHED = (
     ),
     *(
         PublishedLatency(
-            cell, dataclasses.replace(_IMAGENET, channels=channels), latency_ms,
+            cell, _IMAGENET.replace(channels=channels), latency_ms,
             "Xu et al., Table 5",
         )
         for cell, channels, latency_ms in (
@@ -95,9 +95,7 @@ def published_lpm() -> TrainedLPM:
     space = get_space("darts")
     table = _table(target.setting)
     some = space.unrank(0)
-    whole = _quantities(
-        space.genotype(some[0], get_genotype(target.setting.reduction)), target.setting
-    )
+    whole = _quantities(space.architecture(some[0], target.setting.network), target.setting)
     # Rounded, so that the LPM is the same to the bit whatever library did the sums.
     entries = _rounded((table @ rates).reshape(-1))
     constant = float(_rounded(whole @ rates - space.encode(some)[0] @ entries))
@@ -105,8 +103,8 @@ def published_lpm() -> TrainedLPM:
 
     left_out = _leave_one_cell_out(design / scale, measured)
     lpm.see_errors(_rounded(left_out - measured))
-    own = measured[[p.setting.macro == target.setting.macro for p in PUBLISHED]]
-    macs = design[:, [QUANTITIES.index("macs")]]
+    own = measured[[p.setting.resolution == target.setting.resolution for p in PUBLISHED]]
+    macs = design[:, [COLUMNS.index("macs")]]
     line = np.concatenate([np.ones_like(macs), macs / macs.mean()], axis=1)
     card = LPMCard(
         kind=lpm.kind,
@@ -165,9 +163,9 @@ def _leave_one_cell_out(columns: FloatArray, measured: FloatArray) -> FloatArray
 
 def _table(setting: Setting) -> FloatArray:
     """The quantities of a run of each operation on each edge; weights are read once a run."""
-    table = roofline("darts", setting).operations
+    table = analytic_table("darts", setting.network).operations
     per_run = table[:, :, :4] * _per_run(setting)
-    params = table[:, :, QUANTITIES.index("params")]
+    params = table[:, :, COLUMNS.index("params")]
     per_run[:, :, 3] -= 4 * params * (setting.batch - 1)
     return np.asarray(per_run)
 
@@ -184,31 +182,8 @@ def _per_run(setting: Setting) -> FloatArray:
 
 def _quantities(genotype: Genotype, setting: Setting) -> FloatArray:
     """Kernels, convolutions, MACs and bytes of a run of a whole network."""
-    c, side = setting.channels, setting.resolution
-    total, params = np.zeros(4), 0
-    if setting.macro == "imagenet":
-        total[:2] = 8, 3
-        total[3] = 4 * (c * side**2 / 2 + 4 * c * side**2 / 16)
-        side //= 8
-    else:
-        total[:2] = 2, 1
-        total[3] = 4 * 4 * 3 * c * side**2
-    for index in range(setting.cells):
-        reduction = index in setting.reduction_indices
-        before = side
-        if reduction:
-            c, side = 2 * c, side // 2
-        pixels = c * side**2
-        # Two inputs brought to shape, four sums, and the nodes joined.
-        total[:2] += 6 + 4 + 1, 2
-        total[3] += 4 * (6 * c * before**2 + 4 * 3 * pixels + 2 * 4 * pixels)
-        for name, source in genotype.reduce if reduction else genotype.normal:
-            stride = 2 if reduction and source < 2 else 1
-            kernels, convolutions = kernels_of(name, stride)
-            total[:2] += kernels, convolutions
-            params += operation_cost(name, c, side, stride).params
-            total[3] += 4 * 2 * kernels * pixels
-    total[2] = network_cost(genotype, setting).macs
-    run = total * _per_run(setting)
+    assert isinstance(setting.network, DartsConfig)
+    columns, params = network_columns(genotype, setting.network)
+    run = columns * _per_run(setting)
     run[3] += 4 * params  # weights are read once a run
     return np.asarray(run)

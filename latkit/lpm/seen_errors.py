@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latkit.errors import LPMError
+from latkit.core.errors import LPMError
 from latkit.lpm.base import LEVELS, FloatArray
 
 

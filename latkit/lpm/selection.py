@@ -9,8 +9,7 @@ import torch
 from latkit.lpm.default import prior_of
 from latkit.lpm.threads import one_thread
 from latkit.lpm.transfer import SourcePrior
-from latkit.networks.setting import Setting
-from latkit.spaces import SearchSpace
+from latkit.spaces import SearchSpace, Setting
 
 # More candidates than this are not looked at; the first are as random as any.
 MAX_CANDIDATES = 4096

@@ -13,14 +13,14 @@ import safetensors
 import safetensors.torch
 import torch
 
-from latkit.costs import COSTS, MeasuredCost, get_cost
+from latkit.core.errors import LatkitError, LPMError, from_os_error
+from latkit.core.quantities import COSTS, MeasuredCost, get_cost
+from latkit.core.storage import Storage
 from latkit.dataset import Target
-from latkit.errors import LatkitError, LPMError, from_os_error
 from latkit.lpm.base import LPM
 from latkit.lpm.default import DefaultLPM
 from latkit.lpm.linear import LinearLPM
 from latkit.lpm.paper import PaperLPM
-from latkit.storage import Storage
 
 FORMAT = "latkit-lpm"
 FORMAT_VERSION = 1
@@ -36,7 +36,7 @@ class LPMCard:
 
     Attributes:
         kind: the recipe.
-        cost: what is predicted, one of ``latkit.costs.COSTS``.
+        cost: what is predicted, one of ``latkit.core.quantities.COSTS``.
         target: for what.
         fingerprint: of the machine that was measured.
         dataset: digest and size of the training data, its retest sd and anchor time.

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from latkit import __version__
-from latkit.costs import LATENCY, get_cost
+from latkit.core.errors import DatasetError, InputError, LPMError
+from latkit.core.quantities import LATENCY, get_cost
 from latkit.dataset import LatencyDataset
-from latkit.errors import DatasetError, InputError, LPMError
 from latkit.lpm.base import LPM, FloatArray
 from latkit.lpm.boosting import BoostingLPM, fit_boosting
 from latkit.lpm.default import DefaultLPM, fit_default
@@ -27,8 +27,7 @@ from latkit.lpm.selection import MAX_CANDIDATES, choose_active
 from latkit.lpm.store import LPMCard
 from latkit.lpm.threads import one_thread
 from latkit.lpm.transfer import SourcePrior
-from latkit.networks.setting import Setting
-from latkit.spaces import SearchSpace, get_space
+from latkit.spaces import SearchSpace, Setting, get_space
 
 IntArray = npt.NDArray[np.int64]
 
@@ -55,7 +54,7 @@ class Recipe:
         seed: of the choice, and of whatever is random in training.
         paper: of the kind ``paper``.
         sources: other devices' LPMs of the same cost that the ``default`` kind may lean on.
-        cost: what is learnt, one of ``latkit.costs.COSTS``.
+        cost: what is learnt, one of ``latkit.core.quantities.COSTS``.
     """
 
     kind: str = "default"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latkit.errors import LPMError
+from latkit.core.errors import LPMError
 from latkit.lpm.base import LPM
 from latkit.spaces import SearchSpace
 

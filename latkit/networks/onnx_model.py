@@ -8,7 +8,6 @@ the graph look faster than it is: it would fit the caches.)
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,9 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from latkit.errors import InputError
-from latkit.networks.build import AnyNetwork
-from latkit.networks.nasbench201 import (
-    NasBench201CellModule,
-    NasBench201Network,
-    ResidualBlock,
-    Zero,
-)
-from latkit.networks.network import Cell, Network
+from latkit.core.errors import InputError
 from latkit.networks.operations import FactorizedReduce
-from latkit.spaces.nasbench201 import INCOMING
+from latkit.networks.tracing import traced
 
 # Read by every runtime that latkit knows, TensorRT 8.6 and ONNX Runtime 1.15 among them.
 OPSET = 13
@@ -43,6 +34,10 @@ INPUT, OUTPUT = "images", "logits"
 
 Array = npt.NDArray[np.floating]
 
+_BRICKS = (
+    nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.BatchNorm2d, nn.Conv2d, nn.Dropout, nn.Flatten,
+    nn.Identity, nn.Linear, nn.MaxPool2d, nn.ReLU, FactorizedReduce,
+)  # fmt: skip
 _ELEMENT_TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
 
 
@@ -122,9 +117,10 @@ def external_data_path(path: Path) -> Path:
 
 
 def build_onnx(
-    network: AnyNetwork,
+    network: nn.Module,
     batch: int,
     resolution: int,
+    classes: int,
     dynamic_batch: bool = False,
     precision: str = "fp32",
 ) -> OnnxNetwork:
@@ -137,18 +133,18 @@ def build_onnx(
         network: with whatever weights.
         batch: images per run.
         resolution: side of the images.
+        classes: how many logits an image has.
         dynamic_batch: leave the number of images open instead.
         precision: ``fp32`` or ``fp16``: of the weights and of all between input and output. It is
             in the types of the graph, which is all that a strongly typed runtime goes by.
     """
-    graph = _Graph(_ELEMENT_TYPES[precision])
+    graph = OnnxGraph(_ELEMENT_TYPES[precision])
     with torch.no_grad():
-        logits = graph.network(network, graph.cast(INPUT))
+        logits = graph.module(network, graph.cast(INPUT))
     if precision != "fp32":
         logits = graph.add("Cast", logits, to=TensorProto.FLOAT)
     graph.nodes.append(helper.make_node("Identity", [logits], [OUTPUT]))
     size: Any = "batch" if dynamic_batch else batch
-    classes = network.classifier.out_features
     made = helper.make_graph(
         graph.nodes,
         "latkit",
@@ -169,7 +165,7 @@ def _float_info(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-class _Graph:
+class OnnxGraph:
     """Nodes and weights in the making; its methods add a module and return its output's name."""
 
     def __init__(self, element_type: int) -> None:
@@ -191,41 +187,24 @@ class _Graph:
             return x
         return self.add("Cast", x, to=self._element_type)
 
-    def network(self, network: AnyNetwork, x: str) -> str:
-        if isinstance(network, Network):
-            features = self.darts(network, x)
-        else:
-            features = self.nasbench201(network, x)
-        pooled = self.add("Flatten", self.add("GlobalAveragePool", features), axis=1)
-        assert isinstance(network.classifier, nn.Linear)
-        weight = self.weight(network.classifier.weight)
-        return self.add("Gemm", pooled, weight, self.weight(network.classifier.bias), transB=1)
-
-    def darts(self, network: Network, x: str) -> str:
-        s0 = self.module(network.stem0, x)
-        s1 = self.module(network.stem1, s0)
-        for cell in network.cells:
-            assert isinstance(cell, Cell)
-            s0, s1 = s1, self.cell(cell, s0, s1)
-        return s1
-
-    def nasbench201(self, network: NasBench201Network, x: str) -> str:
-        for part in (network.stem, *network.cells, network.last):
-            x = self.module(part, x)
-        return x
-
-    def cell(self, cell: Cell, s0: str, s1: str) -> str:
-        states = [self.module(cell.preprocess0, s0), self.module(cell.preprocess1, s1)]
-        for node in range(len(cell.sources) // 2):
-            terms = [
-                self.module(cell.operations[index], states[cell.sources[index]])
-                for index in (2 * node, 2 * node + 1)
-            ]
-            states.append(self.add("Add", *terms))
-        return self.add("Concat", *(states[node] for node in cell.concat), axis=1)
+    def pooled(self, x: str) -> str:
+        """The mean over pixels: ``B x C`` of ``B x C x H x W``."""
+        return self.add("Flatten", self.add("GlobalAveragePool", x), axis=1)
 
     def module(self, module: nn.Module, x: str) -> str:
-        """A part of a cell or stem."""
+        """Add a module in eval mode; its output's name.
+
+        A module that is no brick translates itself by a method ``to_onnx(graph, *inputs)``; of one
+        that has none, what it computes is traced.
+
+        Raises:
+            InputError: it has no ONNX form here.
+        """
+        translate: Any = getattr(module, "to_onnx", None)
+        if translate is not None:
+            return str(translate(self, x))
+        if not is_brick(module):
+            return traced(self, module, x)
         if isinstance(module, nn.Sequential):
             parts = list(module)
             while parts:
@@ -236,14 +215,14 @@ class _Graph:
                 else:
                     x = self.module(part, x)
             return x
-        if isinstance(module, nn.Identity):
+        if isinstance(module, (nn.Identity, nn.Dropout)):
             return x
         if isinstance(module, nn.ReLU):
             return self.add("Relu", x)
         if isinstance(module, nn.MaxPool2d):
             return self.add("MaxPool", x, **_window(module))
         if isinstance(module, nn.AvgPool2d):
-            return self.add("AveragePool", x, count_include_pad=0, **_window(module))
+            return self.add("AveragePool", x, count_include_pad=_counts(module), **_window(module))
         if isinstance(module, FactorizedReduce):
             x = self.add("Relu", x)
             shifted = self.add("Slice", x, *self.slice_arguments())
@@ -259,33 +238,34 @@ class _Graph:
             values = (module.weight, module.bias, module.running_mean, module.running_var)
             weights = [self.weight(value) for value in values if value is not None]
             return self.add("BatchNormalization", x, *weights, epsilon=module.eps)
-        if isinstance(module, Zero):
-            return self.add("Mul", x, self.zero())
-        if isinstance(module, NasBench201CellModule):
-            nodes = [x]
-            for edges in INCOMING:
-                terms = [
-                    self.module(module.layers[index], nodes[source]) for index, source in edges
-                ]
-                nodes.append(functools.reduce(lambda a, b: self.add("Add", a, b), terms))
-            return nodes[-1]
-        if isinstance(module, ResidualBlock):
-            residual = self.module(module.conv_b, self.module(module.conv_a, x))
-            return self.add("Add", self.module(module.downsample, x), residual)
-        raise TypeError(f"no ONNX form of {type(module).__name__}")
+        if isinstance(module, nn.Linear):
+            inputs = [
+                self.weight(values) for values in (module.weight, module.bias) if values is not None
+            ]
+            return self.add("Gemm", x, *inputs, transB=1)
+        if isinstance(module, nn.Conv2d):
+            return self.convolution(module, x, None)
+        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
+            return self.add("GlobalAveragePool", x)
+        if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
+            return self.add("Flatten", x, axis=1)
+        raise _no_form(type(module).__name__)
 
     def convolution(
         self, conv: nn.Conv2d, x: str, norm: nn.Module | tuple[Tensor, Tensor] | None
     ) -> str:
         """A convolution with the batch norm after it, or that norm's (scale, shift), folded in."""
-        weight = conv.weight
+        if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+            raise _no_form(f"a convolution with padding {conv.padding}, {conv.padding_mode}")
+        weight, shift = conv.weight, conv.bias
         inputs = [x]
         if norm is not None:
-            scale, shift = norm if isinstance(norm, tuple) else _affine(norm)
+            scale, of_norm = norm if isinstance(norm, tuple) else _affine(norm)
             weight = weight * scale.view(-1, 1, 1, 1)
-            inputs += [self.weight(weight), self.weight(shift)]
-        else:
-            inputs.append(self.weight(weight))
+            shift = of_norm if shift is None else of_norm + scale * shift
+        inputs.append(self.weight(weight))
+        if shift is not None:
+            inputs.append(self.weight(shift))
         padding = [int(p) for p in conv.padding]
         return self.add(
             "Conv",
@@ -343,6 +323,23 @@ def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
         scale = scale * norm.weight
     shift = -norm.running_mean * scale
     return scale, shift + norm.bias if norm.affine else shift
+
+
+def _counts(pool: nn.AvgPool2d) -> int:
+    """Whether the padding counts, where there is any."""
+    return int(pool.count_include_pad and pool.padding not in (0, (0, 0)))
+
+
+def _no_form(what: str) -> InputError:
+    return InputError(
+        f"latkit has no ONNX form of {what}",
+        "build the network of latkit's operations, or give its module a method to_onnx",
+    )
+
+
+def is_brick(module: nn.Module) -> bool:
+    """Whether a module is translated as a whole, rather than what its ``forward`` does."""
+    return isinstance(module, _BRICKS) or type(module).forward is nn.Sequential.forward
 
 
 def _window(pool: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, list[int]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 
 
 class ReLUConvBN(nn.Sequential):

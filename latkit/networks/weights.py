@@ -19,43 +19,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from latkit.networks.build import AnyNetwork, build_network
-from latkit.networks.setting import Setting
-from latkit.spaces import Architecture
-
 # Random numbers kept for weights, 16 MB; a larger single weight has them repeatedly.
 POOL_SIZE = 2**22
 
 
-def random_network(architecture: Architecture, setting: Setting, seed: int) -> AnyNetwork:
-    """The network in eval mode, in the setting's memory format, on the CPU.
+class RandomParts:
+    """Makes parts in eval mode by copying templates; weights of one network differ from each other.
 
     Convolution and classifier weights are uniform with standard deviation 1/sqrt(fan-in), which
-    keeps activations within a few orders of magnitude of the input; batch norms are neutral. Only
-    where skips of a NAS-Bench-201 cell add up they grow, by a factor of up to 4 a cell: far from
-    the limits of fp32, but one network in ten leaves the range of fp16 at full depth.
+    keeps activations within a few orders of magnitude of the input; batch norms are neutral.
 
-    The network is for running only: its parts share their tables of hooks with other networks.
-
-    Raises:
-        InputError: the architecture does not fit the setting's macro.
+    Args:
+        seed: of the weights.
+        memory_format: of the weights of convolutions.
     """
-    network = build_network(architecture, setting, make=_Copies(seed, _memory_format(setting)))
-    # The parts are copies of templates in eval mode; eval() would visit them all.
-    for module in (network, *network.cells):
-        module.training = False
-    return network
-
-
-def random_input(setting: Setting, seed: int) -> Tensor:
-    """A batch of standard-normal images: ``B x 3 x R x R`` in the setting's memory format."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (setting.batch, 3, setting.resolution, setting.resolution)
-    return torch.randn(shape, generator=generator).contiguous(memory_format=_memory_format(setting))
-
-
-class _Copies:
-    """Makes parts by copying templates; weights of one network differ from each other."""
 
     def __init__(self, seed: int, memory_format: torch.memory_format) -> None:
         self._pool = _random_pool(seed)
@@ -111,9 +88,3 @@ def _random_pool(seed: int) -> Tensor:
     """Uniform numbers of unit variance."""
     generator = torch.Generator().manual_seed(seed)
     return torch.empty(POOL_SIZE).uniform_(-math.sqrt(3), math.sqrt(3), generator=generator)
-
-
-def _memory_format(setting: Setting) -> torch.memory_format:
-    if setting.memory_format == "channels_last":
-        return torch.channels_last
-    return torch.contiguous_format

@@ -12,17 +12,16 @@ from itertools import chain
 from pathlib import Path
 
 from latkit.backends.base import Backend
+from latkit.core.device import fingerprint, pinned_to
+from latkit.core.errors import BackendError, InputError
 from latkit.dataset import Manifest, Target
 from latkit.dataset.format import PANEL_END, PANEL_START, is_panel
 from latkit.dataset.writer import DatasetWriter
-from latkit.device import fingerprint, pinned_to
-from latkit.errors import BackendError, InputError
-from latkit.networks.architecture import architecture_maker
-from latkit.networks.roofline import architecture_costs
 from latkit.profiling.plan import Work, panel
 from latkit.profiling.protocol import DISTURBED, Protocol, Visit, anchor_name, choose_clock
 from latkit.profiling.session import Session
 from latkit.spaces import get_space
+from latkit.spaces.architecture import architecture_costs
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def profile(
         LatkitError: ``out`` cannot be written.
     """
     space = get_space(target.space)
-    architecture_maker(space, target.setting)  # refuses a space without networks
+    space.architecture(space.unrank(0)[0], target.setting.network)  # refuses one without networks
     if not 1 <= n <= space.size:
         raise InputError(f"cannot measure {n} architectures", f"use --n from 1 to {space.size}")
     if target.backend != backend.name:
@@ -162,7 +161,6 @@ class _Measurer:
         self._writer = writer
         self._setting = target.setting
         self._space = get_space(target.space)
-        self._architecture = architecture_maker(self._space, target.setting)
         # Of each architecture, the number that its next visit gets.
         self._visits = Counter[int]()
         for arch_id, visit in writer.done:
@@ -176,7 +174,7 @@ class _Measurer:
     def measure(self, arch_id: int, flags: Iterable[str] = ()) -> tuple[Visit, float]:
         """Measure an architecture once more; the visit, and its latency at the present speed."""
         row = self._space.unrank(arch_id)[0]
-        visit = self._session.visit(self._architecture(row))
+        visit = self._session.visit(self._space.architecture(row, self._setting.network))
         wanted = self._writer.manifest.metrics
         if set(visit.metrics) != set(wanted):
             raise BackendError(

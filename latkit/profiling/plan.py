@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from latkit.profiling.statistics import RetestError, visits_for
+from latkit.dataset.statistics import RetestError, visits_for
 from latkit.spaces import SearchSpace
 from latkit.spaces.base import IntArray
 

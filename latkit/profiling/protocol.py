@@ -16,19 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from latkit.backends.base import Clock, Runner
-from latkit.errors import InputError
-from latkit.networks.architecture import get_architecture
-from latkit.networks.setting import MIN_CELLS, Setting
-from latkit.profiling.statistics import faster_half_mean, faster_half_spread
-from latkit.spaces import Architecture
-
-# Of each space whose networks are measured, the architecture of the anchor network: a cell known
-# for its accuracy, hence of convolutions for the most part.
-ANCHORS = {
-    "darts": "darts_v2",
-    "nasbench201": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
-    "+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|",
-}
+from latkit.core.errors import InputError
+from latkit.dataset.statistics import faster_half_mean, faster_half_spread
+from latkit.spaces import Architecture, Setting, get_space
+from latkit.spaces.architecture import get_architecture
 
 # A single-threaded run whose wall time exceeds its CPU time by more than this was preempted.
 PREEMPTED_WALL_OVER_CPU = 1.15
@@ -111,24 +102,21 @@ PRESETS: dict[str, Protocol] = {
 
 
 def anchor_setting(setting: Setting) -> Setting:
-    """The setting of the anchor network: 0.3 times as deep, hence a third of the price.
-
-    It is as good a gauge of the machine's speed as one of full depth (docs/measuring.md).
-    """
-    if setting.space == "nasbench201":
-        # Rounded down: the stem and the blocks between the stages come on top, whatever the depth.
-        return dataclasses.replace(setting, cells=3 * max(1, setting.cells // 10))
-    return dataclasses.replace(setting, cells=max(MIN_CELLS, round(0.3 * setting.cells)))
+    """The setting of the anchor network, which costs about a third of its candidates."""
+    network, _ = get_space(setting.space).anchor(setting.network)
+    return Setting(network, setting.run)
 
 
 def anchor_architecture(setting: Setting) -> Architecture:
     """What the anchor network of a setting is made of, in :func:`anchor_setting`."""
-    return get_architecture(ANCHORS[setting.space], setting)
+    return get_architecture(get_space(setting.space).reference, setting)
 
 
 def anchor_name(setting: Setting) -> str:
     """The anchor network as datasets name it, e.g. ``darts_v2,cells=4``."""
-    return f"{ANCHORS[setting.space]},cells={anchor_setting(setting).cells}"
+    space = get_space(setting.space)
+    _, changes = space.anchor(setting.network)
+    return f"{space.reference},{changes}" if changes else space.reference
 
 
 def choose_clock(asked: Clock | Literal["auto"], own: Clock) -> Clock:

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing_extensions import Self
 
 from latkit.backends.base import Backend, Runner
-from latkit.energy import EnergyMeter, energy_per_run_mj
-from latkit.networks.setting import Setting
+from latkit.dataset.statistics import faster_half_mean
+from latkit.meters.energy import EnergyMeter, energy_per_run_mj
 from latkit.profiling.protocol import (
     Protocol,
     Visit,
@@ -20,8 +20,7 @@ from latkit.profiling.protocol import (
     anchor_setting,
     measure_visit,
 )
-from latkit.profiling.statistics import faster_half_mean
-from latkit.spaces import Architecture
+from latkit.spaces import Architecture, Setting
 
 ANCHOR_WARMUP_RUNS = 5
 # The anchor's usual time is the median over the last so many visits: enough to be steady, few

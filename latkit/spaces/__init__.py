@@ -1,66 +1,32 @@
-"""Search spaces: what can be chosen, and how it is encoded, counted and sampled."""
+"""Search spaces: what can be chosen, how it is encoded, counted and sampled, and its networks."""
 
-from __future__ import annotations
-
-from functools import cache
-from typing import Literal, TypeAlias, overload
-
-from latkit.errors import InputError
-from latkit.spaces.base import ABSENT, ChoiceMatrix, Edge, Group, SearchSpace
-from latkit.spaces.darts import DartsSpace
-from latkit.spaces.fbnet import FbnetSpace
-from latkit.spaces.genotype import Genotype, parse_genotype
-from latkit.spaces.nasbench201 import NasBench201Cell, NasBench201Space
+from latkit.spaces.analytic import ABSENT, Cost
+from latkit.spaces.base import Architecture, ChoiceMatrix, Edge, Group, SearchSpace
+from latkit.spaces.registry import (
+    SPACES,
+    default_setting,
+    get_preset,
+    get_space,
+    parse_setting,
+    preset_names,
+)
+from latkit.spaces.setting import NetworkConfig, RunConfig, Setting
 
 __all__ = [
     "ABSENT",
+    "SPACES",
     "Architecture",
     "ChoiceMatrix",
-    "DartsSpace",
+    "Cost",
     "Edge",
-    "FbnetSpace",
-    "Genotype",
     "Group",
-    "NasBench201Cell",
-    "NasBench201Space",
+    "NetworkConfig",
+    "RunConfig",
     "SearchSpace",
+    "Setting",
+    "default_setting",
+    "get_preset",
     "get_space",
-    "parse_genotype",
-    "space_names",
+    "parse_setting",
+    "preset_names",
 ]
-
-# What a network is built of.
-Architecture: TypeAlias = Genotype | NasBench201Cell
-
-_SPACES: dict[str, type[SearchSpace]] = {
-    "darts": DartsSpace,
-    "nasbench201": NasBench201Space,
-    "fbnet": FbnetSpace,
-}
-
-
-def space_names() -> list[str]:
-    """Names of the spaces this version knows."""
-    return list(_SPACES)
-
-
-@overload
-def get_space(name: Literal["darts"]) -> DartsSpace: ...
-@overload
-def get_space(name: Literal["nasbench201"]) -> NasBench201Space: ...
-@overload
-def get_space(name: str) -> SearchSpace: ...
-def get_space(name: str) -> SearchSpace:
-    """The search space of that name.
-
-    Raises:
-        InputError: there is no such space.
-    """
-    if name not in _SPACES:
-        raise InputError(f"unknown search space {name!r}", f"use one of: {', '.join(_SPACES)}")
-    return _make(name)
-
-
-@cache
-def _make(name: str) -> SearchSpace:
-    return _SPACES[name]()  # type: ignore[call-arg]

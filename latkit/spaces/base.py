@@ -12,18 +12,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from latkit.errors import SpaceError
+from latkit.core.errors import InputError, SpaceError
+from latkit.spaces.analytic import ABSENT, AnalyticTable, Cost
+from latkit.spaces.permutation import feistel
+from latkit.spaces.setting import NetworkConfig, Setting
 
-ABSENT = -1
+if TYPE_CHECKING:
+    from torch import nn
+
+    from latkit.networks.make import Make
+
 # Datasets keep identifiers as int64.
 MAX_FILE_ID = 2**63 - 1
 
@@ -31,7 +38,6 @@ MAX_FILE_ID = 2**63 - 1
 IntArray = npt.NDArray[np.int64]
 ChoiceMatrix = npt.NDArray[np.int8]
 Encoding = npt.NDArray[np.float32]
-WordArray = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,17 @@ class Group:
     keep: int
 
 
+class Architecture(Protocol):
+    """What a network is built of; ``str`` gives a text that its space reads."""
+
+    space: ClassVar[str]
+
+
 class SearchSpace:
-    """A finite set of architectures over edges, operations and groups.
+    """A finite set of architectures over edges, operations and groups, and their networks.
+
+    A subclass is made without arguments and passes its structure on. Where networks are to be built
+    of it, it sets the class attributes and overrides the methods of the section on networks.
 
     Args:
         name: the space's name in files and on the command line.
@@ -61,7 +76,20 @@ class SearchSpace:
         groups: disjoint groups covering every edge.
         inputs: nodes that are there before any edge; by default the sources that are no targets.
         outputs: nodes that the architecture's result is made of; by default all targets.
+
+    Attributes:
+        config: the class of the space's networks.
+        presets: settings by name; the first is used where a user names none. Names are unique
+            among all spaces.
+        skip: the operation that passes its input on unchanged, where there is one.
+        reference: text of a well-known architecture: the anchor network is made of it, and what is
+            found is compared with it.
     """
+
+    config: ClassVar[type[NetworkConfig]]
+    presets: ClassVar[Mapping[str, Setting]] = {}
+    skip: ClassVar[str | None] = None
+    reference: ClassVar[str]
 
     def __init__(
         self,
@@ -298,7 +326,7 @@ class SearchSpace:
         values = np.arange(start, start + n, dtype=np.uint64).astype(join)
         pending = np.arange(n)
         while len(pending):
-            values[pending] = _feistel(values[pending], keys, half)
+            values[pending] = feistel(values[pending], keys, half)
             pending = pending[values[pending] >= self.size]
         return values.astype(self._id_type)
 
@@ -342,23 +370,60 @@ class SearchSpace:
                 row[edge] = self.operations.index(match[1])
         return self.validate(row)
 
+    # --- networks --------------------------------------------------------------------------
 
-def _feistel(values: WordArray, keys: WordArray, half: np.uint64) -> WordArray:
-    """A keyed permutation of ``[0, 2 ** (2 * half))``."""
-    mask = np.uint64((1 << int(half)) - 1)
-    wide = values.dtype == object  # more than 64 bits; a half always fits
-    shift: Any = int(half) if wide else half
-    left = (values >> shift).astype(np.uint64)
-    right = (values & (int(mask) if wide else mask)).astype(np.uint64)
-    for key in keys:
-        left, right = right, left ^ (_mix(right ^ key) & mask)
-    joined: WordArray = (left.astype(values.dtype) << shift) | right.astype(values.dtype)
-    return joined
+    def find(self, name: str) -> Architecture | None:
+        """A well-known architecture by its name, in any case; None where there is none."""
+        return None
 
+    def architecture(self, row: npt.ArrayLike, network: NetworkConfig) -> Architecture:
+        """What is built of one row of a choice matrix in a network.
 
-def _mix(x: WordArray) -> WordArray:
-    """The splitmix64 finaliser: every output bit depends on every input bit."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: WordArray = x ^ (x >> np.uint64(31))
-    return mixed
+        Raises:
+            InputError: latkit builds no networks of the space.
+        """
+        raise self._no_networks()
+
+    def row_of(self, architecture: Architecture) -> ChoiceMatrix:
+        """The inverse of :meth:`architecture`: ``1 x E``.
+
+        Raises:
+            SpaceError: it is a network's architecture, but not a point of the space.
+        """
+        return self.parse(str(architecture))
+
+    def build(self, architecture: Any, network: Any, make: Make) -> nn.Module:
+        """The network of an architecture in training mode: ``B x 3 x R x R`` to ``B x classes``.
+
+        Args:
+            architecture: of this space.
+            network: the network around it, of the class ``config``.
+            make: how parts are made.
+
+        Raises:
+            InputError: latkit builds no networks of the space.
+        """
+        raise self._no_networks()
+
+    def analytic_table(self, network: Any) -> AnalyticTable:
+        """Analytic costs of the operations in a network of the class ``config``."""
+        raise NotImplementedError(f"{type(self).__name__} has no analytic costs")
+
+    def cost(self, architecture: Any, network: Any) -> Cost:
+        """MACs and parameters of one network, which need not be a point of the space."""
+        return self.analytic_table(network).costs(self.row_of(architecture))[0]
+
+    def anchor(self, network: Any) -> tuple[NetworkConfig, str]:
+        """A cheaper network of about the same operations, and what makes it cheaper, as a text.
+
+        Its architecture is ``reference``. It is the gauge of the machine's speed while networks of
+        this kind are measured (docs/measuring.md), and costs about a third of them.
+        """
+        return network, ""
+
+    def _no_networks(self) -> InputError:
+        return InputError(
+            f"latkit builds no networks of the space {self.name}",
+            "use a --space that is built, e.g. darts; tables of other spaces come in by latkit "
+            "dataset import",
+        )

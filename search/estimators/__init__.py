@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.estimators.distribution import CostFunction, Distribution, strength_of
 from latkit.search.estimators.marginal import marginal
 from latkit.search.estimators.score_function import score_function

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.spaces import SearchSpace
 
 # ``n x E*O`` encodings to ``n`` costs.

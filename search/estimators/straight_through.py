@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.estimators.distribution import (
     CostFunction,
     Distribution,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.supernet.network import Supernet
 from latkit.search.supernet.pc_darts import PCDartsSupernet
-from latkit.spaces import DartsSpace
+from latkit.spaces.darts.space import DartsSpace
 
 SUPERNETS: dict[str, type[Supernet]] = {"darts": Supernet, "pc-darts": PCDartsSupernet}
 

@@ -24,8 +24,8 @@ from latkit.search.supernet.source_mix import (
     uniform,
 )
 from latkit.search.supernet.sums import NodeSums, mix
-from latkit.spaces import DartsSpace, Genotype
-from latkit.spaces.darts import CONCAT, NODES
+from latkit.spaces.darts.genotype import Genotype
+from latkit.spaces.darts.space import CONCAT, NODES, DartsSpace
 
 ALPHA_INIT_SCALE = 1e-3
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from latkit.errors import SearchError
+from latkit.core.errors import SearchError
 from latkit.search.supernet.network import SearchCell, Supernet
 from latkit.search.supernet.source_mix import SKIP, Norms, SourceMix, Stage
 

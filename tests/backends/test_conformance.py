@@ -10,8 +10,9 @@ import pytest
 import latkit.backends
 from latkit.backends import get_backend_class
 from latkit.backends.testing import BackendConformance
-from latkit.networks.zoo import ZOO
-from latkit.spaces import Genotype, NasBench201Cell
+from latkit.spaces.darts.genotype import Genotype
+from latkit.spaces.darts.zoo import ZOO
+from latkit.spaces.nasbench201.space import NasBench201Cell
 
 
 def _suite(name: str, memory_format: str | None = None) -> type[BackendConformance]:

@@ -15,8 +15,9 @@ import pytest
 import latkit.backends
 from latkit.backends import Backend, get_backend_class
 from latkit.backends.testing import BackendConformance
-from latkit.errors import BackendError
-from latkit.networks import ZOO, Setting
+from latkit.core.errors import BackendError
+from latkit.spaces import Setting
+from latkit.spaces.darts.zoo import ZOO
 from tests.conftest import MICRO_TEXT, RunLatkit
 
 pytest.importorskip("ncnn", reason="ncnn is not installed")
@@ -48,7 +49,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 class TestNcnn(BackendConformance):
     backend_class: ClassVar[type[Backend]]
-    setting: ClassVar[Setting] = dataclasses.replace(BackendConformance.setting, batch=1)
+    setting: ClassVar[Setting] = BackendConformance.setting.replace(batch=1)
 
     def test_a_batch_is_refused(self, backend: Backend) -> None:
         with pytest.raises(BackendError, match="one image at a time"):

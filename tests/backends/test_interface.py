@@ -15,9 +15,9 @@ from latkit.backends import backend_names, default_backend_name, get_backend_cla
 from latkit.backends.base import Clock, Runner, Samples
 from latkit.backends.testing import BackendConformance
 from latkit.backends.torch_cpu import TorchCpuBackend
-from latkit.errors import BackendError, InputError
-from latkit.networks import ZOO, Setting
-from latkit.spaces import Architecture
+from latkit.core.errors import BackendError, InputError
+from latkit.spaces import Architecture, Setting
+from latkit.spaces.darts.zoo import ZOO
 
 
 class Scripted(Runner):

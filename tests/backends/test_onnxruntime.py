@@ -18,8 +18,9 @@ from latkit.backends.onnxruntime import (
     decide_provider,
     tensorrt_options,
 )
-from latkit.errors import BackendError
-from latkit.networks import ZOO, Setting
+from latkit.core.errors import BackendError
+from latkit.spaces import Setting
+from latkit.spaces.darts.zoo import ZOO
 from tests.conftest import MICRO_TEXT, RunLatkit
 
 needs_cpu_wheel = pytest.mark.skipif(
@@ -80,7 +81,7 @@ def test_the_runtimes_own_exceptions_are_one_line(micro: Setting) -> None:
         def run_with_iobinding(self, binding: object) -> None:
             raise Fail("no kernel\nfor this")
 
-    setting = dataclasses.replace(micro, memory_format="nchw")
+    setting = micro.replace(memory_format="nchw")
     with (
         get_backend_class("onnxruntime-cpu")() as backend,
         backend.compile(ZOO["darts_v2"], setting) as runner,

@@ -12,7 +12,7 @@ import pytest
 import latkit.backends
 from latkit.backends import backend_names, get_backend_class, probe_backend
 from latkit.backends.torch_cpu import TorchCpuBackend
-from latkit.errors import BackendError, InputError
+from latkit.core.errors import BackendError, InputError
 from tests.conftest import MICRO_TEXT, RunLatkit
 
 MODULE = """

@@ -18,8 +18,8 @@ import torch
 from latkit.backends.openmp import exact_regions, region_width
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.backends.torch_modes import torch_threads
-from latkit.cores import process_cores, usable_cores
-from latkit.errors import InputError
+from latkit.core.cores import process_cores, usable_cores
+from latkit.core.errors import InputError
 from tests.conftest import MICRO_TEXT, RunLatkit
 
 CPU_BACKENDS = ("torch-cpu", "onnxruntime-cpu", "openvino-cpu")
@@ -33,8 +33,8 @@ name, threads, out, setting = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.ar
 from pathlib import Path
 from latkit.backends import get_backend_class, probe_backend
 from latkit.dataset import LatencyDataset, Target
-from latkit.errors import LatkitError
-from latkit.networks.setting import parse_setting
+from latkit.core.errors import LatkitError
+from latkit.spaces.setting import parse_setting
 from latkit.profiling import loop
 from latkit.profiling.protocol import Protocol
 from latkit.profiling.session import Session

@@ -10,7 +10,8 @@ import torch
 
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.backends.torch_cuda import decide_support
-from latkit.networks import PRESETS, ZOO, Setting
+from latkit.spaces import Setting, get_preset
+from latkit.spaces.darts.zoo import ZOO
 
 CU126 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
 CU130 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
@@ -82,7 +83,7 @@ class TestTorchCpu:
         assert torch.get_num_threads() == before
 
     def test_a_larger_network_takes_longer(self) -> None:
-        small = PRESETS["tiny"]
+        small = get_preset("tiny")
         large = dataclasses.replace(small, cells=15)
         with TorchCpuBackend() as backend:
             times = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import Any
 
@@ -19,8 +18,9 @@ from latkit.backends.torch_modes import (
     decide_triton,
     find_compiler,
 )
-from latkit.errors import BackendError
-from latkit.networks import ZOO, Setting
+from latkit.core.errors import BackendError
+from latkit.spaces import Setting
+from latkit.spaces.darts.zoo import ZOO
 
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
 
@@ -130,10 +130,10 @@ class TestCompileWhole:
 
 
 def test_bf16_on_the_cpu_is_another_target(micro: Setting) -> None:
-    half = dataclasses.replace(micro, precision="bf16")
+    half = micro.replace(precision="bf16")
     assert half.slug != micro.slug
     with get_backend_class("torch-cpu")() as backend:
         with backend.compile(ZOO["darts_v2"], half) as runner:
             assert runner.run(2).clock_ms
         with pytest.raises(BackendError, match="cannot run networks in fp16"):
-            backend.compile(ZOO["darts_v2"], dataclasses.replace(micro, precision="fp16"))
+            backend.compile(ZOO["darts_v2"], micro.replace(precision="fp16"))

@@ -14,7 +14,8 @@ from latkit.registry import Registry
 from latkit.search.costs import COSTS, CostKind
 from latkit.search.estimators import ESTIMATORS
 from latkit.search.supernet import SUPERNETS
-from latkit.spaces import get_space, parse_genotype
+from latkit.spaces import get_space
+from latkit.spaces.darts.genotype import parse_genotype
 from tests.cli.test_errors import check
 from tests.conftest import RunLatkit
 from tests.made import made_lpm

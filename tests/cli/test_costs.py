@@ -11,7 +11,9 @@ import pytest
 
 from latkit.lpm.training import Recipe, train_lpm
 from latkit.registry import Registry
-from latkit.spaces import DartsSpace, get_space, parse_genotype
+from latkit.spaces import get_space
+from latkit.spaces.darts.genotype import parse_genotype
+from latkit.spaces.darts.space import DartsSpace
 from tests.conftest import RunLatkit
 from tests.lpm.test_costs import both_dataset
 from tests.made import MICRO

@@ -16,12 +16,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from latkit.networks import ZOO, onnx_model
-from latkit.networks.architecture import get_architecture
-from latkit.networks.build import build_network
-from latkit.networks.network import Network
-from latkit.networks.setting import parse_setting
-from latkit.spaces import get_space
+from latkit.networks import onnx_model
+from latkit.spaces import get_space, parse_setting
+from latkit.spaces.architecture import get_architecture
+from latkit.spaces.build import build_network
+from latkit.spaces.darts.network import Network
+from latkit.spaces.darts.zoo import ZOO
 from tests.conftest import MICRO_TEXT, RunLatkit
 from tests.networks.test_onnx_model import trained
 
@@ -135,7 +135,7 @@ def test_a_cell_of_nasbench201(latkit: RunLatkit) -> None:
 def test_wrong_use_is_one_line(latkit: RunLatkit, change: tuple[str, ...], says: str) -> None:
     Path("odd.json").write_text("{}")
     for name, bias in (("gdas", 0.0), ("darts_v2", float("nan"))):
-        network = Network(ZOO[name], SETTING)
+        network = Network(ZOO[name], SETTING.network)
         nn.init.constant_(network.classifier.bias, bias)  # type: ignore[arg-type]
         safetensors.torch.save_file(network.state_dict(), f"{name}.safetensors")
     setting = () if "--setting" in change else ("--setting", MICRO_TEXT)

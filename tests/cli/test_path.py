@@ -16,9 +16,10 @@ import torch
 
 from latkit.dataset.format import is_panel
 from latkit.dataset.writer import DatasetWriter
-from latkit.networks import ZOO, network_cost
-from latkit.networks.setting import parse_setting
-from latkit.spaces import get_space, parse_genotype
+from latkit.spaces import get_space, parse_setting
+from latkit.spaces.architecture import architecture_cost
+from latkit.spaces.darts.genotype import parse_genotype
+from latkit.spaces.darts.zoo import ZOO
 from tests.conftest import MICRO_TEXT, RunLatkit, start_latkit
 from tests.made import made_manifest, made_row
 
@@ -66,10 +67,10 @@ def test_profile_train_search(
     genotype = parse_genotype(result["genotype"])
     row = SPACE.from_genotype(genotype)
     assert result["arch_id"] == SPACE.rank(row)[0]
-    cost = network_cost(SPACE.genotype(row[0], ZOO["darts_v2"]), parse_setting(MICRO_TEXT))
+    cost = architecture_cost(SPACE.genotype(row[0], ZOO["darts_v2"]), parse_setting(MICRO_TEXT))
     assert (result["found"]["macs"], result["found"]["params"]) == (cost.macs, cost.params)
     # Of both found cells too, which is another network.
-    whole = network_cost(genotype, parse_setting(MICRO_TEXT))
+    whole = architecture_cost(genotype, parse_setting(MICRO_TEXT))
     both = result["found_genotype"]
     assert (both["macs"], both["params"]) == (whole.macs, whole.params)
     assert both["params"] != cost.params

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from latkit.dataset import LatencyDataset
-from latkit.networks.setting import PRESETS
-from latkit.networks.zoo import ZOO
 from latkit.registry import Registry
-from latkit.spaces import get_space
+from latkit.spaces import get_preset, get_space, preset_names
+from latkit.spaces.darts.zoo import ZOO
 from tests.conftest import MICRO_TEXT, RunLatkit
 from tests.made import made_dataset, made_lpm
 
@@ -204,7 +203,7 @@ class TestRegistryCommands:
 
 
 def test_presets_of_every_space() -> None:
-    assert {setting.space for setting in PRESETS.values()} == {"darts", "nasbench201", "fbnet"}
+    assert {get_preset(name).space for name in preset_names()} == {"darts", "nasbench201", "fbnet"}
 
 
 def test_profile_what_says_most(latkit: RunLatkit, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from latkit.core.errors import DatasetError, LatkitError
 from latkit.dataset import LatencyDataset
 from latkit.dataset.check import check_dataset
 from latkit.dataset.format import (
@@ -26,7 +27,6 @@ from latkit.dataset.format import (
     read_manifest,
 )
 from latkit.dataset.writer import DatasetWriter
-from latkit.errors import DatasetError, LatkitError
 from tests.dataset.test_format import rewrite_part, write
 from tests.made import made_manifest, made_row
 

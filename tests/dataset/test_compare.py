@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
+from latkit.core.errors import DatasetError
 from latkit.dataset import LatencyDataset
 from latkit.dataset.compare import compare_datasets
 from latkit.dataset.writer import DatasetWriter
-from latkit.errors import DatasetError
 from tests.made import SPACE, made_dataset, made_manifest, made_row
 
 

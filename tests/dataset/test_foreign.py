@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from latkit.core.errors import DatasetError, InputError, LatkitError
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import check_dataset
 from latkit.dataset.foreign import (
@@ -25,9 +26,9 @@ from latkit.dataset.foreign import (
 )
 from latkit.dataset.merge import merge_datasets
 from latkit.dataset.writer import DatasetWriter
-from latkit.errors import DatasetError, InputError, LatkitError
-from latkit.networks import ZOO, network_cost
-from latkit.networks.setting import parse_setting
+from latkit.spaces import parse_setting
+from latkit.spaces.architecture import architecture_cost
+from latkit.spaces.darts.zoo import ZOO
 from tests.made import SPACE, made_dataset, made_manifest, made_row
 
 TARGET = Target("darts", "p100", "torch-cuda", parse_setting("paper"))
@@ -53,7 +54,9 @@ def test_a_clean_table(tmp_path: Path) -> None:
     assert dataset.table["arch_id"].to_pylist() == IDS
     assert dataset.table["arch"].to_pylist() == ARCHS
     assert dataset.table["latency_ms"].to_pylist() == [10.0, 11.0, 12.0, 13.0, 14.0, 15.0]
-    cost = network_cost(SPACE.genotype(SPACE.unrank(IDS[0])[0], ZOO["darts_v2"]), TARGET.setting)
+    cost = architecture_cost(
+        SPACE.genotype(SPACE.unrank(IDS[0])[0], ZOO["darts_v2"]), TARGET.setting
+    )
     assert dataset.table["macs"][0].as_py() == cost.macs
     assert dataset.table["params"][0].as_py() == cost.params
     assert dataset.manifest.target == TARGET

@@ -11,14 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from latkit.costs import COSTS
+from latkit.core.errors import InputError
+from latkit.core.quantities import COSTS
 from latkit.dataset import Target
 from latkit.dataset.foreign import ForeignColumn, ForeignTable, read_foreign, write_imported
 from latkit.dataset.foreign_archs import operation_order, read_architecture
 from latkit.dataset.foreign_cells import BadCellError, Duration, measured
-from latkit.errors import InputError
-from latkit.networks.setting import PRESETS
-from latkit.spaces import ABSENT, get_space
+from latkit.spaces import ABSENT, get_preset, get_space
 from tests.conftest import SHARED
 
 FBNET, BENCH, DARTS = (get_space(name) for name in ("fbnet", "nasbench201", "darts"))
@@ -186,7 +185,7 @@ class TestDurations:
         assert foreign.origin["unit"] == "duration"
 
     def read(self, path: Path, **others: ForeignColumn) -> ForeignTable:
-        target = Target("nasbench201", "pi", "litert", PRESETS["nasbench201"])
+        target = Target("nasbench201", "pi", "litert", get_preset("nasbench201"))
         return read_foreign(path, target, "cell", {"latency_ms": self.COLUMN, **others})
 
     def test_energies_are_none(self, tmp_path: Path) -> None:
@@ -200,7 +199,7 @@ class TestPublicTables:
     def imported(self, table: pa.Table, space: str, column: str, tmp_path: Path,
                  cell: str | None = "arch", **how: Any) -> pa.Table:  # fmt: skip
         pq.write_table(table, tmp_path / "t")
-        target = Target(space, "x", "y", PRESETS[space])
+        target = Target(space, "x", "y", get_preset(space))
         columns = {"latency_ms": ForeignColumn(column, "ms")}
         foreign = read_foreign(tmp_path / "t", target, cell, columns, **how)
         assert foreign.bad_rows == ()

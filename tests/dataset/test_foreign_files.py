@@ -21,13 +21,12 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from latkit.core.errors import DatasetError, InputError, LatkitError
 from latkit.dataset import Target
 from latkit.dataset.foreign import ForeignColumn, ForeignTable, read_foreign
-from latkit.errors import DatasetError, InputError, LatkitError
-from latkit.networks.setting import PRESETS
-from latkit.spaces import get_space
+from latkit.spaces import get_preset, get_space
 
-TARGET = Target("nasbench201", "pi", "litert", PRESETS["nasbench201"])
+TARGET = Target("nasbench201", "pi", "litert", get_preset("nasbench201"))
 SPACE = get_space("nasbench201")
 IDS = [4, 11, 7]
 ARCHS = [SPACE.format(SPACE.unrank(i)[0]) for i in IDS]

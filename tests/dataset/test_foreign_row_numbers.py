@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from latkit.core.errors import InputError
 from latkit.dataset import Target
 from latkit.dataset.foreign import ForeignColumn, read_foreign
-from latkit.errors import InputError
 from tests.made import MICRO
 
 TARGET = Target("darts", "made", "elsewhere", MICRO)

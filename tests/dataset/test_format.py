@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import latkit.dataset.writer
+from latkit.core.errors import DatasetError, LatkitError
 from latkit.dataset import LatencyDataset
 from latkit.dataset.format import (
     JOURNAL,
@@ -24,7 +25,6 @@ from latkit.dataset.format import (
     part_paths,
 )
 from latkit.dataset.writer import DatasetWriter, write_dataset
-from latkit.errors import DatasetError, LatkitError
 from latkit.profiling.protocol import PRESETS
 from tests.made import formula_ms, made_dataset, made_manifest, made_row
 

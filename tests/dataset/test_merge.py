@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from latkit.core.errors import DatasetError
 from latkit.dataset import LatencyDataset
 from latkit.dataset.check import check_dataset
 from latkit.dataset.merge import merge_datasets
 from latkit.dataset.writer import DatasetWriter
-from latkit.errors import DatasetError
 from tests.made import made_manifest, made_row
 
 SECOND = 1_000_000

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from latkit.core.errors import DatasetError, LatkitError
+from latkit.core.parquet import read_parquet
 from latkit.dataset import LatencyDataset
 from latkit.dataset.foreign import export_dataset
 from latkit.dataset.format import JOURNAL, MANIFEST, count_rows, part_paths
 from latkit.dataset.writer import DatasetWriter, write_dataset
-from latkit.errors import DatasetError, LatkitError
-from latkit.parquet import read_parquet
 from tests.conftest import MICRO_TEXT, RunLatkit
 from tests.made import made_dataset, made_manifest
 

@@ -14,7 +14,7 @@ from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import check_dataset
 from latkit.dataset.foreign import ForeignColumn, read_foreign, write_imported
 from latkit.dataset.plausibility import doubts
-from latkit.networks.setting import PRESETS
+from latkit.spaces import get_preset
 from tests.conftest import SHARED
 from tests.made import made_dataset
 
@@ -24,7 +24,7 @@ COSTS = {"took": "latency_ms", "drew": "energy_mj", "held": "peak_memory_mb"}
 def imported(folder: Path, units: dict[str, str], batch: int = 1, copies: int = 1,
              **columns: list[float]) -> LatencyDataset:  # fmt: skip
     """Cells of NAS-Bench-201: the first few, ``copies`` times each."""
-    setting = dataclasses.replace(PRESETS["nasbench201"], batch=batch)
+    setting = get_preset("nasbench201").replace(batch=batch)
     target = Target("nasbench201", "pi", "litert", setting)
     folder.mkdir()
     n = len(columns["took"])
@@ -106,7 +106,7 @@ def test_public_tables(tmp_path: Path) -> None:
         for name in table.column_names[1:]:
             batch = name.split("_")[-2]
             few = batch.isdecimal() and int(batch) < 1000
-            setting = dataclasses.replace(PRESETS[space], batch=int(batch) if few else 1)
+            setting = dataclasses.replace(get_preset(space), batch=int(batch) if few else 1)
             target = Target(space, "x", "y", setting)
             for unit, doubted in (("ms", 0), ("us", 1), ("s", 1)):
                 columns = {"latency_ms": ForeignColumn(name, unit)}

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from latkit.core.errors import DatasetError
 from latkit.dataset import LatencyDataset
 from latkit.dataset.format import part_paths
 from latkit.dataset.writer import DatasetWriter
-from latkit.errors import DatasetError
 from tests.made import made_dataset, made_manifest
 
 

@@ -16,15 +16,14 @@ import torch
 
 from latkit.backends.torch_cuda import TorchCudaBackend, current_gpu_uuid, gpu_fingerprint
 from latkit.cli.doctor import judge_gpu_state
+from latkit.core.errors import BackendError, SearchError
 from latkit.dataset import LatencyDataset, Target
-from latkit.errors import BackendError, SearchError
-from latkit.networks import PRESETS
-from latkit.nvml import GpuState, find_gpu, gpu_state, load_nvml
+from latkit.meters.nvml import GpuState, find_gpu, gpu_state, load_nvml
 from latkit.profiling.loop import profile
 from latkit.profiling.protocol import Protocol
 from latkit.search.data import load_data
 from latkit.search.session import SearchConfig, run_search
-from latkit.spaces import get_space
+from latkit.spaces import get_preset, get_space
 from tests.made import made_lpm
 
 _probe = TorchCudaBackend.probe()
@@ -98,7 +97,7 @@ def under(visible: str) -> Any:
 
 
 def profile_some(n: int, out: Path) -> LatencyDataset:
-    target = Target("darts", "this-gpu", "torch-cuda", PRESETS["tiny"])
+    target = Target("darts", "this-gpu", "torch-cuda", get_preset("tiny"))
     with TorchCudaBackend() as backend:
         profile(backend, target, Protocol(), n, 0, out)
     return LatencyDataset.open(out)
@@ -164,7 +163,7 @@ def test_a_part_of_a_gpu_has_the_clocks_of_the_whole(nvml: Any) -> None:
 @pytest.mark.usefixtures("little_memory")
 def test_memory_that_runs_out_in_a_profile_loses_nothing(tmp_path: Path) -> None:
     rows = profile_some(3, tmp_path / "d").table.num_rows
-    large = dataclasses.replace(PRESETS["imagenet"], batch=1024)
+    large = get_preset("imagenet").replace(batch=1024)
     target = Target("darts", "this-gpu", "torch-cuda", large)
     with TorchCudaBackend() as backend, pytest.raises(BackendError, match="memory"):
         profile(backend, target, Protocol(), 3, 0, tmp_path / "large")

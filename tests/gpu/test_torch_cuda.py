@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,13 @@ import torch
 
 from latkit.backends.torch_cuda import TorchCudaBackend
 from latkit.dataset import LatencyDataset, Target
-from latkit.energy import energy_per_run_mj
-from latkit.networks import PRESETS, ZOO
+from latkit.meters.energy import energy_per_run_mj
 from latkit.profiling.loop import profile
 from latkit.profiling.protocol import Protocol
 from latkit.search.data import load_data
 from latkit.search.session import SearchConfig, run_search
-from latkit.spaces import get_space
+from latkit.spaces import get_preset, get_space
+from latkit.spaces.darts.zoo import ZOO
 from tests.made import made_lpm
 
 _probe = TorchCudaBackend.probe()
@@ -29,7 +28,7 @@ pytestmark = [
 def test_samples_are_event_times_within_the_wall_time() -> None:
     with (
         TorchCudaBackend() as backend,
-        backend.compile(ZOO["darts_v2"], PRESETS["tiny"]) as runner,
+        backend.compile(ZOO["darts_v2"], get_preset("tiny")) as runner,
     ):
         runner.run(5)
         samples = runner.run(10)
@@ -44,7 +43,7 @@ def test_a_larger_batch_takes_longer() -> None:
     times = []
     with TorchCudaBackend() as backend:
         for batch in (8, 256):
-            setting = dataclasses.replace(PRESETS["imagenet"], batch=batch)
+            setting = get_preset("imagenet").replace(batch=batch)
             with backend.compile(ZOO["darts_v2"], setting) as runner:
                 runner.run(3)
                 times.append(min(runner.run(5).clock_ms))
@@ -61,7 +60,7 @@ def test_modes_are_set_and_restored() -> None:
 def test_closing_frees_device_memory() -> None:
     with TorchCudaBackend() as backend:
         before = torch.cuda.memory_allocated()
-        runner = backend.compile(ZOO["darts_v2"], PRESETS["imagenet"])
+        runner = backend.compile(ZOO["darts_v2"], get_preset("imagenet"))
         assert torch.cuda.memory_allocated() > before
         runner.close()
         assert torch.cuda.memory_allocated() == before
@@ -69,7 +68,7 @@ def test_closing_frees_device_memory() -> None:
 
 def test_peak_memory_grows_with_the_batch_and_is_the_networks_own() -> None:
     def peak_mb(batch: int) -> float:
-        setting = dataclasses.replace(PRESETS["imagenet"], batch=batch)
+        setting = get_preset("imagenet").replace(batch=batch)
         with backend.compile(ZOO["darts_v2"], setting) as runner:
             runner.run(1)
             return runner.peak_memory_mb() or 0.0
@@ -77,7 +76,7 @@ def test_peak_memory_grows_with_the_batch_and_is_the_networks_own() -> None:
     with TorchCudaBackend() as backend:
         alone = peak_mb(8)
         assert peak_mb(32) > 1.5 * alone
-        with backend.compile(ZOO["darts_v2"], PRESETS["imagenet"]):
+        with backend.compile(ZOO["darts_v2"], get_preset("imagenet")):
             assert peak_mb(8) == pytest.approx(alone, rel=0.05)
 
 
@@ -85,7 +84,7 @@ def test_energy() -> None:
     pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     with TorchCudaBackend() as backend:
         meter = backend.open_meter()
-        with backend.compile(ZOO["darts_v2"], PRESETS["imagenet"]) as runner:
+        with backend.compile(ZOO["darts_v2"], get_preset("imagenet")) as runner:
             run_ms = min(runner.run(5).wall_ms)
             used_mj = energy_per_run_mj(meter, runner.run, run_ms)
     # Between 5 W and 2 kW while it runs.
@@ -103,7 +102,7 @@ def test_search(tmp_path: Path) -> None:
 
 
 def test_profile(tmp_path: Path) -> None:
-    target = Target("darts", "this-gpu", "torch-cuda", PRESETS["tiny"])
+    target = Target("darts", "this-gpu", "torch-cuda", get_preset("tiny"))
     with TorchCudaBackend() as backend:
         profile(backend, target, Protocol(), 5, 0, tmp_path / "d")
     dataset = LatencyDataset.open(tmp_path / "d")

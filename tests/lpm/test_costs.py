@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from latkit.costs import COSTS
+from latkit.core.errors import DatasetError, InputError, LPMError
+from latkit.core.quantities import COSTS
+from latkit.core.storage import Storage
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.foreign import ForeignColumn, read_foreign, write_imported
 from latkit.dataset.writer import DatasetWriter
-from latkit.errors import DatasetError, InputError, LPMError
 from latkit.lpm.metrics import prediction_metrics
 from latkit.lpm.paper import PaperRecipe
 from latkit.lpm.store import CARD, card_text, read_card
@@ -29,11 +30,10 @@ from latkit.lpm.training import (
     train_lpm,
     warnings_of,
 )  # fmt: skip
-from latkit.networks.setting import MACROS, MEMORY_FORMATS, PRECISIONS, PRESETS
-from latkit.networks.zoo import ZOO
 from latkit.registry import Entry, Registry
-from latkit.spaces import get_space
-from latkit.storage import Storage
+from latkit.spaces import get_preset, get_space, preset_names
+from latkit.spaces.darts.zoo import ZOO
+from latkit.spaces.setting import MACROS, MEMORY_FORMATS, PRECISIONS
 from tests.conftest import SHARED
 from tests.made import MICRO, SPACE, formula_ms, made_dataset, made_manifest, made_row
 
@@ -242,7 +242,13 @@ class TestRegistry:
 
     def test_no_setting_has_a_plus_in_its_name(self) -> None:
         """A slug is made of numbers and of these words; '+' begins the cost."""
-        words = {*MACROS, *MEMORY_FORMATS, *PRECISIONS, *ZOO, *(s.slug for s in PRESETS.values())}
+        words = {
+            *MACROS,
+            *MEMORY_FORMATS,
+            *PRECISIONS,
+            *ZOO,
+            *(get_preset(name).slug for name in preset_names()),
+        }
         assert not [word for word in words if "+" in word or "/" in word]
         assert Entry("darts", "d", "b", MICRO.slug, 1).folder.count("+") == 0
 
@@ -267,7 +273,7 @@ def test_measured_energies_of_a_raspberry_pi_5(tmp_path: Path) -> None:
     if not path.exists():
         pytest.skip("the table of the Raspberry Pi 5 is not beside this checkout")
     space = get_space("nasbench201")
-    target = Target("nasbench201", "pi5", "litert", PRESETS["nasbench201"])
+    target = Target("nasbench201", "pi5", "litert", get_preset("nasbench201"))
     columns = {
         "latency_ms": ForeignColumn("latency_ms", "ms"),
         "energy_mj": ForeignColumn("energy_mj", "mJ"),

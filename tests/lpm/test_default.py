@@ -10,18 +10,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from latkit.errors import LPMError
+from latkit.core.errors import LPMError
 from latkit.lpm.base import LEVELS, LPM
 from latkit.lpm.default import DefaultLPM, fit_default
 from latkit.lpm.linear import fit_linear
 from latkit.lpm.store import weights_of
 from latkit.lpm.training import Recipe, learning_curve, split_rows, train_lpm
 from latkit.lpm.transfer import SourcePrior
-from latkit.networks.setting import PRESETS
-from latkit.spaces import get_space
+from latkit.spaces import get_preset, get_space
 from tests.made import SPACE, made_dataset
 
-SETTING = PRESETS["imagenet"]
+SETTING = get_preset("imagenet")
 RNG = np.random.default_rng(0)
 COSTS = np.array([0, 0.4, 0.5, 0.1, 2.0, 2.6, 1.1, 1.4]) * RNG.uniform(0.9, 1.1, (14, 8))
 
@@ -177,7 +176,7 @@ def test_other_spaces(name: str) -> None:
     space = get_space(name)
     x = space.encode(space.unrank(space.sample(60, 0))).astype(np.float64)
     weights = np.random.default_rng(0).uniform(0.5, 2, space.encoding_size)
-    lpm = fit_default(space, PRESETS[name], x, 5 + x @ weights, 0)
+    lpm = fit_default(space, get_preset(name), x, 5 + x @ weights, 0)
     again = DefaultLPM.from_state(lpm.hyper_parameters, lpm.state())
     assert np.isfinite(again.predict(x)).all()
     assert (again.predict_std(x) > 0).all()

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from latkit.lpm.features import StructuralFeatures
-from latkit.networks.roofline import roofline
-from latkit.networks.setting import PRESETS, default_setting
-from latkit.spaces import get_space, space_names
+from latkit.spaces import SPACES, default_setting, get_preset, get_space
+from latkit.spaces.registry import analytic_table
 
 
 def _features(name: str) -> StructuralFeatures:
-    return StructuralFeatures.of(get_space(name), PRESETS[default_setting(name)])
+    return StructuralFeatures.of(get_space(name), get_preset(default_setting(name)))
 
 
 def _encodings(name: str, n: int = 40) -> torch.Tensor:
@@ -21,7 +20,7 @@ def _encodings(name: str, n: int = 40) -> torch.Tensor:
     return torch.from_numpy(space.encode(space.unrank(space.sample(n, 1)))).double()
 
 
-@pytest.mark.parametrize("name", space_names())
+@pytest.mark.parametrize("name", SPACES.names())
 class TestEverySpace:
     def test_groups_cover_the_columns(self, name: str) -> None:
         features = _features(name)
@@ -39,10 +38,10 @@ class TestEverySpace:
 
     def test_roofline_columns_are_the_tables_sums(self, name: str) -> None:
         space = get_space(name)
-        setting = PRESETS[default_setting(name)]
+        setting = get_preset(default_setting(name))
         matrix = space.unrank(space.sample(40, 1))
-        table = roofline(name, setting)
-        wanted = (table.cost(matrix) - table.frame)[:, :4]
+        table = analytic_table(name, setting.network)
+        wanted = (table.rows(matrix) - table.frame)[:, :4]
         features = _features(name)
         got = features(_encodings(name), "all")[:, features.groups["roofline"]].numpy()
         # Proportional, with a mean of about one over the space.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latkit.errors import LPMError
+from latkit.core.errors import LPMError
 from latkit.lpm.base import LPM
 from latkit.lpm.linear import fit_linear
 from latkit.lpm.paper import PaperRecipe

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latkit.core.storage import Storage
 from latkit.lpm.store import read_lpm
 from latkit.spaces import get_space
-from latkit.storage import Storage
 
 FIXTURES = Path(__file__).parents[1] / "data" / "lpm-format-1"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from latkit.errors import DatasetError, LPMError
+from latkit.core.errors import DatasetError, LPMError
 from latkit.lpm.paper import PaperLPM, PaperRecipe, train_paper_lpm
 from latkit.lpm.training import Recipe, train_lpm, warnings_of
 from tests.made import SPACE, formula_ms, made_dataset

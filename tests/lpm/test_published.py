@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from latkit.lpm.published import PUBLISHED, published_lpm
-from latkit.networks.zoo import ZOO
 from latkit.spaces import get_space
+from latkit.spaces.darts.zoo import ZOO
 
 
 def test_the_table_is_the_papers() -> None:

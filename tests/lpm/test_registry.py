@@ -11,7 +11,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from latkit.errors import InputError, LatkitError, LPMError
+from latkit.core.errors import InputError, LatkitError, LPMError
 from latkit.lpm.store import CARD, WEIGHTS, card_text
 from latkit.lpm.training import TrainedLPM
 from latkit.registry import Registry

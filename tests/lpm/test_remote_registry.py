@@ -22,10 +22,10 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from latkit.errors import InputError, LatkitError
+from latkit.core.errors import InputError, LatkitError
+from latkit.core.storage import Storage
 from latkit.lpm.training import TrainedLPM
 from latkit.registry import VARIABLE, Registry
-from latkit.storage import Storage
 from tests.conftest import RunLatkit
 from tests.made import made_dataset, made_lpm
 

@@ -12,16 +12,22 @@ import pytest
 import torch
 from torch import nn
 
-from latkit.networks import ZOO, Setting
-from latkit.networks.network import Network
 from latkit.networks.onnx_model import INPUT, IR_VERSION, OPSET, OnnxNetwork, build_onnx
-from latkit.networks.weights import random_input, random_network
-from latkit.spaces import get_space
+from latkit.spaces import RunConfig, Setting, get_space
+from latkit.spaces.build import random_input, random_network
+from latkit.spaces.darts.config import DartsConfig
+from latkit.spaces.darts.network import Network
+from latkit.spaces.darts.zoo import ZOO
 
 SPACE = get_space("darts")
 SETTINGS = {
-    "cifar": Setting("cifar", cells=5, channels=6, resolution=16, batch=2, classes=10),
-    "imagenet": Setting("imagenet", cells=4, channels=8, resolution=64, batch=2),
+    "cifar": Setting(
+        DartsConfig(macro="cifar", cells=5, channels=6, resolution=16, classes=10),
+        RunConfig(batch=2),
+    ),
+    "imagenet": Setting(
+        DartsConfig(macro="imagenet", cells=4, channels=8, resolution=64), RunConfig(batch=2)
+    ),
 }
 
 
@@ -68,7 +74,7 @@ def test_every_genotype_in_print(name: str) -> None:
 def trained(setting: Setting) -> Network:
     """A network whose batch norms have statistics and parameters of their own."""
     torch.manual_seed(0)
-    network = Network(ZOO["darts_v2"], setting)
+    network = Network(ZOO["darts_v2"], setting.network)
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     for _ in range(5):

@@ -15,20 +15,21 @@ import pytest
 from scipy.stats import spearmanr
 
 from latkit.backends.torch_cpu import TorchCpuBackend
-from latkit.cores import usable_cores
+from latkit.core.cores import usable_cores
+from latkit.core.errors import BackendError, DatasetError, InputError
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.format import is_panel, part_paths, read_journal, read_manifest, read_part
-from latkit.energy import POWERCAP, EnergyMeter
-from latkit.errors import BackendError, DatasetError, InputError
-from latkit.networks import PRESETS, ZOO, Setting, network_cost
+from latkit.dataset.statistics import faster_half_mean
+from latkit.meters.energy import POWERCAP, EnergyMeter
 from latkit.profiling import loop
 from latkit.profiling.loop import Progress, profile
 from latkit.profiling.plan import panel, schedule
 from latkit.profiling.protocol import DISTURBED, Protocol, anchor_setting
 from latkit.profiling.protocol import PRESETS as PROTOCOLS
 from latkit.profiling.session import Session, measure
-from latkit.profiling.statistics import faster_half_mean
-from latkit.spaces import get_space
+from latkit.spaces import Setting, get_preset, get_space
+from latkit.spaces.architecture import architecture_cost
+from latkit.spaces.darts.zoo import ZOO
 from tests.conftest import MICRO_TEXT, start_latkit
 
 SPACE = get_space("darts")
@@ -82,7 +83,7 @@ def test_rows(tmp_path: Path, micro: Setting) -> None:
     for row in dataset.table.to_pylist():
         matrix = SPACE.unrank(row["arch_id"])
         assert row["arch"] == SPACE.format(matrix[0])
-        cost = network_cost(SPACE.genotype(matrix[0], ZOO["darts_v2"]), micro)
+        cost = architecture_cost(SPACE.genotype(matrix[0], ZOO["darts_v2"]), micro)
         assert (row["macs"], row["params"]) == (cost.macs, cost.params)
         assert (len(row["samples_ms"]), len(row["anchor_samples_ms"])) == (6, 6)
         ratio = faster_half_mean(row["samples_ms"]) / faster_half_mean(row["anchor_samples_ms"])
@@ -97,7 +98,7 @@ def test_rows(tmp_path: Path, micro: Setting) -> None:
 
 def test_each_row_times_its_own_network(tmp_path: Path) -> None:
     """A cell of skips and one of 5x5 convolutions are told apart by their times and MACs."""
-    setting = dataclasses.replace(PRESETS["tiny"], cells=3)
+    setting = get_preset("tiny").replace(cells=3)
     with TorchCpuBackend() as backend:
         cells = [
             SPACE.genotype(SPACE.parse(text)[0], ZOO["darts_v2"])
@@ -138,7 +139,7 @@ def test_a_larger_n_extends(tmp_path: Path, micro: Setting) -> None:
 
 
 def test_every_backend_setting_measures_the_same_list(tmp_path: Path, micro: Setting) -> None:
-    other = dataclasses.replace(micro, memory_format="nchw")
+    other = micro.replace(memory_format="nchw")
     first, second = run(tmp_path / "a", micro, 8, 3), run(tmp_path / "b", other, 8, 3)
     assert keys(first, 8) == keys(second, 8) == planned(8, 3)
 
@@ -170,7 +171,7 @@ def test_another_command_does_not_mix_into_a_dataset(
     tmp_path: Path, micro: Setting, change: dict[str, object], named: str
 ) -> None:
     before = run(tmp_path / "d", micro, 3)
-    setting = dataclasses.replace(micro, **change.get("setting", {}))  # type: ignore[arg-type]
+    setting = micro.replace(**change.get("setting", {}))  # type: ignore[arg-type]
     threads = int(change.get("threads", 1))  # type: ignore[call-overload]
     target = Target("darts", str(change.get("device", "this-cpu")), "torch-cpu", setting)
     seed = int(change.get("seed", 0))  # type: ignore[call-overload]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,21 @@ import numpy as np
 import pytest
 
 from latkit.backends.torch_cpu import TorchCpuBackend
+from latkit.core.errors import InputError
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.format import part_paths
-from latkit.errors import InputError
-from latkit.networks import PRESETS, Setting
-from latkit.networks.roofline import architecture_costs
 from latkit.profiling.loop import profile
 from latkit.profiling.plan import panel
 from latkit.profiling.protocol import PRESETS as PROTOCOLS
 from latkit.profiling.protocol import Protocol, anchor_architecture, anchor_name, anchor_setting
 from latkit.profiling.session import measure
-from latkit.spaces import get_space
+from latkit.spaces import Setting, get_preset, get_space
+from latkit.spaces.architecture import architecture_costs
+from latkit.spaces.nasbench201.config import NasBench201Config
 from tests.conftest import RunLatkit
 
 SPACE = get_space("nasbench201")
-MICRO = Setting("nasbench201", cells=3, channels=4, resolution=8, classes=10, reduction="none")
+MICRO = Setting(NasBench201Config(cells=3, channels=4, resolution=8))
 
 
 def run(out: Path, n: int, protocol: Protocol) -> LatencyDataset:
@@ -68,7 +67,7 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_the_anchor_measured_as_a_candidate_has_ratio_one() -> None:
-    setting = dataclasses.replace(MICRO, channels=16, resolution=32)
+    setting = MICRO.replace(channels=16, resolution=32)
     assert anchor_setting(setting) == setting
     with TorchCpuBackend() as backend:
         (done,) = measure(backend, [anchor_architecture(setting)], setting, Protocol(), visits=9)
@@ -76,7 +75,7 @@ def test_the_anchor_measured_as_a_candidate_has_ratio_one() -> None:
 
 
 def test_fbnet_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    target = Target("fbnet", "this-cpu", "torch-cpu", PRESETS["fbnet"])
+    target = Target("fbnet", "this-cpu", "torch-cpu", get_preset("fbnet"))
     with (
         TorchCpuBackend() as backend,
         pytest.raises(InputError, match="builds no networks of the space fbnet"),
@@ -91,7 +90,7 @@ def test_the_command_takes_the_spaces_own_setting(latkit: RunLatkit) -> None:
         "--protocol", "paper", "--n", 1, "--out", "d", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert LatencyDataset.open(Path("d")).manifest.target.setting == PRESETS["nasbench201"]
+    assert LatencyDataset.open(Path("d")).manifest.target.setting == get_preset("nasbench201")
     done = latkit("profile", "--space", "nasbench201", "--setting", "tiny", "--out", "e")
     assert done.returncode != 0
     assert "--setting nasbench201" in done.stderr.splitlines()[-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import json
 from typing import Any
@@ -12,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latkit.backends.base import Clock, Runner, Samples
-from latkit.errors import InputError
-from latkit.networks import PRESETS as SETTINGS
+from latkit.core.errors import InputError
 from latkit.profiling.protocol import (
     DISTURBED,
     JUMPED,
@@ -28,6 +26,7 @@ from latkit.profiling.protocol import (
     disturbances,
     measure_visit,
 )
+from latkit.spaces import get_preset
 
 
 class Recording(Runner):
@@ -239,14 +238,14 @@ class TestProtocol:
 
     @pytest.mark.parametrize(("setting", "cells"), [("imagenet", 4), ("cifar", 6), ("tiny", 3)])
     def test_the_anchor_is_a_third_as_deep(self, setting: str, cells: int) -> None:
-        assert anchor_setting(SETTINGS[setting]).cells == cells
-        assert anchor_name(SETTINGS[setting]) == f"darts_v2,cells={cells}"
+        assert anchor_setting(get_preset(setting)).cells == cells
+        assert anchor_name(get_preset(setting)) == f"darts_v2,cells={cells}"
 
     @pytest.mark.parametrize(("cells", "anchor_cells"), [(15, 3), (3, 3), (30, 9), (60, 18)])
     def test_the_anchor_of_nasbench201_fills_its_stages(
         self, cells: int, anchor_cells: int
     ) -> None:
-        setting = dataclasses.replace(SETTINGS["nasbench201"], cells=cells)
+        setting = get_preset("nasbench201").replace(cells=cells)
         text = str(anchor_architecture(setting))
         assert text.startswith("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+")
         assert anchor_setting(setting).cells == anchor_cells

@@ -13,12 +13,13 @@ import pytest
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.dataset import LatencyDataset, Target
-from latkit.networks import ZOO, Setting
+from latkit.dataset.statistics import faster_half_mean
 from latkit.profiling.loop import profile
 from latkit.profiling.protocol import PRESETS, Visit, anchor_setting
 from latkit.profiling.session import Measurement, measure
-from latkit.profiling.statistics import faster_half_mean
-from latkit.spaces import Architecture
+from latkit.spaces import Architecture, Setting
+from latkit.spaces.darts.config import DartsConfig
+from latkit.spaces.darts.zoo import ZOO
 
 ANCHOR_MS = (5.0, 4.4, 5.6, 5.1, 4.9)
 
@@ -73,7 +74,7 @@ class ScriptedBackend(Backend):
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> tuple[ScriptedBackend, Setting]:
-    setting = Setting("cifar", cells=20, channels=4, resolution=8, classes=10)
+    setting = Setting(DartsConfig(macro="cifar", cells=20, channels=4, resolution=8, classes=10))
     monkeypatch.setattr(ScriptedBackend, "setting", setting, raising=False)
     return ScriptedBackend(), setting
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latkit.profiling.statistics import (
+from latkit.dataset.statistics import (
     MAX_VISITS,
     RetestError,
     faster_half_mean,

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from latkit.networks import ZOO
 from latkit.search.collapse import (
     alpha_entropy,
     is_collapsed,
@@ -18,8 +17,8 @@ from latkit.search.collapse import (
     skip_share,
     skips,
 )
-from latkit.spaces import Genotype
-from latkit.spaces.genotype import Connections
+from latkit.spaces.darts.genotype import Connections, Genotype
+from latkit.spaces.darts.zoo import ZOO
 
 OTHER = ZOO["darts_v2"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.config import PRESETS, SearchConfig, preset, with_rates
 from latkit.search.supernet import SUPERNETS, Supernet
 

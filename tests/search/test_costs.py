@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.lpm.default import fit_default
 from latkit.lpm.linear import fit_linear
-from latkit.networks import ZOO, network_cost
-from latkit.networks.roofline import architecture_costs
-from latkit.networks.setting import PRESETS
 from latkit.search.costs import (
     CostParts,
     LPMCost,
@@ -24,7 +21,9 @@ from latkit.search.costs import (
     make_cost,
 )
 from latkit.search.estimators import ESTIMATORS
-from latkit.spaces import get_space
+from latkit.spaces import get_preset, get_space
+from latkit.spaces.architecture import architecture_cost, architecture_costs
+from latkit.spaces.darts.zoo import ZOO
 from tests.made import MICRO, SPACE, formula_ms
 from tests.search.made_costs import SMALL, CurvedCost, everything, linear_cost
 
@@ -76,7 +75,7 @@ def test_energy_has_its_own_unit_and_unknown_ones_are_refused() -> None:
         LPMCost(lpm, "beauty")
 
 
-@pytest.mark.parametrize("setting", [MICRO, PRESETS["paper"], PRESETS["nasbench201"]])
+@pytest.mark.parametrize("setting", [MICRO, get_preset("paper"), get_preset("nasbench201")])
 def test_macs_are_those_of_whole_networks(setting: object) -> None:
     space = get_space(setting.space)  # type: ignore[attr-defined]
     matrix = space.unrank(space.sample(20, 0))
@@ -88,14 +87,16 @@ def test_macs_are_those_of_whole_networks(setting: object) -> None:
 def test_macs_of_a_network_in_print() -> None:
     space = get_space("darts")
     row = space.from_genotype(ZOO["darts_v2"])
-    macs = float(evaluate(space, MacsCost(space, PRESETS["imagenet"]), row)[0])
-    assert macs == pytest.approx(network_cost(ZOO["darts_v2"], PRESETS["imagenet"]).macs / 1e6)
+    macs = float(evaluate(space, MacsCost(space, get_preset("imagenet")), row)[0])
+    assert macs == pytest.approx(
+        architecture_cost(ZOO["darts_v2"], get_preset("imagenet")).macs / 1e6
+    )
     assert macs == pytest.approx(529.9, abs=0.1)
 
 
 def test_macs_of_another_space_are_refused() -> None:
     with pytest.raises(InputError, match="networks are of nasbench201, the space is darts"):
-        MacsCost(get_space("darts"), PRESETS["nasbench201"])
+        MacsCost(get_space("darts"), get_preset("nasbench201"))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -162,8 +163,8 @@ def test_noise_is_fresh_normal_and_decided_by_the_generator() -> None:
 def test_costs_by_name() -> None:
     space = get_space("darts")
     lpms = [linear_cost(0, space), linear_cost(1, space)]
-    one = CostParts(space, PRESETS["tiny"], lpms[:1])
-    two = CostParts(space, PRESETS["tiny"], lpms, (1.0, 2.0))
+    one = CostParts(space, get_preset("tiny"), lpms[:1])
+    two = CostParts(space, get_preset("tiny"), lpms, (1.0, 2.0))
     assert make_cost("predicted", one) is lpms[0]
     assert isinstance(make_cost("macs", one), MacsCost)
     assert isinstance(make_cost("weighted-sum", two), WeightedSum)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.data import DataOptions, ImageData, batches, load_data
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.costs import Cost, evaluate
 from latkit.search.decode import (
     TOLERANCE,

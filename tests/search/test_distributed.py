@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.registry import Registry
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.distributed import ALONE, Processes, processes_here

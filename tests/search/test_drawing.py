@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from latkit.networks import ZOO
 from latkit.registry import Registry
 from latkit.search.drawing import draw_genotype
 from latkit.search.report import predict_everywhere
 from latkit.spaces import get_space
+from latkit.spaces.darts.zoo import ZOO
 from tests.conftest import RunLatkit
 from tests.made import MICRO, formula_ms, made_lpm
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.estimators import (
     ESTIMATORS,
     CostFunction,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latkit.errors import InputError, LatkitError
+from latkit.core.errors import InputError, LatkitError
 from latkit.search.data import ImageData, load_data
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from latkit.errors import InputError, LatkitError
+from latkit.core.errors import InputError, LatkitError
 from latkit.search.data import DataOptions, ImageData, load_data
 from tests.search.test_data import png
 

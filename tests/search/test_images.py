@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.images import decode_image, image_suffixes, scale_images
 
 SIDE = 8

@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from latkit.lpm.base import LPM
-from latkit.networks import ZOO, Setting
-from latkit.networks.weights import _random_pool, _template, random_network
+from latkit.networks.weights import _random_pool, _template
 from latkit.registry import Registry, _built_in
 from latkit.search.costs import LPMCost
 from latkit.search.estimators.distribution import tables
 from latkit.search.penalty import FixedWeight, Penalty
 from latkit.search.supernet import build_supernet
 from latkit.search.supernet.products import _shares
+from latkit.spaces import Setting
+from latkit.spaces.build import random_network
+from latkit.spaces.darts.zoo import ZOO
 from tests.search.micro import SPACE
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -7,13 +7,14 @@ import dataclasses
 import pytest
 
 from latkit.backends.torch_cpu import TorchCpuBackend
+from latkit.core.device import fingerprint
+from latkit.core.environment import VARIABLES
 from latkit.dataset import Target
-from latkit.device import fingerprint
-from latkit.environment import VARIABLES
 from latkit.lpm.store import LPMCard
-from latkit.networks import ZOO, Setting
 from latkit.profiling.protocol import PRESETS
 from latkit.search.report import _measure
+from latkit.spaces import Setting
+from latkit.spaces.darts.zoo import ZOO
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from latkit.errors import LatkitError, SearchError
+from latkit.core.errors import LatkitError, SearchError
 from latkit.lpm.base import LPM
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.data import ImageData, load_data

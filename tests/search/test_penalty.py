@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.search.costs import Cost, LinearCost, evaluate, expectation
 from latkit.search.decode import cost_range, derive_on_target, log_weights, strongest
 from latkit.search.estimators import ESTIMATORS, strength_of

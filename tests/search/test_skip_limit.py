@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from latkit.errors import InputError
+from latkit.core.errors import InputError
 from latkit.lpm.base import LPM
 from latkit.search.collapse import skips
 from latkit.search.config import SearchConfig
@@ -26,7 +26,8 @@ from latkit.search.decode import (
 from latkit.search.parts import check_reach
 from latkit.search.skip_limit import within_limit
 from latkit.search.supernet import build_supernet
-from latkit.spaces import SearchSpace, parse_genotype
+from latkit.spaces import SearchSpace
+from latkit.spaces.darts.genotype import parse_genotype
 from tests.search.made_costs import SMALL, CurvedCost, everything, linear_cost
 from tests.search.micro import MICRO, SPACE, run
 from tests.search.test_decode import scores
@@ -114,7 +115,7 @@ def test_the_supernets_normal_cell_alone_is_limited() -> None:
 @pytest.mark.parametrize("target", [False, True])
 def test_a_search(tmp_path: Path, lpm: LPM, data: ImageData, target: bool) -> None:
     """Of every epoch and at the end; by λ alone this one is full of skip connections."""
-    config = dataclasses.replace(MICRO, lambda_per_ms=3.0, epochs=3)
+    config = MICRO.replace(lambda_per_ms=3.0, epochs=3)
     config = dataclasses.replace(
         config, optimizer=dataclasses.replace(config.optimizer, arch_lr=0.3)
     )

@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latkit.errors import InputError, SearchError
-from latkit.networks import ZOO, Setting
-from latkit.networks.network import Network
+from latkit.core.errors import InputError, SearchError
 from latkit.search.decode import derive_cell
 from latkit.search.supernet import (
     SUPERNETS,
@@ -22,8 +20,12 @@ from latkit.search.supernet import (
 )
 from latkit.search.supernet.source_mix import best_grouped
 from latkit.search.supernet.textbook import from_textbook, to_textbook
-from latkit.spaces import Genotype
-from latkit.spaces.darts import CONCAT
+from latkit.spaces import Setting
+from latkit.spaces.darts.config import DartsConfig
+from latkit.spaces.darts.genotype import Genotype
+from latkit.spaces.darts.network import Network
+from latkit.spaces.darts.space import CONCAT
+from latkit.spaces.darts.zoo import ZOO
 from tests.search.textbook import Textbook
 from tests.search.twins import ARCHITECTURE, SPACE, images, twins
 
@@ -198,8 +200,8 @@ def test_one_hot_alpha_gives_the_discrete_network(name: str) -> None:
     torch.manual_seed(0)
     genotype = ZOO[name]
     supernet = Supernet(SPACE, channels=4, cells=3, classes=5).double().eval()
-    setting = Setting("cifar", cells=3, channels=4, resolution=16, classes=5)
-    network = Network(genotype, setting).double().eval()
+    setting = Setting(DartsConfig(macro="cifar", cells=3, channels=4, resolution=16, classes=5))
+    network = Network(genotype, setting.network).double().eval()
     with torch.no_grad():
         supernet.alpha_normal.copy_(alpha_of(genotype, reduce=False))
         supernet.alpha_reduce.copy_(alpha_of(genotype, reduce=True))

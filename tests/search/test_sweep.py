@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latkit.errors import InputError, SearchError
-from latkit.networks import ZOO
+from latkit.core.errors import InputError, SearchError
 from latkit.search.config import preset
 from latkit.search.sweep import pareto_front, plan_sweep, write_sweep
+from latkit.spaces.darts.zoo import ZOO
 
 CPU = preset("cpu", "darts")
 

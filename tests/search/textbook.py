@@ -12,8 +12,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from latkit.spaces import DartsSpace
-from latkit.spaces.darts import CONCAT, NODES, OPERATIONS
+from latkit.spaces.darts.space import CONCAT, NODES, OPERATIONS, DartsSpace
 
 
 class ReLUConvBN(nn.Module):

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latkit.errors import InputError, SpaceError
-from latkit.networks.zoo import ZOO
+from latkit.core.errors import InputError, SpaceError
 from latkit.spaces import ABSENT, Edge, Group, SearchSpace, get_space
+from latkit.spaces.darts.zoo import ZOO
 
 DARTS = get_space("darts")
 IN_SPACE = sorted(set(ZOO) - {"nasnet_a", "amoebanet_a"})

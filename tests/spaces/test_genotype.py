@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latkit.errors import InputError, LatkitError
-from latkit.networks.zoo import ZOO, get_genotype
-from latkit.spaces import parse_genotype
+from latkit.core.errors import InputError, LatkitError
+from latkit.spaces.darts.genotype import parse_genotype
+from latkit.spaces.darts.zoo import ZOO, get_genotype
 
 DARTS_V2_IN_PRINT = """Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1),
     ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 0),

@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from latkit.errors import SpaceError
-from latkit.networks.roofline import QUANTITIES, architecture_costs, roofline
-from latkit.networks.setting import PRESETS
-from latkit.spaces import get_space
+from latkit.core.errors import SpaceError
+from latkit.spaces import get_preset, get_space
+from latkit.spaces.analytic import COLUMNS
+from latkit.spaces.architecture import architecture_costs
+from latkit.spaces.registry import analytic_table
 from tests.conftest import SHARED
 
 NASBENCH201, FBNET = get_space("nasbench201"), get_space("fbnet")
@@ -85,22 +86,22 @@ class TestRoofline:
 
     def test_fbnet_costs_what_its_layers_do(self) -> None:
         """Skips that change no shape are free; kernels, convolutions and bytes are counted."""
-        table = roofline("fbnet", PRESETS["fbnet"]).operations
+        table = analytic_table("fbnet", get_preset("fbnet").network).operations
         skip = FBNET.operations.index("skip")
         free = (table[:, skip] == 0).all(1)
         # Changing ones: the first of each stage but the first stage, whose channels stay 16.
         assert np.flatnonzero(~free).tolist() == [1, 5, 9, 13, 17, 21]
         e1, e6 = (FBNET.operations.index(name) for name in ("k3_e1", "k3_e6"))
-        macs = table[:, :, QUANTITIES.index("macs")]
+        macs = table[:, :, COLUMNS.index("macs")]
         assert (macs[:, e6] > 5 * macs[:, e1]).all()
         # The first layer's k3_e1: 16 -> 16 twice by 1x1 and depthwise 3x3, at 112 x 112.
         assert macs[0, e1] == (2 * 16 * 16 + 9 * 16) * 112**2
 
     def test_a_row_costs_the_frame_and_its_operations(self) -> None:
         rows = NASBENCH201.unrank([5, 6])
-        table = roofline("nasbench201", PRESETS["nasbench201"])
-        costs = table.cost(rows)
+        table = analytic_table("nasbench201", get_preset("nasbench201").network)
+        costs = table.rows(rows)
         by_hand = table.frame + sum(table.operations[e, rows[0, e]] for e in range(6))
         assert np.array_equal(costs[0], by_hand)
-        (first, _) = architecture_costs(NASBENCH201, rows, PRESETS["nasbench201"])
+        (first, _) = architecture_costs(NASBENCH201, rows, get_preset("nasbench201"))
         assert (first.macs, first.params) == (costs[0][2], costs[0][4])

@@ -22,12 +22,11 @@ import onnx
 
 from latkit.backends import Backend, Probe, Runner, Samples
 from latkit.backends.base import Clock, Facts
-from latkit.device import cpu_name
-from latkit.errors import BackendError
+from latkit.core.device import cpu_name
+from latkit.core.errors import BackendError
 from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx
-from latkit.networks.setting import Setting
-from latkit.networks.weights import random_input, random_network
-from latkit.spaces import Architecture
+from latkit.spaces import Architecture, Setting
+from latkit.spaces.build import random_input, random_network
 
 MAGIC = 7767517
 # What stands before a layer's weights in the file: they are plain fp32.
@@ -184,7 +183,9 @@ class NcnnCpuBackend(Backend):
             raise BackendError("ncnn runs one image at a time", "use a setting with batch=1")
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
-        network = build_onnx(random_network(architecture, setting, seed), 1, setting.resolution)
+        network = build_onnx(
+            random_network(architecture, setting, seed), 1, setting.resolution, setting.classes
+        )
         layers, data = to_ncnn(network)
         net = _import().Net()
         net.opt.num_threads = self.threads

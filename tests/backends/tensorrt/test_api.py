@@ -19,7 +19,7 @@ from latkit.backends.tensorrt_api import (
     strongly_typed,
     timing_cache_name,
 )
-from latkit.errors import BackendError
+from latkit.core.errors import BackendError
 from tests.backends.tensorrt.simulated import VERSIONS, Cuda, load_api, simulate_tensorrt
 
 T4 = ("Tesla T4", (7, 5))

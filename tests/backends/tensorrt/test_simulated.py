@@ -6,7 +6,6 @@ are and in the right order. It says nothing about a real device's times.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,12 @@ from latkit.backends import Backend
 from latkit.backends.tensorrt import TensorrtBackend, TensorrtGraphBackend
 from latkit.backends.tensorrt_api import OPTIMIZATION_LEVEL, WORKSPACE_MB
 from latkit.backends.testing import BackendConformance
+from latkit.core.errors import BackendError, LatkitError
 from latkit.dataset import LatencyDataset
-from latkit.errors import BackendError, LatkitError
-from latkit.networks import ZOO, Setting
 from latkit.networks.onnx_model import build_onnx
-from latkit.networks.weights import random_network
+from latkit.spaces import Setting
+from latkit.spaces.build import random_network
+from latkit.spaces.darts.zoo import ZOO
 from tests.backends.tensorrt.conftest import Simulated, install
 from tests.backends.tensorrt.simulated import VERSIONS
 from tests.conftest import MICRO_TEXT, RunLatkit
@@ -82,7 +82,7 @@ def backend(simulated: Simulated) -> Iterator[Backend]:
 
 
 def _compile(backend: Backend, micro: Setting, seed: int = 0) -> Any:
-    setting = dataclasses.replace(micro, memory_format="nchw")
+    setting = micro.replace(memory_format="nchw")
     return backend.compile(ZOO["darts_v2"], setting, seed)
 
 

@@ -1,0 +1,1 @@
+"""What every part of latkit names: errors, quantities, files, the machine."""

@@ -1,0 +1,61 @@
+"""What can be measured of a network and predicted: names and units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from latkit.core.errors import InputError
+
+LATENCY = "latency_ms"
+
+
+@dataclass(frozen=True)
+class MeasuredCost:
+    """A column of datasets that an LPM can predict.
+
+    Attributes:
+        name: of the column, on cards and in references; it ends in the unit.
+        noun: for people, as in ``peak memory``.
+        unit: for people, as in ``mJ``.
+        units: how many of ``unit`` there are in one of each unit that a foreign table may have.
+    """
+
+    name: str
+    noun: str
+    unit: str
+    units: Mapping[str, float]
+
+    @property
+    def suffix(self) -> str:
+        """The unit as it ends the names of numbers: ``ms``, ``mj``, ``mb``."""
+        return self.name.rpartition("_")[2]
+
+    @property
+    def range_key(self) -> str:
+        """On a card, the name of the least and the largest value trained on."""
+        return self.name.removesuffix(self.suffix) + f"range_{self.suffix}"
+
+
+_LATENCY = MeasuredCost(LATENCY, "latency", "ms", {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6})
+_ENERGY = MeasuredCost(
+    "energy_mj", "energy", "mJ", {"mJ": 1.0, "J": 1e3, "uJ": 1e-3, "Wh": 3.6e6, "kWh": 3.6e9}
+)
+_MEMORY = MeasuredCost(
+    "peak_memory_mb",
+    "peak memory",
+    "MiB",
+    {"MiB": 1.0, "KiB": 2.0**-10, "GiB": 2.0**10, "MB": 1e6 / 2**20, "B": 2.0**-20},
+)
+COSTS = {cost.name: cost for cost in (_LATENCY, _ENERGY, _MEMORY)}
+
+
+def get_cost(name: str) -> MeasuredCost:
+    """The cost of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in COSTS:
+        raise InputError(f"unknown cost {name!r}", f"use one of: {', '.join(COSTS)}")
+    return COSTS[name]

@@ -1,0 +1,1 @@
+"""The FBNet space: chains of layers."""
