@@ -124,9 +124,9 @@ def _training_root(folder: Path) -> tuple[Path, list[str]]:
             )
         if not training:
             # A folder around the class folders, as an archive has it, cannot be the only class.
-            if len(entries) != 1 or not _holds_folders(folder / entries[0]):
+            if len(entries) != 1 or folders != entries or not _holds_folders(folder / folders[0]):
                 return folder, remarks
-            training = entries
+            training = folders
         beside = [text_of(n) for n in folders if n not in training and split_of(n) is None]
         if beside:
             remarks.append(f"only {training[0]} of {text_of(folder)} is used, not {listed(beside)}")

@@ -301,7 +301,7 @@ class TestSeveral:
         assert [a.label for a in found] == texts
         with open("list", "a") as file:
             file.write("\nnothing")
-        with pytest.raises(InputError, match="list:6: "):
+        with pytest.raises(SpaceError, match="list:6: "):
             read_architectures("list", BENCHMARK)
 
     def test_a_log_of_the_same_cell(self) -> None:
