@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo         install, then the whole path live on this machine (2 minutes)"
 	@echo "make test         install with development tools, then run the tests"
-	@echo "make lint         ruff and mypy --strict"
+	@echo "make lint         ruff, mypy --strict, and the floors of the house"
 	@echo "make check-wheel  build the wheel and check what it contains"
 	@echo "make gpu          what works on this GPU and how fast, in at most 9 minutes (installs nothing)"
 	@echo "make clean        remove .venv and build leftovers"
@@ -32,6 +32,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
+	$(BIN)/lint-imports
 
 check-wheel: $(VENV)/installed-dev
 	rm -rf build dist

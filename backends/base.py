@@ -13,6 +13,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Literal
 
@@ -21,6 +22,8 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from latkit.core.cores import check_threads
+from latkit.core.device import Facts, machine_facts
+from latkit.core.environment import environment_facts
 from latkit.core.errors import BackendError
 from latkit.core.memory import memory_ran_out
 from latkit.meters.energy import EnergyMeter, open_meter
@@ -28,7 +31,6 @@ from latkit.spaces import Architecture, Setting
 from latkit.spaces.setting import MEMORY_FORMATS
 
 Clock = Literal["event", "cpu", "wall"]
-Facts = dict[str, str | int | float | bool | None]
 
 
 @dataclass(frozen=True)
@@ -319,6 +321,18 @@ class Backend(ABC):
     @abstractmethod
     def _exit(self) -> None:
         """Restore what :meth:`_enter` changed."""
+
+
+def fingerprint(backend: Backend) -> Facts:
+    """The facts of the machine, of the environment and of the backend, as one flat mapping.
+
+    What the machine does not tell is None; so is a variable of the environment that is unset.
+    """
+    return {
+        **machine_facts(Path("/")),
+        **environment_facts(os.environ),
+        **backend.fingerprint(),
+    }
 
 
 def _release_frames(error: BaseException | None) -> None:

@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
 from latkit.backends.tensorrt_engine import timing_folder
 from latkit.backends.torch_modes import beside_torch
-from latkit.core.device import cpu_name
+from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError, from_os_error
 from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper
 
-from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
 from latkit.backends.torch_modes import beside_torch
-from latkit.core.device import cpu_name
+from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError
 from latkit.networks.onnx_model import INPUT, IR_VERSION, OPSET, OUTPUT, build_onnx
 from latkit.spaces import Architecture, Setting

@@ -22,7 +22,6 @@ import torch
 from latkit.backends.base import (
     Backend,
     Clock,
-    Facts,
     Probe,
     Runner,
     Samples,
@@ -50,6 +49,7 @@ from latkit.backends.tensorrt_engine import (
     timing_folder,
 )
 from latkit.backends.torch_modes import beside_torch
+from latkit.core.device import Facts
 from latkit.core.errors import BackendError
 from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.meters.nvml import find_gpu, gpu_facts, load_nvml

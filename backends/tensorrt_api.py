@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from latkit.backends.base import Facts, Probe
+from latkit.backends.base import Probe
+from latkit.core.device import Facts
 from latkit.core.errors import BackendError
 from latkit.networks.onnx_model import INPUT, OUTPUT
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latkit.backends.base import Facts
 from latkit.backends.tensorrt_api import (
     OPTIMIZATION_LEVEL,
     WORKSPACE_MB,
@@ -20,6 +19,7 @@ from latkit.backends.tensorrt_api import (
     precision_flags,
     timing_cache_name,
 )
+from latkit.core.device import Facts
 from latkit.core.errors import from_os_error
 from latkit.core.files import user_folder, write_atomically
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
 from latkit.backends.openmp import exact_regions, region_width
 from latkit.backends.torch_modes import (
     autocast,
@@ -19,7 +19,7 @@ from latkit.backends.torch_modes import (
     find_compiler,
     torch_threads,
 )
-from latkit.core.device import cpu_name
+from latkit.core.device import Facts, cpu_name
 from latkit.spaces import Architecture, Setting
 from latkit.spaces.build import random_input, random_network
 

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
+from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
 from latkit.backends.torch_modes import autocast, compile_whole, decide_triton, has_triton
+from latkit.core.device import Facts
 from latkit.core.errors import BackendError
 from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.meters.nvml import find_gpu, gpu_facts, load_nvml

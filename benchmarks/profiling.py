@@ -37,7 +37,7 @@ from scipy.stats import spearmanr
 
 from latkit import __version__
 from latkit.backends import backend_names, get_backend_class, probe_backend
-from latkit.core.device import fingerprint
+from latkit.backends.base import fingerprint
 from latkit.dataset.statistics import RetestError, faster_half_mean
 from latkit.profiling.plan import MAKE_UP_EACH, MAKE_UP_LEAST, MAKE_UP_SHARE
 from latkit.profiling.protocol import PRESETS

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from latkit import __version__
+from latkit.backends.base import fingerprint
 from latkit.backends.torch_cpu import TorchCpuBackend
-from latkit.core.device import fingerprint
 from latkit.dataset import LatencyDataset, Target
 from latkit.profiling.loop import Progress, profile
 from latkit.profiling.plan import schedule

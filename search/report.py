@@ -8,10 +8,10 @@ from typing import Any
 
 from latkit import __version__
 from latkit.backends import backend_names, get_backend_class, probe_backend
+from latkit.backends.base import fingerprint
 from latkit.core.device import (
     differences,
     environment_differences,
-    fingerprint,
     hardware_differences,
     pinned_to,
 )

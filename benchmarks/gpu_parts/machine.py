@@ -29,7 +29,7 @@ def doctor(context: Context) -> None:
     broken = [row["part"] for row in rows if row["status"] == "broken"]
     context.check("nothing is broken", not broken, ", ".join(broken))
 
-    from latkit.core.device import fingerprint
+    from latkit.backends.base import fingerprint
 
     backend = context.backend_class()
     probe = backend.probe()

@@ -7,25 +7,21 @@ import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from latkit.core.cgroup import cpu_quota
 from latkit.core.cores import affinity, pinned_to, usable_cores
 from latkit.core.cpu import cpu_id, cpu_name
-from latkit.core.environment import environment_facts, is_variable
+from latkit.core.environment import is_variable
 from latkit.core.errors import InputError
 
-if TYPE_CHECKING:
-    from latkit.backends.base import Backend, Facts
-
 __all__ = [
+    "Facts",
     "check_backend_name",
     "check_device_name",
     "contradictions",
     "cpu_name",
     "differences",
     "environment_differences",
-    "fingerprint",
     "hardware_differences",
     "machine_facts",
     "pinned_to",
@@ -33,24 +29,15 @@ __all__ = [
     "usable_cores",
 ]
 
+# Of a fingerprint: plain values by name.
+Facts = dict[str, str | int | float | bool | None]
+
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Words of a marketing name that do not tell one piece of hardware from another.
 _NOISE = re.compile(
     r"\b(nvidia|tesla|geforce|quadro|amd|intel|cpu|gpu|processor|with|graphics|"
     r"pcie|sxm\d*|hbm\d*e?|\d+gb)\b|\d+-core|\((r|tm)\)|@.*$"
 )
-
-
-def fingerprint(backend: Backend) -> Facts:
-    """The facts of the machine, of the environment and of the backend, as one flat mapping.
-
-    What the machine does not tell is None; so is a variable of the environment that is unset.
-    """
-    return {
-        **machine_facts(Path("/")),
-        **environment_facts(os.environ),
-        **backend.fingerprint(),
-    }
 
 
 def machine_facts(root: Path) -> Facts:

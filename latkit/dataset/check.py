@@ -12,11 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from latkit.core.environment import set_variables
-from latkit.dataset.format import PANEL_END, PANEL_START
+from latkit.dataset.format import DISTURBED, PANEL_END, PANEL_START
 from latkit.dataset.latency import LatencyDataset
 from latkit.dataset.plausibility import doubts
 from latkit.dataset.statistics import median_absolute_deviation
-from latkit.profiling.protocol import DISTURBED
 
 # Above these a dataset is not fit for training.
 MAX_ERROR = 0.05

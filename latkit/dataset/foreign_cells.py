@@ -40,7 +40,7 @@ class ForeignColumn:
 
     Attributes:
         name: in the table.
-        unit: of its numbers, one of the ``units`` of its cost in ``latkit.core.quantities.COSTS``; None for
+        unit: of its numbers, one of the ``units`` of its quantity; None for
             latencies that are durations, which have their own.
     """
 

@@ -64,6 +64,8 @@ EARLIEST_US, LATEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 METRICS = tuple(name for name in COSTS if name != LATENCY)
 
 
+# Of rows that other work on the machine disturbed; their other flags are the reasons.
+DISTURBED = "disturbed"
 # Flags of rows that belong to the fixed panel and not to the list asked for.
 PANEL_START, PANEL_END = "panel-start", "panel-end"
 

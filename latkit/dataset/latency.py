@@ -17,6 +17,7 @@ from latkit.core.errors import DatasetError
 from latkit.core.files import expand_user
 from latkit.core.quantities import LATENCY
 from latkit.dataset.format import (
+    DISTURBED,
     Manifest,
     is_panel,
     part_paths,
@@ -26,7 +27,6 @@ from latkit.dataset.format import (
     visit_keys,
 )
 from latkit.dataset.statistics import RetestError
-from latkit.profiling.protocol import DISTURBED
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -19,8 +19,8 @@ def prediction_metrics(predicted: FloatArray, measured: FloatArray, cost: str = 
     Args:
         predicted: ``n`` numbers.
         measured: as many.
-        cost: what was predicted, one of ``latkit.core.quantities.COSTS``; it decides the endings of the
-            names of ``mae_ms`` and ``rmse_ms``: ``mae_mj`` of an energy in mJ.
+        cost: what was predicted, a name in ``latkit.core.quantities``; it decides the endings of
+            the names of ``mae_ms`` and ``rmse_ms``: ``mae_mj`` of an energy in mJ.
 
     Returns:
         ``mae_ms`` and ``mape_percent`` (the paper's absolute and relative error, Table 1),

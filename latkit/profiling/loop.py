@@ -11,14 +11,14 @@ from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
 
-from latkit.backends.base import Backend
-from latkit.core.device import fingerprint, pinned_to
+from latkit.backends.base import Backend, fingerprint
+from latkit.core.device import pinned_to
 from latkit.core.errors import BackendError, InputError
 from latkit.dataset import Manifest, Target
-from latkit.dataset.format import PANEL_END, PANEL_START, is_panel
+from latkit.dataset.format import DISTURBED, PANEL_END, PANEL_START, is_panel
 from latkit.dataset.writer import DatasetWriter
 from latkit.profiling.plan import Work, panel
-from latkit.profiling.protocol import DISTURBED, Protocol, Visit, anchor_name, choose_clock
+from latkit.profiling.protocol import Protocol, Visit, anchor_name, choose_clock
 from latkit.profiling.session import Session
 from latkit.spaces import get_space
 from latkit.spaces.architecture import architecture_costs

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from latkit.backends.base import Clock, Runner
 from latkit.core.errors import InputError
+from latkit.dataset.format import DISTURBED
 from latkit.dataset.statistics import faster_half_mean, faster_half_spread
 from latkit.spaces import Architecture, Setting, get_space
 from latkit.spaces.architecture import get_architecture
@@ -28,8 +29,7 @@ ANCHOR_JUMP = 0.2
 # Times that count (the faster half) further apart than this were not taken on a quiet machine.
 SPREAD = 0.15
 
-# Every disturbed row has this flag and one or more of the reasons.
-DISTURBED = "disturbed"
+# Every disturbed row has the flag ``DISTURBED`` and one or more of these reasons.
 PREEMPTED, JUMPED, SPREAD_OUT = "preempted", "anchor-jump", "spread"
 
 

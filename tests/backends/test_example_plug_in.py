@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,7 +52,7 @@ class TestNcnn(BackendConformance):
 
     def test_a_batch_is_refused(self, backend: Backend) -> None:
         with pytest.raises(BackendError, match="one image at a time"):
-            backend.compile(ZOO["darts_v2"], dataclasses.replace(self.small, batch=2))
+            backend.compile(ZOO["darts_v2"], self.small.replace(batch=2))
 
 
 def test_it_came_by_its_entry_point() -> None:

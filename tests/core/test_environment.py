@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from latkit.backends.base import fingerprint
 from latkit.backends.torch_cpu import TorchCpuBackend
-from latkit.core.device import contradictions, differences, environment_differences, fingerprint
+from latkit.core.device import contradictions, differences, environment_differences
 from latkit.core.environment import VARIABLES, environment_facts
 from latkit.core.errors import DatasetError
 from latkit.core.files import write_json_atomically

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +105,7 @@ def test_public_tables(tmp_path: Path) -> None:
         for name in table.column_names[1:]:
             batch = name.split("_")[-2]
             few = batch.isdecimal() and int(batch) < 1000
-            setting = dataclasses.replace(get_preset(space), batch=int(batch) if few else 1)
+            setting = get_preset(space).replace(batch=int(batch) if few else 1)
             target = Target(space, "x", "y", setting)
             for unit, doubted in (("ms", 0), ("us", 1), ("s", 1)):
                 columns = {"latency_ms": ForeignColumn(name, unit)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 
 import numpy as np
 import onnx
@@ -12,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from latkit.core.errors import InputError
 from latkit.networks.onnx_model import INPUT, IR_VERSION, OPSET, OnnxNetwork, build_onnx
 from latkit.spaces import RunConfig, Setting, get_space
 from latkit.spaces.build import random_input, random_network
@@ -51,7 +51,7 @@ def test_fifty_architectures_compute_the_same(macro: str) -> None:
         genotype = SPACE.genotype(row, ZOO["darts_v2"])
         used |= {name for name, _ in genotype.normal}
         network = random_network(genotype, setting, seed)
-        model = build_onnx(network, setting.batch, setting.resolution)
+        model = build_onnx(network, setting.batch, setting.resolution, setting.classes)
         onnx.checker.check_model(model.embedded(), full_check=True)
         with torch.inference_mode():
             wanted = network(images).numpy()
@@ -67,7 +67,9 @@ def test_every_genotype_in_print(name: str) -> None:
     images = random_input(setting, 1)
     with torch.inference_mode():
         wanted = network(images).numpy()
-    got = logits(build_onnx(network, setting.batch, setting.resolution), images.numpy())
+    got = logits(
+        build_onnx(network, setting.batch, setting.resolution, setting.classes), images.numpy()
+    )
     assert relative_error(got, wanted) < 1e-5
 
 
@@ -92,7 +94,7 @@ def test_trained_weights_and_a_dynamic_batch(dynamic: bool) -> None:
     network = trained(setting)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert any((m.running_mean.abs() > 0.1).any() for m in norms if m.running_mean is not None)
-    model = build_onnx(network, 32, setting.resolution, dynamic)
+    model = build_onnx(network, 32, setting.resolution, setting.classes, dynamic)
     for size in (32, 1, 5) if dynamic else (32,):
         images = torch.randn(size, 3, setting.resolution, setting.resolution)
         with torch.inference_mode():
@@ -104,7 +106,7 @@ def test_trained_weights_and_a_dynamic_batch(dynamic: bool) -> None:
 def test_a_norm_folded_far_from_zero_is_as_exact_as_one_apart(ratio: float) -> None:
     """What the first cells' norms see has means of ``ratio`` standard deviations: the model is no
     further from double precision than PyTorch in single precision."""
-    setting = dataclasses.replace(SETTINGS["cifar"], cells=3)
+    setting = SETTINGS["cifar"].replace(cells=3)
     network = trained(setting)
     nn.init.constant_(network.stem0[1].bias, ratio)  # type: ignore[index, arg-type]
     exact = copy.deepcopy(network).double().train()
@@ -119,7 +121,7 @@ def test_a_norm_folded_far_from_zero_is_as_exact_as_one_apart(ratio: float) -> N
         wanted = copy.deepcopy(network).double()(images.double()).numpy()
         apart = relative_error(network(images).numpy(), wanted)
     folded = relative_error(
-        logits(build_onnx(network, 8, setting.resolution), images.numpy()), wanted
+        logits(build_onnx(network, 8, setting.resolution, setting.classes), images.numpy()), wanted
     )
     assert folded <= 2 * apart + 1e-6
 
@@ -127,7 +129,7 @@ def test_a_norm_folded_far_from_zero_is_as_exact_as_one_apart(ratio: float) -> N
 def test_the_form_of_the_model() -> None:
     setting = SETTINGS["imagenet"]
     network = random_network(ZOO["darts_v2"], setting, 0)
-    model = build_onnx(network, 2, setting.resolution)
+    model = build_onnx(network, 2, setting.resolution, setting.classes)
     assert model.model.ir_version == IR_VERSION
     assert [(o.domain, o.version) for o in model.model.opset_import] == [("", OPSET)]
     operators = {node.op_type for node in model.model.graph.node}
@@ -150,8 +152,8 @@ def test_the_form_of_the_model() -> None:
 
 
 def test_a_part_without_an_onnx_form_is_named() -> None:
-    setting = dataclasses.replace(SETTINGS["cifar"], cells=3)
+    setting = SETTINGS["cifar"].replace(cells=3)
     network = random_network(ZOO["darts_v2"], setting, 0)
     network.stem0 = nn.Sequential(nn.Conv2d(3, 18, 3, padding=1), nn.GELU())
-    with pytest.raises(TypeError, match="no ONNX form of GELU"):
-        build_onnx(network, 1, 16)
+    with pytest.raises(InputError, match="no ONNX form of GELU"):
+        build_onnx(network, 1, 16, 10)

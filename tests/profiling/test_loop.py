@@ -18,14 +18,21 @@ from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.core.cores import usable_cores
 from latkit.core.errors import BackendError, DatasetError, InputError
 from latkit.dataset import LatencyDataset, Target
-from latkit.dataset.format import is_panel, part_paths, read_journal, read_manifest, read_part
+from latkit.dataset.format import (
+    DISTURBED,
+    is_panel,
+    part_paths,
+    read_journal,
+    read_manifest,
+    read_part,
+)
 from latkit.dataset.statistics import faster_half_mean
 from latkit.meters.energy import POWERCAP, EnergyMeter
 from latkit.profiling import loop
 from latkit.profiling.loop import Progress, profile
 from latkit.profiling.plan import panel, schedule
-from latkit.profiling.protocol import DISTURBED, Protocol, anchor_setting
 from latkit.profiling.protocol import PRESETS as PROTOCOLS
+from latkit.profiling.protocol import Protocol, anchor_setting
 from latkit.profiling.session import Session, measure
 from latkit.spaces import Setting, get_preset, get_space
 from latkit.spaces.architecture import architecture_cost

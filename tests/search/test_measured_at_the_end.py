@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
+from latkit.backends.base import fingerprint
 from latkit.backends.torch_cpu import TorchCpuBackend
-from latkit.core.device import fingerprint
 from latkit.core.environment import VARIABLES
 from latkit.dataset import Target
 from latkit.lpm.store import LPMCard

@@ -6,7 +6,7 @@ import pytest
 
 from latkit.core.errors import InputError, SpaceError
 from latkit.spaces import get_preset, get_space
-from latkit.spaces.architecture import architecture_cost, architecture_maker, get_architecture
+from latkit.spaces.architecture import architecture_cost, get_architecture
 from latkit.spaces.build import build_network
 from latkit.spaces.darts.network import Network
 from latkit.spaces.darts.zoo import ZOO
@@ -35,13 +35,14 @@ def test_what_is_no_cell(operations: tuple[str, ...]) -> None:
 
 def test_rows_become_architectures() -> None:
     row = DARTS.unrank(7)[0]
-    made = architecture_maker(DARTS, get_preset("tiny"))(row)
+    made = DARTS.architecture(row, get_preset("tiny").network)
     assert made == DARTS.genotype(row, ZOO["darts_v2"])
     assert get_architecture(DARTS.format(row), get_preset("tiny")) == made
     row = BENCHMARK.unrank(7)[0]
-    assert architecture_maker(BENCHMARK, get_preset("nasbench201"))(row) == BENCHMARK.cell(row)
+    assert BENCHMARK.architecture(row, get_preset("nasbench201").network) == BENCHMARK.cell(row)
+    fbnet = get_space("fbnet")
     with pytest.raises(InputError, match="builds no networks of the space fbnet"):
-        architecture_maker(get_space("fbnet"), get_preset("fbnet"))
+        fbnet.architecture(fbnet.unrank(0)[0], get_preset("fbnet").network)
 
 
 def test_a_text_of_another_space_is_refused() -> None:
@@ -59,7 +60,7 @@ def test_each_setting_takes_its_own_space() -> None:
     with pytest.raises(InputError, match=r"takes no architecture of nasbench201.*nasbench201"):
         build_network(CELL, get_preset("tiny"))
     for architecture in (CELL, ZOO["gdas"]):
-        with pytest.raises(InputError, match="the macro fbnet takes no architecture"):
+        with pytest.raises(InputError, match="a network of fbnet takes no architecture"):
             build_network(architecture, get_preset("fbnet"))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -66,8 +64,7 @@ def test_agrees_with_torch_on_the_zoo(name: str, setting: Setting) -> None:
 def test_agrees_with_torch_on_random_cells_and_settings() -> None:
     space = get_space("darts")
     for index, arch_id in enumerate(space.sample(12, seed=3)):
-        setting = dataclasses.replace(
-            [CIFAR, IMAGENET][index % 2],
+        setting = [CIFAR, IMAGENET][index % 2].replace(
             cells=3 + index,
             channels=2 * (index + 1),
             resolution=64,

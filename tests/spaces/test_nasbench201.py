@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import onnx
@@ -69,8 +68,8 @@ def test_numbers_in_print(text: str, params: float, macs: float) -> None:
 
 def test_costs_agree_with_torch_on_random_cells_and_settings() -> None:
     for index, architecture in enumerate(random_cells(16)):
-        setting = dataclasses.replace(
-            FULL, cells=3 * (1 + index % 4), channels=2 * (index + 1), resolution=4 * (index + 1)
+        setting = FULL.replace(
+            cells=3 * (1 + index % 4), channels=2 * (index + 1), resolution=4 * (index + 1)
         )
         cost = architecture_cost(architecture, setting)
         assert (cost.macs, cost.params) == counted(architecture, setting)
@@ -146,7 +145,7 @@ def test_onnx_models_compute_the_same() -> None:
         network = (
             random_network(architecture, SMALL, seed) if seed else trained(architecture, SMALL)
         )
-        model = build_onnx(network, SMALL.batch, SMALL.resolution)
+        model = build_onnx(network, SMALL.batch, SMALL.resolution, SMALL.classes)
         onnx.checker.check_model(model.embedded(), full_check=True)
         with torch.inference_mode():
             wanted = network(images).numpy()
@@ -163,9 +162,9 @@ def test_none_is_computed() -> None:
     architecture = cell("|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_1x1~2|")
     for precision in ("fp32", "fp16"):
         network = random_network(architecture, SMALL, 0)
-        model = build_onnx(network, 2, SMALL.resolution, precision=precision)
+        model = build_onnx(network, 2, SMALL.resolution, SMALL.classes, precision=precision)
         operators = [node.op_type for node in model.model.graph.node]
-        assert operators.count("Mul") == 5 * SMALL.cells
+        assert operators.count("Mul") == 5 * SMALL.network.cells
         onnx.checker.check_model(model.embedded(), full_check=True)
         assert logits(model, random_input(SMALL, 0).numpy()).shape == (2, 10)
 
@@ -188,7 +187,7 @@ class TestRandomWeights:
             assert not torch.allclose(first(images), other(images))
 
     def test_activations_are_ordinary_numbers_at_full_depth(self) -> None:
-        setting = dataclasses.replace(FULL, channels=8)
+        setting = FULL.replace(channels=8)
         tiny = torch.finfo(torch.float32).tiny
         extremes = (
             "|skip_connect~0|+|skip_connect~0|skip_connect~1|"

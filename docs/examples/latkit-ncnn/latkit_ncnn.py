@@ -21,8 +21,8 @@ import numpy.typing as npt
 import onnx
 
 from latkit.backends import Backend, Probe, Runner, Samples
-from latkit.backends.base import Clock, Facts
-from latkit.core.device import cpu_name
+from latkit.backends.base import Clock
+from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError
 from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx
 from latkit.spaces import Architecture, Setting

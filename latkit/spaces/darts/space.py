@@ -124,7 +124,7 @@ class DartsSpace(SearchSpace):
     # --- networks --------------------------------------------------------------------------
 
     def parse(self, text: str) -> ChoiceMatrix:
-        if "|" not in text:
+        if text.strip() and "|" not in text:
             return self.from_genotype(get_genotype(text))
         return super().parse(text)
 

@@ -172,7 +172,7 @@ class TestFailures:
     def test_images_of_another_shape(
         self, simulated: Simulated, backend: Any, micro: Setting
     ) -> None:
-        onnx = build_onnx(random_network(ZOO["darts_v2"], micro, 0), 1, 8).embedded()
+        onnx = build_onnx(random_network(ZOO["darts_v2"], micro, 0), 1, 8, 10).embedded()
         plan = backend.plan(onnx.SerializeToString(), "fp32")
         with pytest.raises(BackendError, match=r"takes images of shape \(1, 3, 8, 8\), not"):
             backend.load(plan, np.zeros((1, 3, 4, 4), np.float32))
