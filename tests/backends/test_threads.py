@@ -34,7 +34,7 @@ from pathlib import Path
 from latkit.backends import get_backend_class, probe_backend
 from latkit.dataset import LatencyDataset, Target
 from latkit.core.errors import LatkitError
-from latkit.spaces.setting import parse_setting
+from latkit.spaces import parse_setting
 from latkit.profiling import loop
 from latkit.profiling.protocol import Protocol
 from latkit.profiling.session import Session

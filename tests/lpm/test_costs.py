@@ -32,8 +32,9 @@ from latkit.lpm.training import (
 )  # fmt: skip
 from latkit.registry import Entry, Registry
 from latkit.spaces import get_preset, get_space, preset_names
+from latkit.spaces.darts.config import MACROS
 from latkit.spaces.darts.zoo import ZOO
-from latkit.spaces.setting import MACROS, MEMORY_FORMATS, PRECISIONS
+from latkit.spaces.setting import MEMORY_FORMATS, PRECISIONS
 from tests.conftest import SHARED
 from tests.made import MICRO, SPACE, formula_ms, made_dataset, made_manifest, made_row
 

@@ -238,7 +238,7 @@ class TestProtocol:
 
     @pytest.mark.parametrize(("setting", "cells"), [("imagenet", 4), ("cifar", 6), ("tiny", 3)])
     def test_the_anchor_is_a_third_as_deep(self, setting: str, cells: int) -> None:
-        assert anchor_setting(get_preset(setting)).cells == cells
+        assert anchor_setting(get_preset(setting)).network.cells == cells
         assert anchor_name(get_preset(setting)) == f"darts_v2,cells={cells}"
 
     @pytest.mark.parametrize(("cells", "anchor_cells"), [(15, 3), (3, 3), (30, 9), (60, 18)])
@@ -248,5 +248,5 @@ class TestProtocol:
         setting = get_preset("nasbench201").replace(cells=cells)
         text = str(anchor_architecture(setting))
         assert text.startswith("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+")
-        assert anchor_setting(setting).cells == anchor_cells
+        assert anchor_setting(setting).network.cells == anchor_cells
         assert anchor_name(setting) == f"{text},cells={anchor_cells}"

@@ -17,7 +17,7 @@ from latkit.search.data import ImageData
 from latkit.search.session import CONFIG, SearchProgress
 from tests.search.micro import MICRO, run
 
-LONGER = MICRO.replace(epochs=4)
+LONGER = dataclasses.replace(MICRO, epochs=4)
 
 
 def rates(history: list[dict[str, float]]) -> list[float]:
@@ -61,7 +61,7 @@ def test_it_can_be_interrupted_to_the_bit(tmp_path: Path, lpm: LPM, data: ImageD
 
 
 def test_a_target_goes_on_too(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-    target = MICRO.replace(lambda_per_ms=None, target_ms=22.0, epochs=1)
+    target = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=22.0, epochs=1)
     run(tmp_path / "s", lpm, data, target)
     more = dataclasses.replace(target, epochs=2)
     assert len(run(tmp_path / "s", lpm, data, more).history) == 2

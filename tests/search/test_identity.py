@@ -20,7 +20,7 @@ from tests.search.test_image_folder import write
 from tests.search.test_image_parquet import cells
 from tests.search.test_image_parquet import write as write_parquet
 
-CONFIG = MICRO.replace(epochs=1, batch=4, cells=3, channels=2)
+CONFIG = dataclasses.replace(MICRO, epochs=1, batch=4, cells=3, channels=2)
 SMALL = DataOptions(resolution=8)
 
 
@@ -105,12 +105,12 @@ class TestFiles:
 
     @pytest.fixture
     def out(self, tmp_path: Path, lpm: LPM, data: ImageData) -> Path:
-        run(tmp_path / "s", lpm, data, MICRO.replace(epochs=1))
+        run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
         return tmp_path / "s"
 
     def go_on(self, out: Path, lpm: LPM, data: ImageData) -> str:
         with pytest.raises(LatkitError) as raised:
-            run(out, lpm, data, MICRO.replace(epochs=1))
+            run(out, lpm, data, dataclasses.replace(MICRO, epochs=1))
         return str(raised.value)
 
     def test_a_checkpoint_without_its_configuration(
@@ -144,7 +144,7 @@ class TestFiles:
     def test_a_checkpoint_of_another_supernet(
         self, tmp_path: Path, out: Path, lpm: LPM, data: ImageData
     ) -> None:
-        run(tmp_path / "t", lpm, data, MICRO.replace(epochs=1, channels=4))
+        run(tmp_path / "t", lpm, data, dataclasses.replace(MICRO, epochs=1, channels=4))
         shutil.copy(tmp_path / "t" / CHECKPOINT, out / CHECKPOINT)
         message = self.go_on(out, lpm, data)
         assert "of another search" in message

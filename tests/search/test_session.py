@@ -51,7 +51,7 @@ def test_lambda_buys_latency(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     """Same seed, same data: a larger λ ends in a faster cell and a lower expectation."""
     outcomes = [
         run(tmp_path / str(value), lpm, data,
-            MICRO.replace(epochs=4, lambda_per_ms=value))
+            dataclasses.replace(MICRO, epochs=4, lambda_per_ms=value))
         for value in (0.0, 1.0)
     ]  # fmt: skip
     assert outcomes[1].predicted_ms < outcomes[0].predicted_ms - 1
@@ -59,7 +59,7 @@ def test_lambda_buys_latency(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
 
 
 def test_learns_to_classify(tmp_path: Path, lpm: LPM) -> None:
-    config = MICRO.replace(channels=4, epochs=6, limit=512)
+    config = dataclasses.replace(MICRO, channels=4, epochs=6, limit=512)
     outcome = run(tmp_path / "s", lpm, load_data("digits", 512, 0), config)
     assert outcome.history[-1]["train_accuracy"] > 0.5
     assert outcome.history[-1]["val_loss"] < outcome.history[0]["val_loss"]
@@ -122,7 +122,7 @@ def test_stopping_is_bitwise(tmp_path: Path, lpm: LPM, data: ImageData, at: int)
 def test_every_kind_of_search_resumes_to_the_bit(
     tmp_path: Path, lpm: LPM, data: ImageData, changes: dict[str, Any]
 ) -> None:
-    config = MICRO.replace(**changes)
+    config = dataclasses.replace(MICRO, **changes)
     run(tmp_path / "a", lpm, data, config)
     steps: list[SearchProgress] = []
     with pytest.raises(Interrupted):
@@ -139,7 +139,7 @@ def test_every_kind_of_search_resumes_to_the_bit(
 
 @pytest.mark.parametrize("target_ms", [16.0, 24.0, 30.0])
 def test_a_target_is_met(tmp_path: Path, lpm: LPM, data: ImageData, target_ms: float) -> None:
-    config = MICRO.replace(epochs=3, lambda_per_ms=None, target_ms=target_ms)
+    config = dataclasses.replace(MICRO, epochs=3, lambda_per_ms=None, target_ms=target_ms)
     outcome = run(tmp_path / "s", lpm, data, config)
     assert outcome.predicted_ms == pytest.approx(target_ms, rel=0.05001)
     last = outcome.history[-1]
@@ -156,7 +156,7 @@ def test_a_target_is_met(tmp_path: Path, lpm: LPM, data: ImageData, target_ms: f
 
 def test_a_target_out_of_reach(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     for target_ms in (2.0, 200.0):
-        config = MICRO.replace(lambda_per_ms=None, target_ms=target_ms)
+        config = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=target_ms)
         with pytest.raises(InputError, match=r"outside what this space's .* cost, which is 1\d"):
             run(tmp_path / "s", lpm, data, config)
     assert not (tmp_path / "s").exists()
@@ -166,7 +166,7 @@ def test_the_target_is_of_the_mean_of_devices(tmp_path: Path, lpm: LPM, data: Im
     """The outcome tells the mean, not what the first device takes."""
     slow = made_lpm(tmp_path / "slow", "slow", 2.0).lpm
     mean = WeightedSum([LPMCost(lpm), LPMCost(slow)])
-    config = MICRO.replace(lambda_per_ms=None, target_ms=30.0, cost="weighted-sum",
+    config = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=30.0, cost="weighted-sum",
                                  also=("slow",))  # fmt: skip
     outcome = run(tmp_path / "s", lpm, data, config, cost=mean)
     row = SPACE.encode(SPACE.from_genotype(outcome.genotype))
@@ -182,7 +182,7 @@ def test_the_target_is_of_the_mean_of_devices(tmp_path: Path, lpm: LPM, data: Im
 
 
 def test_a_target_of_multiply_adds(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-    config = MICRO.replace(cost="macs", lambda_per_ms=None, target_ms=9.0)
+    config = dataclasses.replace(MICRO, cost="macs", lambda_per_ms=None, target_ms=9.0)
     with pytest.raises(InputError, match="does not fit the cost macs_millions, which is in MMACs"):
         run(tmp_path / "s", lpm, data, config, cost=MacsCost(SPACE, SETTING))
     assert not (tmp_path / "s").exists()
@@ -191,7 +191,7 @@ def test_a_target_of_multiply_adds(tmp_path: Path, lpm: LPM, data: ImageData) ->
 def test_multiply_adds_as_the_cost(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     """The control of Table 4: the exact expectation of a table, no sampling."""
     cost = MacsCost(SPACE, SETTING)
-    config = MICRO.replace(cost="macs", epochs=4, lambda_per_ms=0.0)
+    config = dataclasses.replace(MICRO, cost="macs", epochs=4, lambda_per_ms=0.0)
     free = run(tmp_path / "a", lpm, data, config, cost=cost)
     weighed = dataclasses.replace(config, lambda_per_ms=50.0)
     frugal = run(tmp_path / "b", lpm, data, weighed, cost=cost)
@@ -209,7 +209,7 @@ def test_asked_to_stop_after_the_last_step(tmp_path: Path, lpm: LPM, data: Image
 
 def test_warm_up(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     """α keeps its first bits, the weights do not; then α moves."""
-    config = MICRO.replace(warmup_epochs=1)
+    config = dataclasses.replace(MICRO, warmup_epochs=1)
     earlier: list[dict[str, torch.Tensor]] = []
     steps: list[SearchProgress] = []
 
@@ -231,7 +231,7 @@ def test_warm_up(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
 def test_bf16_learns_as_well(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     """The precision of the supernet is not that of α, of the loss or of LAT(α)."""
     exact = run(tmp_path / "a", lpm, data, MICRO).history[0]
-    rough = run(tmp_path / "b", lpm, data, MICRO.replace(precision="bf16")).history[0]
+    rough = run(tmp_path / "b", lpm, data, dataclasses.replace(MICRO, precision="bf16")).history[0]
     assert rough["train_loss"] != exact["train_loss"]
     assert rough["train_loss"] == pytest.approx(exact["train_loss"], abs=0.1)
     # The first step samples by the same α; later ones by almost the same.
@@ -310,5 +310,5 @@ def test_the_global_random_state_is_left_alone(tmp_path: Path, lpm: LPM, data: I
     torch.manual_seed(11)
     expected = torch.rand(2)
     torch.manual_seed(11)
-    run(tmp_path / "s", lpm, data, MICRO.replace(epochs=1))
+    run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
     assert torch.equal(torch.rand(2), expected)

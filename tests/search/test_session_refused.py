@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -32,17 +33,17 @@ def only_options_that_exist(message: str) -> None:
 
 class TestRefused:
     def test_another_configuration(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        run(tmp_path / "s", lpm, data, MICRO.replace(epochs=1))
-        another = MICRO.replace(epochs=1, samples=3)
+        run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
+        another = dataclasses.replace(MICRO, epochs=1, samples=3)
         with pytest.raises(SearchError, match=r"holds another search.*samples: 3 / 20"):
             run(tmp_path / "s", lpm, data, another)
 
     def test_a_corrupt_checkpoint(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        run(tmp_path / "s", lpm, data, MICRO.replace(epochs=1))
+        run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
         path = tmp_path / "s" / CHECKPOINT
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(SearchError, match="is corrupt"):
-            run(tmp_path / "s", lpm, data, MICRO.replace(epochs=1))
+            run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
 
     @pytest.mark.parametrize("rows", [None, 0, 1])
     def test_a_history_that_lacks_epochs(
@@ -86,21 +87,21 @@ class TestRefused:
         few = load_data("digits", images, 0)
         processes = Processes(0, world)
         with pytest.raises(InputError, match=f"a batch of {batch} is larger than half .*{fix}"):
-            check_fits(MICRO.replace(batch=batch), few, processes)
+            check_fits(dataclasses.replace(MICRO, batch=batch), few, processes)
         if (advised := re.search("batch ([0-9]+)", fix)) is not None:
-            config = MICRO.replace(batch=int(advised[1]))
+            config = dataclasses.replace(MICRO, batch=int(advised[1]))
         else:
             enough = re.search("least ([0-9]+)", fix)
             assert enough is not None
             few = load_data("digits", int(enough[1]), 0)
-            config = MICRO.replace(batch=2 * world)
+            config = dataclasses.replace(MICRO, batch=2 * world)
         config.check()
         processes.check_batch(config.batch)
         check_fits(config, few, processes)
 
     def test_a_batch_larger_than_the_data(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         with pytest.raises(InputError, match=r"batch of 64 .* use --batch 48"):
-            run(tmp_path / "s", lpm, data, MICRO.replace(batch=64))
+            run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, batch=64))
 
     @pytest.mark.parametrize(
         "change",
@@ -110,10 +111,10 @@ class TestRefused:
         self, tmp_path: Path, lpm: LPM, data: ImageData, change: dict[str, float]
     ) -> None:
         with pytest.raises(InputError):
-            run(tmp_path / "s", lpm, data, MICRO.replace(**change))  # type: ignore[arg-type]
+            run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, **change))  # type: ignore[arg-type]
 
     def test_a_loss_that_is_not_finite(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        config = MICRO.replace(optimizer=OptimizerConfig(weight_lr=1e30))
+        config = dataclasses.replace(MICRO, optimizer=OptimizerConfig(weight_lr=1e30))
         says = r"not finite in epoch 1, step \d; nothing is kept yet\. Fix: search in another --out"
         with pytest.raises(SearchError, match=says) as raised:
             run(tmp_path / "s", lpm, data, config)
@@ -141,7 +142,7 @@ class TestRefused:
         assert path.read_bytes() == before
 
     def test_memory_that_runs_out(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        config = MICRO.replace(channels=10**9)
+        config = dataclasses.replace(MICRO, channels=10**9)
         with pytest.raises(SearchError, match="memory ran out while the supernet") as raised:
             run(tmp_path / "s", lpm, data, config)
         only_options_that_exist(str(raised.value))
