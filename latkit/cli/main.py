@@ -25,6 +25,7 @@ _COMMANDS = {
     "predict": ("predict", "Predict latencies of architectures by a published LPM."),
     "search": ("search", "Search an architecture for a device whose LPM is published."),
     "export": ("export", "Write a network as an ONNX file or a TensorRT engine."),
+    "spaces": ("spaces", "List the search spaces and their settings."),
     "backends": ("backends", "List the backends and whether they work here."),
     "lpms": ("lpms", "List, show, compare and remove the LPMs in the registry."),
 }
