@@ -73,11 +73,11 @@ class Storage:
             self._fs.invalidate_cache()
             if self._is_http:
                 self._fs.ls(self._root, detail=False)
-            # Walking from folder to folder leaves out what it cannot read unless it is given
-            # this; object stores list everything at once, and raise.
-            options = {"on_error": _raise_unless_missing} if self._is_walked else {}
+            # Object stores list everything at once, and raise; fsspec's walk from folder to folder
+            # would leave out what it cannot read.
             try:
-                found = self._fs.find(self._root, **options)
+                found = self._walk(self._root) if self._is_walked else self._fs.find(self._root)
+                found = list(found)
             except FileNotFoundError:
                 return []
         paths = [str(path).removeprefix(self._root).strip("/") for path in found]
@@ -138,6 +138,17 @@ class Storage:
             except FileNotFoundError:  # in an object store it goes with its last file
                 return
 
+    def _walk(self, folder: str) -> Iterator[str]:
+        try:
+            listing = self._fs.ls(folder, detail=True)
+        except FileNotFoundError:  # another process has removed it in the meantime
+            return
+        for info in listing:
+            if info["type"] == "directory":
+                yield from self._walk(info["name"])
+            else:
+                yield info["name"]
+
     @property
     def _is_walked(self) -> bool:
         """Whether ``find`` goes from folder to folder."""
@@ -158,12 +169,6 @@ class Storage:
             if self.is_local:  # a defect
                 raise
             raise OSError(_one_line(error)) from error
-
-
-def _raise_unless_missing(error: OSError) -> None:
-    """What another process has removed in the meantime is not there."""
-    if not isinstance(error, FileNotFoundError):
-        raise error
 
 
 def _one_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import http.server
 import importlib.util
@@ -20,6 +21,7 @@ from typing import Any, ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from latkit.core.errors import InputError, LatkitError
@@ -171,6 +173,24 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, trained: Tr
     (tmp_path / "r").symlink_to("r")
     with pytest.raises(LatkitError, match="Cannot read the registry"):
         Registry(str(tmp_path / "r")).entries()
+
+
+def test_a_version_that_cannot_be_listed_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: TrainedLPM
+) -> None:
+    """Else an older version, or a built-in LPM, would take its place unnoticed."""
+    registry = Registry(str(tmp_path))
+    entry = registry.publish(trained.lpm, trained.card)
+    listed = LocalFileSystem.ls
+
+    def refusing(self: LocalFileSystem, path: str, **options: Any) -> Any:
+        if str(path).endswith(entry.folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return listed(self, path, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", refusing)
+    with pytest.raises(LatkitError, match=r"Cannot read the registry.*Permission denied"):
+        registry.entries()
 
 
 @pytest.mark.parametrize("name", ["r-12:31", "a::b", "memory:", "r#1?x=%20"])
