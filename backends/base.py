@@ -173,7 +173,7 @@ class Backend(ABC):
         thread_limits: variables of the environment by which it runs on fewer threads.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ()
     memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)

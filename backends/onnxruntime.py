@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
+from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_engine import timing_folder
 from latkit.backends.torch_modes import beside_torch
 from latkit.core.device import Facts, cpu_name
@@ -270,6 +271,7 @@ class OnnxRuntimeBackend(Backend):
         self._host.close()
 
 
+@BACKENDS.register("onnxruntime-cpu")
 class OnnxRuntimeCpuBackend(OnnxRuntimeBackend):
     """``onnxruntime-cpu``: works wherever the package does."""
 
@@ -282,6 +284,7 @@ class OnnxRuntimeCpuBackend(OnnxRuntimeBackend):
         return "cpu" if self.threads == 1 else "wall"
 
 
+@BACKENDS.register("onnxruntime-cuda")
 class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     """``onnxruntime-cuda``: fp32 without TF32, or fp16; exhaustive search of convolutions."""
 
@@ -323,6 +326,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return cuda_options(_import().__version__)
 
 
+@BACKENDS.register("onnxruntime-tensorrt")
 class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     """``onnxruntime-tensorrt``: TensorRT engines in fp32; building one takes seconds to minutes."""
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from onnx import TensorProto, helper
 
 from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
+from latkit.backends.registry import BACKENDS
 from latkit.backends.torch_modes import beside_torch
 from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError
@@ -48,6 +49,7 @@ class OpenvinoCpuRunner(Runner):
         self._request = None
 
 
+@BACKENDS.register("openvino-cpu")
 class OpenvinoCpuBackend(Backend):
     """``openvino-cpu``: precision pinned, because OpenVINO takes bf16 by itself on some CPUs."""
 

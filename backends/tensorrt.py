@@ -27,6 +27,7 @@ from latkit.backends.base import (
     Samples,
     runtime_errors,
 )
+from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_api import (
     NO_GPU,
     OPTIMIZATION_LEVEL,
@@ -206,6 +207,7 @@ class TensorrtGraphRunner(TensorrtRunner):
         super()._close()
 
 
+@BACKENDS.register("tensorrt")
 class TensorrtBackend(Backend):
     """``tensorrt``: engines in fp32 without TF32, or fp16; building one takes seconds to minutes.
 
@@ -336,6 +338,7 @@ class TensorrtBackend(Backend):
         del self._cuda_context
 
 
+@BACKENDS.register("tensorrt-graph")
 class TensorrtGraphBackend(TensorrtBackend):
     """``tensorrt-graph``: the same engines, launched as one CUDA graph: less work for the host."""
 

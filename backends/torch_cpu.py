@@ -12,6 +12,7 @@ import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
 from latkit.backends.openmp import exact_regions, region_width
+from latkit.backends.registry import BACKENDS
 from latkit.backends.torch_modes import (
     autocast,
     compile_whole,
@@ -65,6 +66,7 @@ class TorchCpuRunner(Runner):
         self._network = self._input = None
 
 
+@BACKENDS.register("torch-cpu")
 class TorchCpuBackend(Backend):
     """``torch-cpu``: eager; works wherever PyTorch does. bf16 is autocast."""
 
@@ -119,6 +121,7 @@ class TorchCpuBackend(Backend):
         self._host.close()
 
 
+@BACKENDS.register("torch-cpu-compile")
 class TorchCpuCompileBackend(TorchCpuBackend):
     """``torch-cpu-compile``: one graph compiled by inductor, half a minute a network."""
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
+from latkit.backends.registry import BACKENDS
 from latkit.backends.torch_modes import autocast, compile_whole, decide_triton, has_triton
 from latkit.core.device import Facts
 from latkit.core.errors import BackendError
@@ -202,6 +203,7 @@ class TorchCudaGraphRunner(TorchCudaRunner):
         super()._close()
 
 
+@BACKENDS.register("torch-cuda")
 class TorchCudaBackend(Backend):
     """``torch-cuda``: eager PyTorch on the current CUDA device; fp32 without TF32, or autocast."""
 
@@ -286,6 +288,7 @@ class TorchCudaBackend(Backend):
         torch.backends.cudnn.benchmark = benchmark
 
 
+@BACKENDS.register("torch-cuda-graph")
 class TorchCudaGraphBackend(TorchCudaBackend):
     """``torch-cuda-graph``: the kernels of ``torch-cuda``, launched as one CUDA graph.
 
@@ -297,6 +300,7 @@ class TorchCudaGraphBackend(TorchCudaBackend):
     runner_class = TorchCudaGraphRunner
 
 
+@BACKENDS.register("torch-cuda-compile")
 class TorchCudaCompileBackend(TorchCudaBackend):
     """``torch-cuda-compile``: one graph compiled by inductor, half a minute a network."""
 

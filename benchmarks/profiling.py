@@ -36,7 +36,7 @@ import torch
 from scipy.stats import spearmanr
 
 from latkit import __version__
-from latkit.backends import backend_names, get_backend_class, probe_backend
+from latkit.backends import BACKENDS, probe_backend
 from latkit.backends.base import fingerprint
 from latkit.dataset.statistics import RetestError, faster_half_mean
 from latkit.profiling.plan import MAKE_UP_EACH, MAKE_UP_LEAST, MAKE_UP_SHARE
@@ -124,7 +124,7 @@ def run_backend(name: str, setting: Setting, n: int, seed: int) -> tuple[list[Ro
     ids = space.sample(n, seed).tolist()
     genotypes = {i: space.genotype(space.unrank(i)[0], ZOO[setting.network.reduction]) for i in ids}
     rows: list[Row] = []
-    with get_backend_class(name)() as backend, ExitStack() as stack:
+    with BACKENDS.get(name)() as backend, ExitStack() as stack:
         visits: dict[str, Callable[[Genotype], Row]] = {}
         if name in NAIVE:
             visits["naive"] = lambda genotype: NAIVE[name](genotype, setting)
@@ -262,7 +262,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.parquet")
     options = parser.parse_args()
     setting = parse_setting(options.setting)
-    names = options.backends or [name for name in backend_names() if probe_backend(name).usable]
+    names = options.backends or [name for name in BACKENDS.names() if probe_backend(name).usable]
     result: Row = {
         "benchmark": "profiling",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -273,7 +273,7 @@ def main() -> None:
     }
     all_rows: list[Row] = []
     for name in names:
-        formats = get_backend_class(name).memory_formats
+        formats = BACKENDS.get(name).memory_formats
         used = setting
         if setting.memory_format not in formats:
             used = setting.replace(memory_format=formats[0])

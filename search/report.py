@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latkit import __version__
-from latkit.backends import backend_names, get_backend_class, probe_backend
+from latkit.backends import BACKENDS, probe_backend
 from latkit.backends.base import fingerprint
 from latkit.core.device import (
     differences,
@@ -229,7 +229,7 @@ def _measure(
 ) -> tuple[list[Measurement] | None, str | None]:
     """Measure on the LPM's backend if it and the LPM's hardware are here, else say why not."""
     target = card.target
-    if target.backend not in backend_names():
+    if target.backend not in BACKENDS.names():
         return None, f"this version has no backend {target.backend}"
     probe = probe_backend(target.backend)
     if not probe.usable:
@@ -237,7 +237,7 @@ def _measure(
     try:
         # As the LPM's dataset was measured, so that the results are comparable.
         protocol = Protocol.from_dict(card.dataset.get("protocol", {}))
-        with get_backend_class(target.backend)(threads=protocol.threads) as backend:
+        with BACKENDS.get(target.backend)(threads=protocol.threads) as backend:
             here = fingerprint(backend)
             for what, different in (
                 ("other hardware than", hardware_differences(here, card.fingerprint)),

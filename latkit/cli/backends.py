@@ -16,9 +16,9 @@ def command() -> None:
 @json_option
 def list_backends(as_json: bool) -> None:
     """Every backend: ok, missing or unusable, the reason, and the fix."""
-    from latkit.backends import backend_names, probe_backend
+    from latkit.backends import BACKENDS, probe_backend
 
-    probes = {name: probe_backend(name) for name in backend_names()}
+    probes = {name: probe_backend(name) for name in BACKENDS.names()}
     if as_json:
         print_json(
             {

@@ -148,10 +148,10 @@ def advise_for_gpu(capability: tuple[int, int]) -> str:
 
 
 def _backends() -> list[Row]:
-    from latkit.backends import backend_names, probe_backend
+    from latkit.backends import BACKENDS, probe_backend
 
     rows: list[Row] = []
-    for name in backend_names():
+    for name in BACKENDS.names():
         try:
             probe = probe_backend(name)
         except Exception as error:  # as above: a broken torch raises anything
@@ -163,12 +163,12 @@ def _backends() -> list[Row]:
 
 
 def _energy() -> list[Row]:
-    from latkit.backends import default_backend_name, get_backend_class
+    from latkit.backends import BACKENDS, default_backend_name
     from latkit.core.errors import LatkitError
 
     try:
         name, _ = default_backend_name()
-        meter = get_backend_class(name)().open_meter()
+        meter = BACKENDS.get(name)().open_meter()
     except LatkitError as error:
         return [("energy meter", "missing", error.cause, error.fix)]
     except Exception as error:  # as above: a broken torch raises anything

@@ -167,7 +167,7 @@ def command(
     Rows that other work on the machine disturbed are flagged, measured again where that is
     possible, and never used for training. latkit dataset check tells how good the result is.
     """
-    from latkit.backends import default_backend_name, get_backend_class
+    from latkit.backends import BACKENDS, default_backend_name
     from latkit.cli.dataset import print_summary
     from latkit.core.device import check_device_name, suggest_device_name
     from latkit.dataset import LatencyDataset, Target
@@ -188,7 +188,7 @@ def command(
     if backend_name is None:
         backend_name, why = default_backend_name()
         note(why)
-    backend_class = get_backend_class(backend_name)
+    backend_class = BACKENDS.get(backend_name)
     formats = backend_class.memory_formats
     if setting.memory_format not in formats and "memory_format=" not in setting_text:
         setting = setting.replace(memory_format=formats[0])

@@ -31,7 +31,7 @@ SCRIPT = """
 import json, os, sys
 name, threads, out, setting = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 from pathlib import Path
-from latkit.backends import get_backend_class, probe_backend
+from latkit.backends import BACKENDS, probe_backend
 from latkit.dataset import LatencyDataset, Target
 from latkit.core.errors import LatkitError
 from latkit.spaces import parse_setting
@@ -55,7 +55,7 @@ def visit(self, architecture):
         cores.update(os.sched_getaffinity(int(thread)))
     return made
 loop.Session.visit = visit
-cls = get_backend_class(name)
+cls = BACKENDS.get(name)
 setting = parse_setting(f"{setting},memory_format={cls.memory_formats[0]}")
 try:
     with cls(threads=threads) as backend:
