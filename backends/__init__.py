@@ -11,15 +11,20 @@ if __name__ != "latkit.backends":
         "classes would not be recognised by the rest of latkit"
     )
 
-from latkit.backends.base import Backend, Probe, Runner, Samples
+from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
 from latkit.backends.registry import BACKENDS, default_backend_name, probe_backend
+from latkit.backends.timing import CpuRunner, EventRunner, cpu_clock
 
 __all__ = [
     "BACKENDS",
     "Backend",
+    "Clock",
+    "CpuRunner",
+    "EventRunner",
     "Probe",
     "Runner",
     "Samples",
+    "cpu_clock",
     "default_backend_name",
     "probe_backend",
 ]

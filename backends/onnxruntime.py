@@ -11,8 +11,8 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.util
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
+from latkit.backends.base import Backend, Clock, Probe, Runner
 from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_engine import timing_folder
+from latkit.backends.timing import CpuRunner, cpu_clock
 from latkit.backends.torch_modes import beside_torch
 from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError, from_os_error
@@ -120,7 +121,7 @@ def check_active(asked: str, active: Sequence[str]) -> None:
         )
 
 
-class OnnxRuntimeRunner(Runner):
+class OnnxRuntimeRunner(CpuRunner):
     """A session with its input and output bound in the memory of its device."""
 
     def __init__(
@@ -130,8 +131,7 @@ class OnnxRuntimeRunner(Runner):
         images: npt.NDArray[np.float32],
         clock: Clock,
     ) -> None:
-        super().__init__()
-        self.clock = clock
+        super().__init__(clock)
         self._session = session
         # ONNX Runtime may use these arrays where they lie for as long as the session lives.
         self._kept: tuple[Any, ...] = (network, images)
@@ -144,21 +144,22 @@ class OnnxRuntimeRunner(Runner):
         )
         self._binding.bind_output(OUTPUT, device)
 
-    def _run(self, n: int) -> Samples:
-        cpu_ms, wall_ms = [], []
-        with _runtime_errors():
-            for _ in range(n):
-                wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-                self._session.run_with_iobinding(self._binding)
-                self._binding.synchronize_outputs()
-                cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
-                wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
-        return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
+    def _modes(self) -> AbstractContextManager[None]:
+        return _runtime_errors()
+
+    def _bind(self) -> Callable[[], object]:
+        binding = self._binding
+        start, wait = self._session.run_with_iobinding, binding.synchronize_outputs
+
+        def run() -> None:
+            start(binding)
+            wait()
+
+        return run
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        with _runtime_errors():
-            self._session.run_with_iobinding(self._binding)
-            return np.asarray(self._binding.copy_outputs_to_cpu()[0])
+        self._session.run_with_iobinding(self._binding)
+        return np.asarray(self._binding.copy_outputs_to_cpu()[0])
 
     def _close(self) -> None:
         self._session = self._binding = None
@@ -280,8 +281,7 @@ class OnnxRuntimeCpuBackend(OnnxRuntimeBackend):
 
     @property
     def clock(self) -> Clock:
-        # With one thread, the calling thread does all the work.
-        return "cpu" if self.threads == 1 else "wall"
+        return cpu_clock(self.threads)
 
 
 @BACKENDS.register("onnxruntime-cuda")
