@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
+from latkit.backends.hardware import BACKEND_SUPPORT, architecture, gpu_generation
 from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_engine import timing_folder
 from latkit.backends.timing import CpuRunner, cpu_clock
@@ -51,36 +52,32 @@ def decide_provider(provider: str, available: Sequence[str], version: str) -> Pr
         f"the installed ONNX Runtime {version} was built without {provider} "
         f"(it has {', '.join(available)})",
         "one environment holds one of its wheels: pip uninstall onnxruntime, then "
-        "pip install 'latkit[onnxruntime-gpu]'",
+        f"{BACKEND_SUPPORT['onnxruntime-cuda'].install}",
     )
 
 
 def decide_gpu(capability: tuple[int, int], version: str, tensorrt: bool) -> Probe | None:
     """What keeps a build from a GPU, if anything.
 
-    ONNX Runtime has machine code for Pascal (6.x) up to 1.26; TensorRT 10 and newer need 7.0, and
-    TensorRT 8.6 goes with ONNX Runtime 1.15 to 1.17.
-
     Args:
         capability: the GPU's (major, minor).
         version: of ONNX Runtime.
         tensorrt: whether TensorRT is to run the network.
     """
-    release = _release(version)
-    if capability >= (7, 0):
-        return None
-    name = f"sm_{capability[0]}{capability[1]}"
-    if tensorrt and release > (1, 17):
+    generation = gpu_generation(capability)
+    release, name = _release(version), architecture(capability)
+    last = generation.tensorrt_onnxruntime
+    if tensorrt and last is not None and release > last:
         return Probe(
             "unusable",
             f"ONNX Runtime {version} goes with a TensorRT that has no code for {name}",
-            "use an environment with TensorRT 8.6.1 and onnxruntime-gpu 1.15 to 1.17",
+            f"use an environment with {generation.tensorrt_environment}",
         )
-    if release > (1, 26):
+    if generation.onnxruntime is not None and release > generation.onnxruntime:
         return Probe(
             "unusable",
             f"ONNX Runtime {version} has no code for {name}",
-            "pip install 'onnxruntime-gpu<=1.26'",
+            f"pip install '{generation.onnxruntime_requirement}'",
         )
     return None
 
@@ -184,8 +181,7 @@ class OnnxRuntimeBackend(Backend):
     @classmethod
     def probe(cls) -> Probe:
         if importlib.util.find_spec("onnxruntime") is None:
-            extra = "onnxruntime" if cls.provider == CPU else "onnxruntime-gpu"
-            fix = f"pip install 'latkit[{extra}]'"
+            fix = BACKEND_SUPPORT[cls.name].install
             return Probe("missing", "onnxruntime is not installed", fix)
         try:
             ort = _import()
@@ -297,7 +293,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     def probe(cls) -> Probe:
         probe = super().probe()
         if not probe.usable:
-            return dataclasses.replace(probe, fix=f"{probe.fix}{_pascal_pin()}")
+            return dataclasses.replace(probe, fix=f"{probe.fix}{_older_wheel()}")
         if not torch.cuda.is_available():
             return Probe("missing", "no CUDA GPU or no working NVIDIA driver", "check nvidia-smi")
         capability = torch.cuda.get_device_capability()
@@ -346,10 +342,13 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
         return tensorrt_options(_import().__version__, cache)
 
 
-def _pascal_pin() -> str:
-    """What a user with a card of before 2017 must add to the advice."""
-    if torch.cuda.is_available() and torch.cuda.get_device_capability() < (7, 0):
-        return " 'onnxruntime-gpu<=1.26' (later ones have no code for this GPU)"
+def _older_wheel() -> str:
+    """What the advice needs where only older wheels have code for this machine's GPU."""
+    if torch.cuda.is_available():
+        generation = gpu_generation(torch.cuda.get_device_capability())
+        if generation.onnxruntime is not None:
+            requirement = generation.onnxruntime_requirement
+            return f" '{requirement}' (later ones have no code for this GPU)"
     return ""
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from onnx import TensorProto, helper
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
+from latkit.backends.hardware import BACKEND_SUPPORT
 from latkit.backends.registry import BACKENDS
 from latkit.backends.timing import CpuRunner, cpu_clock
 from latkit.backends.torch_modes import beside_torch
@@ -54,7 +55,8 @@ class OpenvinoCpuBackend(Backend):
     @classmethod
     def probe(cls) -> Probe:
         if importlib.util.find_spec("openvino") is None:
-            return Probe("missing", "openvino is not installed", "pip install 'latkit[openvino]'")
+            fix = BACKEND_SUPPORT[cls.name].install
+            return Probe("missing", "openvino is not installed", fix)
         try:
             version = _import().__version__
         except Exception as error:  # a broken binary can raise anything

@@ -26,6 +26,7 @@ from latkit.backends.base import (
     Runner,
     runtime_errors,
 )
+from latkit.backends.hardware import GPU_GENERATIONS, gpu_generation
 from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_api import (
     NO_GPU,
@@ -35,7 +36,6 @@ from latkit.backends.tensorrt_api import (
     decide_tensorrt,
     explain,
     explain_import,
-    install_hint,
     missing_names,
     strongly_typed,
 )
@@ -214,10 +214,12 @@ class TensorrtBackend(Backend):
 
     @classmethod
     def probe(cls) -> Probe:
-        seen = seen_capability()
         for package in ("tensorrt", "pycuda"):
             if importlib.util.find_spec(package) is None:
-                return Probe("missing", f"{package} is not installed", install_hint(seen))
+                # PyTorch may know the GPU; the newest generation's hint is for one not known.
+                generation = gpu_generation(torch_capability() or GPU_GENERATIONS[0].capability)
+                fix = generation.tensorrt_install
+                return Probe("missing", f"{package} is not installed", fix)
         try:
             tensorrt, cuda = import_tensorrt(), _import_cuda()
         except Exception as error:  # a broken binary can raise anything
@@ -355,8 +357,8 @@ class TensorrtGraphBackend(TensorrtBackend):
         return probe
 
 
-def seen_capability() -> tuple[int, int] | None:
-    """Of the GPU that PyTorch sees, if it sees one."""
+def torch_capability() -> tuple[int, int] | None:
+    """Of the GPU that PyTorch can use, if there is one."""
     try:
         return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
     except RuntimeError:  # a GPU that is busy or broken

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
+from latkit.backends.hardware import BF16, architecture, dotted, gpu_generation
 from latkit.backends.registry import BACKENDS
 from latkit.backends.timing import EventRunner
 from latkit.backends.torch_modes import autocast, compile_whole, decide_triton, has_triton
@@ -58,30 +59,24 @@ def decide_support(
         else:
             runs = built <= capability
         if runs:
-            return Probe("ok", f"{name}, capability {capability[0]}.{capability[1]}")
-    fix = "install a PyTorch build that lists this architecture in torch.cuda.get_arch_list()"
-    if capability < (7, 5):
-        fix = (
-            "install a PyTorch build for CUDA 12.6 (tag cu126), the last with code for GPUs before "
-            "Turing, such as the Tesla P100"
-        )
+            return Probe("ok", f"{name}, capability {dotted(capability)}")
     return Probe(
         "unusable",
         f"PyTorch {torch_version} has no code for {name} "
-        f"(sm_{capability[0]}{capability[1]}; it has {', '.join(arch_list) or 'none'})",
-        fix,
+        f"({architecture(capability)}; it has {', '.join(arch_list) or 'none'})",
+        f"install {gpu_generation(capability).torch_build}",
     )
 
 
 def check_precision(precision: str, capability: tuple[int, int]) -> None:
-    """Refuse what a GPU would only emulate: bf16 arithmetic begins with capability 8.0.
+    """Refuse what a GPU would only emulate: bf16 arithmetic.
 
     Raises:
         BackendError: names what it can run.
     """
-    if precision == "bf16" and capability < (8, 0):
+    if precision == "bf16" and capability < BF16:
         raise BackendError(
-            f"this GPU, of capability {capability[0]}.{capability[1]}, has no bf16 arithmetic",
+            f"this GPU, of capability {dotted(capability)}, has no bf16 arithmetic",
             "use a setting with precision=fp16",
         )
 

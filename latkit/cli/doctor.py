@@ -80,10 +80,11 @@ def _gpu() -> list[Row]:
         if not torch.cuda.is_available():
             return []
         name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+        from latkit.backends.hardware import gpu_generation
     except Exception as error:  # as above: a broken torch raises anything
         return [("gpu", "broken", " ".join(str(error).split())[:200], "check nvidia-smi")]
     what = f"{name}, compute capability {capability[0]}.{capability[1]}"
-    advice = advise_for_gpu(capability)
+    advice = gpu_generation(capability).advice
     rows: list[Row] = [("gpu", "warning" if advice else "ok", what, advice)]
     return [*rows, *_gpu_quiet()]
 
@@ -128,23 +129,6 @@ def judge_gpu_state(state: GpuState, others: int) -> tuple[str, str, str]:
         fixes.append("see nvidia-smi -q -d PERFORMANCE")
     what = ", ".join([*faults, *told]) or "tells nothing"
     return "warning" if faults else "ok", what, "; ".join(fixes)
-
-
-def advise_for_gpu(capability: tuple[int, int]) -> str:
-    """Which releases still have code for a GPU, where the current ones have none.
-
-    Args:
-        capability: (major, minor).
-    """
-    if capability >= (7, 5):
-        return ""
-    if capability >= (7, 0):
-        return "use a PyTorch build for CUDA 12.6 (cu126), and TensorRT before 10.5"
-    return (
-        "use a PyTorch build for CUDA 12.6 (cu126) and onnxruntime-gpu<=1.26; for TensorRT an "
-        "environment of its own with TensorRT 8.6.1 and onnxruntime-gpu 1.15 to 1.17 "
-        "(docs/hardware.md)"
-    )
 
 
 def _backends() -> list[Row]:
