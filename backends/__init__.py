@@ -12,7 +12,7 @@ if __name__ != "latkit.backends":
     )
 
 from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
-from latkit.backends.registry import BACKENDS, default_backend_name, probe_backend
+from latkit.backends.registry import BACKENDS, default_backend_name, probe_backend, probe_backends
 from latkit.backends.timing import CpuRunner, EventRunner, cpu_clock
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "cpu_clock",
     "default_backend_name",
     "probe_backend",
+    "probe_backends",
 ]

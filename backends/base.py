@@ -53,6 +53,9 @@ class Probe:
     def usable(self) -> bool:
         return self.status == "ok"
 
+    def to_dict(self) -> dict[str, str]:
+        return {"status": self.status, "reason": self.reason, "fix": self.fix}
+
 
 @dataclass(frozen=True)
 class Samples:

@@ -76,8 +76,7 @@ class GpuGeneration:
                 "'nvidia-cudnn-cu12==8.9.*' pycuda"
             )
         if self.tensorrt is not None:
-            major, minor = self.tensorrt
-            return f"pip install 'tensorrt<{dotted((major, minor + 1))}' pycuda"
+            return f"pip install 'tensorrt<{dotted(_next(self.tensorrt))}' pycuda"
         return "pip install 'latkit[tensorrt]' (pycuda is built with your CUDA toolkit)"
 
     @property
@@ -97,11 +96,11 @@ class GpuGeneration:
         if self.torch is not None:
             parts.append(f"use {self.torch_build}")
         if self.onnxruntime is not None:
-            parts.append(f"onnxruntime-gpu <= {dotted(self.onnxruntime)}")
+            parts.append(self.onnxruntime_requirement)
         if self.tensorrt_environment:
             parts.append(f"for TensorRT an environment of its own with {self.tensorrt_environment}")
         elif self.tensorrt is not None:
-            parts.append(f"TensorRT <= {dotted(self.tensorrt)}")
+            parts.append(f"TensorRT before {dotted(_next(self.tensorrt))}")
         return f"{'; '.join(parts)} (docs/hardware.md)" if parts else ""
 
 
@@ -188,3 +187,7 @@ def cuda_tag(cuda: Release) -> str:
 def architecture(capability: Capability) -> str:
     """The name of a capability's machine code, e.g. ``sm_60``."""
     return f"sm_{capability[0]}{capability[1]}"
+
+
+def _next(release: Release) -> Release:
+    return release[0], release[1] + 1

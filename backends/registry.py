@@ -47,6 +47,11 @@ def probe_backend(name: str) -> Probe:
         return Probe("unusable", f"its probe fails: {reason}", "mend or uninstall the plug-in")
 
 
+def probe_backends() -> dict[str, Probe]:
+    """Of every backend, whether it works here, by its name (see :func:`probe_backend`)."""
+    return {name: probe_backend(name) for name in BACKENDS.names()}
+
+
 def default_backend_name() -> tuple[str, str]:
     """The backend used when none is named, and one line that gives the reason.
 

@@ -27,7 +27,7 @@ def test_a_p100_needs_torch_up_to_2_14_for_cuda_12_6() -> None:
     generation = gpu_generation((6, 0))
     assert (generation.torch, generation.cuda) == ((2, 14), (12, 6))
     assert generation.onnxruntime == (1, 26)
-    for wanted in ("torch <= 2.14", "cu126", "onnxruntime-gpu <= 1.26", "TensorRT 8.6.1"):
+    for wanted in ("torch <= 2.14", "cu126", "onnxruntime-gpu<=1.26", "TensorRT 8.6.1"):
         assert wanted in generation.advice
     assert "torch <= 2.14" in decide_support("Tesla P100", (6, 0), ["sm_75"], "2.15").fix
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from latkit.backends.torch_cuda import TorchCudaBackend, current_gpu_uuid, gpu_fingerprint
-from latkit.cli.doctor import judge_gpu_state
 from latkit.core.errors import BackendError, SearchError
 from latkit.dataset import LatencyDataset, Target
+from latkit.doctor import judge_gpu_state
 from latkit.meters.nvml import GpuState, find_gpu, gpu_state, load_nvml
 from latkit.profiling.loop import profile
 from latkit.profiling.protocol import Protocol
@@ -111,9 +111,9 @@ def test_a_foreign_process_is_counted_and_doctor_warns(nvml: Any) -> None:
     others = state.other_processes(own=1)
     if not others:
         pytest.skip("the driver lists only processes of this container")
-    status, what, _ = judge_gpu_state(state, others)
-    assert status == "warning"
-    assert "other process" in what
+    row = judge_gpu_state(state, others)
+    assert row.status == "warning"
+    assert "other process" in row.what
 
 
 @pytest.mark.usefixtures("foreign_process")
