@@ -182,14 +182,17 @@ def _energy() -> DoctorRow:
 
 def _registry() -> DoctorRow:
     from latkit.core.errors import LatkitError
-    from latkit.registry import Registry
 
     try:
+        from latkit.registry import Registry
+
         registry = Registry()
         registry.check_writable()
         entries = registry.entries()
     except LatkitError as error:
         return DoctorRow("registry", "broken", error.cause, error.fix)
+    except Exception as error:  # as above: a broken torch raises anything
+        return DoctorRow("registry", "broken", _one_line(error), "see torch above")
     return DoctorRow("registry", "ok", f"{registry.url}, {len(entries)} LPMs")
 
 
