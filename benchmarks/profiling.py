@@ -39,7 +39,7 @@ from latkit import __version__
 from latkit.backends import BACKENDS, probe_backend
 from latkit.backends.base import fingerprint
 from latkit.dataset.statistics import RetestError, faster_half_mean
-from latkit.profiling.plan import MAKE_UP_EACH, MAKE_UP_LEAST, MAKE_UP_SHARE
+from latkit.profiling.plan import REMEASURE_EACH, REMEASURE_LEAST, REMEASURE_SHARE
 from latkit.profiling.protocol import PRESETS
 from latkit.profiling.session import Session
 from latkit.spaces import Setting, get_space, parse_setting
@@ -106,7 +106,7 @@ def session_visit(session: Session) -> Callable[[Genotype], Row]:
     """One visit by a latkit protocol."""
 
     def visit(genotype: Genotype) -> Row:
-        made = session.visit(genotype)
+        made = session.measure(genotype)
         anchored = session.protocol.anchored
         return {
             "value": made.ratio_to_anchor if anchored else statistics.fmean(made.samples_ms),
@@ -161,9 +161,9 @@ def run_backend(name: str, setting: Setting, n: int, seed: int) -> tuple[list[Ro
                     if visit(preset, arch_id, number, made_up=False)["flags"]:
                         disturbed.append((preset, arch_id))
                 print(f"\r{name} pass {number + 1}/2: {position + 1}/{n}", end="", file=sys.stderr)
-            room = dict.fromkeys(names, max(MAKE_UP_LEAST, int(MAKE_UP_SHARE * n)))
+            room = dict.fromkeys(names, max(REMEASURE_LEAST, int(REMEASURE_SHARE * n)))
             for preset, arch_id in disturbed:
-                for _ in range(min(MAKE_UP_EACH, room[preset])):
+                for _ in range(min(REMEASURE_EACH, room[preset])):
                     room[preset] -= 1
                     if not visit(preset, arch_id, number, made_up=True)["flags"]:
                         break

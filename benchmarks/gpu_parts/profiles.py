@@ -152,11 +152,11 @@ def energy(context: Context) -> None:
         with Session(backend, setting, PRESETS["fast"], meter) as session:
             for arch_id in space.sample(context.size(4, 2), 2).tolist() * 2:
                 row = space.unrank(arch_id)[0]
-                visit = session.visit(space.architecture(row, setting.network))
+                done = session.measure(space.architecture(row, setting.network))
                 rows.append(
                     {
-                        "arch_id": arch_id, "energy_mj": visit.metrics["energy_mj"],
-                        "wall_ms": statistics.fmean(visit.wall_samples_ms),
+                        "arch_id": arch_id, "energy_mj": done.metrics["energy_mj"],
+                        "wall_ms": statistics.fmean(done.wall_samples_ms),
                     }
                 )  # fmt: skip
                 context.record(rows=rows)

@@ -60,7 +60,7 @@ setting = parse_setting(f"{setting},memory_format={cls.memory_formats[0]}")
 try:
     with cls(threads=threads) as backend:
         target = Target("darts", "this-cpu", name, setting)
-        protocol = Protocol(cores=tuple(map(int, sys.argv[5:])), runs_per_visit=2)
+        protocol = Protocol(cores=tuple(map(int, sys.argv[5:])), runs=2)
         loop.profile(backend, target, protocol, 1, 0, Path(out))
 except LatkitError as error:
     print(json.dumps({"refused": type(error).__name__, "text": str(error)}))
