@@ -12,6 +12,7 @@ import os
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +53,9 @@ class Probe:
     def usable(self) -> bool:
         return self.status == "ok"
 
+    def to_dict(self) -> dict[str, str]:
+        return {"status": self.status, "reason": self.reason, "fix": self.fix}
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -87,7 +91,7 @@ class Runner(ABC):
                 finite number.
         """
         self._check_open()
-        with runtime_errors("a network failed to run"):
+        with runtime_errors("a network failed to run"), self._modes():
             samples = self._run(n)
         if len(samples.clock_ms) != n or len(samples.wall_ms) != n:
             raise BackendError(
@@ -112,7 +116,7 @@ class Runner(ABC):
             BackendError: the runner is closed, or the runtime failed.
         """
         self._check_open()
-        with runtime_errors("a network failed to run"):
+        with runtime_errors("a network failed to run"), self._modes():
             return self._logits()
 
     def peak_memory_mb(self) -> float | None:
@@ -144,13 +148,20 @@ class Runner(ABC):
         if not self._open:
             raise BackendError("the runner is closed", "compile the network again")
 
+    def _modes(self) -> AbstractContextManager[object]:
+        """What :meth:`_run` and :meth:`_logits` are called in; nothing by default."""
+        return contextlib.nullcontext()
+
     @abstractmethod
     def _logits(self) -> npt.NDArray[np.float32]:
         """Called by :meth:`logits` while the runner is open."""
 
     @abstractmethod
     def _run(self, n: int) -> Samples:
-        """Called by :meth:`run` with ``n >= 1`` while the runner is open."""
+        """Called by :meth:`run` with ``n >= 1`` while the runner is open.
+
+        ``latkit.backends.CpuRunner`` and ``EventRunner`` have it.
+        """
 
     @abstractmethod
     def _close(self) -> None:
@@ -173,7 +184,7 @@ class Backend(ABC):
         thread_limits: variables of the environment by which it runs on fewer threads.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ()
     memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)

@@ -11,8 +11,8 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.util
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -21,8 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
+from latkit.backends.base import Backend, Clock, Probe, Runner
+from latkit.backends.hardware import BACKEND_SUPPORT, architecture, gpu_generation
+from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_engine import timing_folder
+from latkit.backends.timing import CpuRunner, cpu_clock
 from latkit.backends.torch_modes import beside_torch
 from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError, from_os_error
@@ -49,36 +52,32 @@ def decide_provider(provider: str, available: Sequence[str], version: str) -> Pr
         f"the installed ONNX Runtime {version} was built without {provider} "
         f"(it has {', '.join(available)})",
         "one environment holds one of its wheels: pip uninstall onnxruntime, then "
-        "pip install 'latkit[onnxruntime-gpu]'",
+        f"{BACKEND_SUPPORT['onnxruntime-cuda'].install}",
     )
 
 
 def decide_gpu(capability: tuple[int, int], version: str, tensorrt: bool) -> Probe | None:
     """What keeps a build from a GPU, if anything.
 
-    ONNX Runtime has machine code for Pascal (6.x) up to 1.26; TensorRT 10 and newer need 7.0, and
-    TensorRT 8.6 goes with ONNX Runtime 1.15 to 1.17.
-
     Args:
         capability: the GPU's (major, minor).
         version: of ONNX Runtime.
         tensorrt: whether TensorRT is to run the network.
     """
-    release = _release(version)
-    if capability >= (7, 0):
-        return None
-    name = f"sm_{capability[0]}{capability[1]}"
-    if tensorrt and release > (1, 17):
+    generation = gpu_generation(capability)
+    release, name = _release(version), architecture(capability)
+    last = generation.tensorrt_onnxruntime
+    if tensorrt and last is not None and release > last:
         return Probe(
             "unusable",
             f"ONNX Runtime {version} goes with a TensorRT that has no code for {name}",
-            "use an environment with TensorRT 8.6.1 and onnxruntime-gpu 1.15 to 1.17",
+            f"use an environment with {generation.tensorrt_environment}",
         )
-    if release > (1, 26):
+    if generation.onnxruntime is not None and release > generation.onnxruntime:
         return Probe(
             "unusable",
             f"ONNX Runtime {version} has no code for {name}",
-            "pip install 'onnxruntime-gpu<=1.26'",
+            f"pip install '{generation.onnxruntime_requirement}'",
         )
     return None
 
@@ -119,7 +118,7 @@ def check_active(asked: str, active: Sequence[str]) -> None:
         )
 
 
-class OnnxRuntimeRunner(Runner):
+class OnnxRuntimeRunner(CpuRunner):
     """A session with its input and output bound in the memory of its device."""
 
     def __init__(
@@ -129,8 +128,7 @@ class OnnxRuntimeRunner(Runner):
         images: npt.NDArray[np.float32],
         clock: Clock,
     ) -> None:
-        super().__init__()
-        self.clock = clock
+        super().__init__(clock)
         self._session = session
         # ONNX Runtime may use these arrays where they lie for as long as the session lives.
         self._kept: tuple[Any, ...] = (network, images)
@@ -143,21 +141,22 @@ class OnnxRuntimeRunner(Runner):
         )
         self._binding.bind_output(OUTPUT, device)
 
-    def _run(self, n: int) -> Samples:
-        cpu_ms, wall_ms = [], []
-        with _runtime_errors():
-            for _ in range(n):
-                wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-                self._session.run_with_iobinding(self._binding)
-                self._binding.synchronize_outputs()
-                cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
-                wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
-        return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
+    def _modes(self) -> AbstractContextManager[None]:
+        return _runtime_errors()
+
+    def _bind(self) -> Callable[[], object]:
+        binding = self._binding
+        start, wait = self._session.run_with_iobinding, binding.synchronize_outputs
+
+        def run() -> None:
+            start(binding)
+            wait()
+
+        return run
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        with _runtime_errors():
-            self._session.run_with_iobinding(self._binding)
-            return np.asarray(self._binding.copy_outputs_to_cpu()[0])
+        self._session.run_with_iobinding(self._binding)
+        return np.asarray(self._binding.copy_outputs_to_cpu()[0])
 
     def _close(self) -> None:
         self._session = self._binding = None
@@ -182,8 +181,7 @@ class OnnxRuntimeBackend(Backend):
     @classmethod
     def probe(cls) -> Probe:
         if importlib.util.find_spec("onnxruntime") is None:
-            extra = "onnxruntime" if cls.provider == CPU else "onnxruntime-gpu"
-            fix = f"pip install 'latkit[{extra}]'"
+            fix = BACKEND_SUPPORT[cls.name].install
             return Probe("missing", "onnxruntime is not installed", fix)
         try:
             ort = _import()
@@ -270,6 +268,7 @@ class OnnxRuntimeBackend(Backend):
         self._host.close()
 
 
+@BACKENDS.register("onnxruntime-cpu")
 class OnnxRuntimeCpuBackend(OnnxRuntimeBackend):
     """``onnxruntime-cpu``: works wherever the package does."""
 
@@ -278,10 +277,10 @@ class OnnxRuntimeCpuBackend(OnnxRuntimeBackend):
 
     @property
     def clock(self) -> Clock:
-        # With one thread, the calling thread does all the work.
-        return "cpu" if self.threads == 1 else "wall"
+        return cpu_clock(self.threads)
 
 
+@BACKENDS.register("onnxruntime-cuda")
 class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     """``onnxruntime-cuda``: fp32 without TF32, or fp16; exhaustive search of convolutions."""
 
@@ -294,7 +293,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     def probe(cls) -> Probe:
         probe = super().probe()
         if not probe.usable:
-            return dataclasses.replace(probe, fix=f"{probe.fix}{_pascal_pin()}")
+            return dataclasses.replace(probe, fix=f"{probe.fix}{_older_wheel()}")
         if not torch.cuda.is_available():
             return Probe("missing", "no CUDA GPU or no working NVIDIA driver", "check nvidia-smi")
         capability = torch.cuda.get_device_capability()
@@ -323,6 +322,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return cuda_options(_import().__version__)
 
 
+@BACKENDS.register("onnxruntime-tensorrt")
 class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     """``onnxruntime-tensorrt``: TensorRT engines in fp32; building one takes seconds to minutes."""
 
@@ -342,10 +342,13 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
         return tensorrt_options(_import().__version__, cache)
 
 
-def _pascal_pin() -> str:
-    """What a user with a card of before 2017 must add to the advice."""
-    if torch.cuda.is_available() and torch.cuda.get_device_capability() < (7, 0):
-        return " 'onnxruntime-gpu<=1.26' (later ones have no code for this GPU)"
+def _older_wheel() -> str:
+    """What the advice needs where only older wheels have code for this machine's GPU."""
+    if torch.cuda.is_available():
+        generation = gpu_generation(torch.cuda.get_device_capability())
+        if generation.onnxruntime is not None:
+            requirement = generation.onnxruntime_requirement
+            return f" '{requirement}' (later ones have no code for this GPU)"
     return ""
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper
 
-from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
+from latkit.backends.base import Backend, Clock, Probe, Runner
+from latkit.backends.hardware import BACKEND_SUPPORT
+from latkit.backends.registry import BACKENDS
+from latkit.backends.timing import CpuRunner, cpu_clock
 from latkit.backends.torch_modes import beside_torch
 from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError
@@ -21,24 +24,18 @@ from latkit.spaces import Architecture, Setting
 from latkit.spaces.build import random_input, random_network
 
 
-class OpenvinoCpuRunner(Runner):
+class OpenvinoCpuRunner(CpuRunner):
     """A compiled model with its input in place."""
 
     def __init__(self, compiled: Any, images: npt.NDArray[np.float32], clock: Clock) -> None:
-        super().__init__()
-        self.clock = clock
+        super().__init__(clock)
         self._request = compiled.create_infer_request()
         self._images = images  # the tensor only points to it
         self._request.set_input_tensor(_import().Tensor(images, shared_memory=True))
 
-    def _run(self, n: int) -> Samples:
-        cpu_ms, wall_ms = [], []
-        for _ in range(n):
-            wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-            self._request.infer()
-            cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
-            wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
-        return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
+    def _bind(self) -> Callable[[], object]:
+        infer: Callable[[], object] = self._request.infer
+        return infer
 
     def _logits(self) -> npt.NDArray[np.float32]:
         self._request.infer()
@@ -48,6 +45,7 @@ class OpenvinoCpuRunner(Runner):
         self._request = None
 
 
+@BACKENDS.register("openvino-cpu")
 class OpenvinoCpuBackend(Backend):
     """``openvino-cpu``: precision pinned, because OpenVINO takes bf16 by itself on some CPUs."""
 
@@ -57,7 +55,8 @@ class OpenvinoCpuBackend(Backend):
     @classmethod
     def probe(cls) -> Probe:
         if importlib.util.find_spec("openvino") is None:
-            return Probe("missing", "openvino is not installed", "pip install 'latkit[openvino]'")
+            fix = BACKEND_SUPPORT[cls.name].install
+            return Probe("missing", "openvino is not installed", fix)
         try:
             version = _import().__version__
         except Exception as error:  # a broken binary can raise anything
@@ -67,8 +66,7 @@ class OpenvinoCpuBackend(Backend):
 
     @property
     def clock(self) -> Clock:
-        # With one thread, the calling thread does all the work.
-        return "cpu" if self.threads == 1 else "wall"
+        return cpu_clock(self.threads)
 
     def fingerprint(self) -> Facts:
         return {

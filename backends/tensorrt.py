@@ -11,8 +11,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 import math
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,9 +24,10 @@ from latkit.backends.base import (
     Clock,
     Probe,
     Runner,
-    Samples,
     runtime_errors,
 )
+from latkit.backends.hardware import GPU_GENERATIONS, gpu_generation
+from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_api import (
     NO_GPU,
     OPTIMIZATION_LEVEL,
@@ -35,7 +36,6 @@ from latkit.backends.tensorrt_api import (
     decide_tensorrt,
     explain,
     explain_import,
-    install_hint,
     missing_names,
     strongly_typed,
 )
@@ -48,6 +48,7 @@ from latkit.backends.tensorrt_engine import (
     import_tensorrt,
     timing_folder,
 )
+from latkit.backends.timing import EventRunner
 from latkit.backends.torch_modes import beside_torch
 from latkit.core.device import Facts
 from latkit.core.errors import BackendError
@@ -58,7 +59,7 @@ from latkit.spaces import Architecture, Setting
 from latkit.spaces.build import random_input, random_network
 
 
-class TensorrtRunner(Runner):
+class TensorrtRunner(EventRunner):
     """An engine with its input and output in device memory, on a stream of its own.
 
     Args:
@@ -67,12 +68,10 @@ class TensorrtRunner(Runner):
         images: the input, fp32.
     """
 
-    clock: Clock = "event"
-
     def __init__(
         self, tensorrt: Any, cuda: Any, engine: Any, images: npt.NDArray[np.float32]
     ) -> None:
-        super().__init__()
+        super().__init__(cuda.Stream())
         self._tensorrt, self._cuda, self._engine = tensorrt, cuda, engine
         self._buffers: dict[str, Any] = {}
         try:
@@ -99,7 +98,6 @@ class TensorrtRunner(Runner):
         if self._context is None:
             raise self._explain()
         with _cuda_errors():
-            self._stream = self._cuda.Stream()
             for name, nbytes in (
                 (INPUT, images.nbytes),
                 (OUTPUT, 4 * math.prod(self._output_shape)),
@@ -120,26 +118,23 @@ class TensorrtRunner(Runner):
     def _explain(self) -> BackendError:
         return explain("TensorRT cannot run the network", get_log(self._tensorrt).take())
 
-    def _run(self, n: int) -> Samples:
-        event_ms, wall_ms = [], []
-        with _cuda_errors():
-            for _ in range(n):
-                start, end = self._cuda.Event(), self._cuda.Event()
-                wall = time.perf_counter_ns()
-                start.record(self._stream)
-                self._enqueue()
-                end.record(self._stream)
-                end.synchronize()
-                wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
-                event_ms.append(float(start.time_till(end)))
-        return Samples(tuple(event_ms), tuple(wall_ms))
+    def _modes(self) -> AbstractContextManager[None]:
+        return _cuda_errors()
+
+    def _bind(self) -> Callable[[], object]:
+        return self._enqueue
+
+    def _make_event(self) -> Any:
+        return self._cuda.Event()
+
+    def _elapsed_ms(self, start: Any, end: Any) -> float:
+        return float(start.time_till(end))
 
     def _logits(self) -> npt.NDArray[np.float32]:
         logits = np.empty(self._output_shape, np.float32)
-        with _cuda_errors():
-            self._enqueue()
-            self._stream.synchronize()
-            self._cuda.memcpy_dtoh(logits, self._buffers[OUTPUT])
+        self._bind()()
+        self._stream.synchronize()
+        self._cuda.memcpy_dtoh(logits, self._buffers[OUTPUT])
         return logits
 
     def _close(self) -> None:
@@ -161,7 +156,8 @@ class TensorrtGraphRunner(TensorrtRunner):
     def _prepare(self, images: npt.NDArray[np.float32]) -> None:
         self._graph: Any = None
         super()._prepare(images)
-        wanted = super()._logits()  # the first run may allocate, which a capture may not
+        with super()._modes():
+            wanted = self._logits()  # the first run may allocate, which a capture may not
         self._torch_stream: Any = torch.cuda.ExternalStream(self._stream.handle)
         graph: Any = torch.cuda.CUDAGraph()
         launched = True
@@ -177,35 +173,34 @@ class TensorrtGraphRunner(TensorrtRunner):
             raise self._explain()
         self._graph = graph
         # A capture that went wrong can leave an empty graph, whose replays take no time.
-        with _cuda_errors():
+        with self._modes():
             nothing = np.full(self._output_shape, _NEVER, np.float32)
             self._cuda.memcpy_htod(self._buffers[OUTPUT], nothing)
+            replayed = self._logits()
         near = 1e-3 * np.abs(wanted).max(initial=0, where=np.isfinite(wanted))
-        if not np.allclose(self._logits(), wanted, rtol=1e-3, atol=near, equal_nan=True):
+        if not np.allclose(replayed, wanted, rtol=1e-3, atol=near, equal_nan=True):
             raise BackendError(
                 "a replay of the captured CUDA graph computes something else",
                 "use --backend tensorrt, which does not capture",
             )
 
-    def _enqueue(self) -> None:
+    @contextlib.contextmanager
+    def _modes(self) -> Iterator[None]:
+        with super()._modes(), torch.cuda.stream(self._torch_stream):  # which replays go to
+            yield
+
+    def _bind(self) -> Callable[[], object]:
         if self._graph is None:
-            super()._enqueue()
-        else:
-            self._graph.replay()
-
-    def _run(self, n: int) -> Samples:
-        with torch.cuda.stream(self._torch_stream):  # which replays go to
-            return super()._run(n)
-
-    def _logits(self) -> npt.NDArray[np.float32]:
-        with torch.cuda.stream(self._torch_stream):
-            return super()._logits()
+            return super()._bind()
+        replay: Callable[[], object] = self._graph.replay
+        return replay
 
     def _close(self) -> None:
         self._graph = self._torch_stream = None
         super()._close()
 
 
+@BACKENDS.register("tensorrt")
 class TensorrtBackend(Backend):
     """``tensorrt``: engines in fp32 without TF32, or fp16; building one takes seconds to minutes.
 
@@ -219,10 +214,12 @@ class TensorrtBackend(Backend):
 
     @classmethod
     def probe(cls) -> Probe:
-        seen = seen_capability()
         for package in ("tensorrt", "pycuda"):
             if importlib.util.find_spec(package) is None:
-                return Probe("missing", f"{package} is not installed", install_hint(seen))
+                # PyTorch may know the GPU; the newest generation's hint is for one not known.
+                generation = gpu_generation(torch_capability() or GPU_GENERATIONS[0].capability)
+                fix = generation.tensorrt_install
+                return Probe("missing", f"{package} is not installed", fix)
         try:
             tensorrt, cuda = import_tensorrt(), _import_cuda()
         except Exception as error:  # a broken binary can raise anything
@@ -336,6 +333,7 @@ class TensorrtBackend(Backend):
         del self._cuda_context
 
 
+@BACKENDS.register("tensorrt-graph")
 class TensorrtGraphBackend(TensorrtBackend):
     """``tensorrt-graph``: the same engines, launched as one CUDA graph: less work for the host."""
 
@@ -359,8 +357,8 @@ class TensorrtGraphBackend(TensorrtBackend):
         return probe
 
 
-def seen_capability() -> tuple[int, int] | None:
-    """Of the GPU that PyTorch sees, if it sees one."""
+def torch_capability() -> tuple[int, int] | None:
+    """Of the GPU that PyTorch can use, if there is one."""
     try:
         return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
     except RuntimeError:  # a GPU that is busy or broken

@@ -13,6 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latkit.backends.base import Probe
+from latkit.backends.hardware import (
+    FIRST_TENSORRT,
+    GPU_GENERATIONS,
+    architecture,
+    dotted,
+    gpu_generation,
+    least_tensorrt_capability,
+)
 from latkit.core.device import Facts
 from latkit.core.errors import BackendError
 from latkit.networks.onnx_model import INPUT, OUTPUT
@@ -58,18 +66,6 @@ OPTIMIZATION_LEVEL = 3
 
 NO_GPU = "check nvidia-smi, or use another backend (latkit backends list)"
 
-_PASCAL = (
-    "use an environment of its own, with a CPU build of PyTorch: "
-    "pip install 'tensorrt==8.6.1' 'nvidia-cudnn-cu12==8.9.*' pycuda"
-)
-
-
-def install_hint(capability: tuple[int, int] | None) -> str:
-    """What to install for a GPU, or for one that is not known."""
-    if capability is not None and capability < (7, 0):
-        return _PASCAL
-    return "pip install 'latkit[tensorrt]' (pycuda is built with your CUDA toolkit)"
-
 
 def missing_names(tensorrt: Any) -> list[str]:
     """What of :data:`REQUIRED` an imported TensorRT lacks, as ``Class.name``."""
@@ -88,9 +84,6 @@ def decide_tensorrt(
 ) -> Probe:
     """Whether an installed TensorRT can be used on a GPU.
 
-    Least compute capabilities: 8.6 5.0 (Maxwell), 10.0 to 10.4 7.0 (Volta), later 7.5 (Turing), by
-    NVIDIA's release notes.
-
     Args:
         version: of TensorRT.
         missing: :func:`missing_names` of it.
@@ -98,24 +91,24 @@ def decide_tensorrt(
         capability: the GPU's (major, minor).
     """
     release = release_of(version)
-    if release < (8, 6):
-        reason = f"TensorRT {version} is older than 8.6, the first with the API that latkit uses"
-        return Probe("unusable", reason, "pip install 'tensorrt>=8.6'")
+    if release < FIRST_TENSORRT:
+        first = dotted(FIRST_TENSORRT)
+        reason = f"TensorRT {version} is older than {first}, the first with the API latkit uses"
+        return Probe("unusable", reason, f"pip install 'tensorrt>={first}'")
     if missing:
         reason = f"TensorRT {version} lacks {', '.join(missing)}, which latkit uses"
         return Probe("unusable", reason, "install a release that latkit's docs/hardware.md lists")
     if release[0] == 9:
-        reason = f"TensorRT {version} was never tried with latkit"
+        reason = f"TensorRT {version} has not been run with latkit"
         return Probe("unusable", reason, "pip install 'tensorrt>=10', or 'tensorrt==8.6.1'")
-    least = (5, 0) if release[0] == 8 else (7, 0) if release < (10, 5) else (7, 5)
+    least = least_tensorrt_capability(release)
     if capability < least:
         reason = (
-            f"TensorRT {version} has no code for {gpu} (sm_{capability[0]}{capability[1]}, it "
-            f"needs sm_{least[0]}{least[1]} or newer)"
+            f"TensorRT {version} has no code for {gpu} ({architecture(capability)}, it needs "
+            f"{architecture(least)} or newer)"
         )
-        fix = _PASCAL if capability < (7, 0) else "pip install 'tensorrt<10.5'"
-        return Probe("unusable", reason, fix)
-    return Probe("ok", f"TensorRT {version} on {gpu}, capability {capability[0]}.{capability[1]}")
+        return Probe("unusable", reason, gpu_generation(capability).tensorrt_install)
+    return Probe("ok", f"TensorRT {version} on {gpu}, capability {dotted(capability)}")
 
 
 def release_of(version: str) -> tuple[int, int]:
@@ -202,7 +195,10 @@ _CURES = (
         ("out of memory", "outofmemory", "cudaErrorMemoryAllocation"),
         "free the GPU's memory (nvidia-smi), or use a smaller setting, e.g. batch=1",
     ),
-    (("target gpu sm", "is not supported by this tensorrt"), _PASCAL),
+    (
+        ("target gpu sm", "is not supported by this tensorrt"),
+        GPU_GENERATIONS[-1].tensorrt_install,
+    ),
     (
         ("cuda initialization failure", "insufficient for cuda runtime", "no cuda-capable device"),
         "check nvidia-smi: the driver must be as new as the CUDA that TensorRT was built for",

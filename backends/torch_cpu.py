@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
+from latkit.backends.base import Backend, Clock, Probe, Runner
 from latkit.backends.openmp import exact_regions, region_width
+from latkit.backends.registry import BACKENDS
+from latkit.backends.timing import CpuRunner, cpu_clock
 from latkit.backends.torch_modes import (
     autocast,
     compile_whole,
@@ -24,7 +27,7 @@ from latkit.spaces import Architecture, Setting
 from latkit.spaces.build import random_input, random_network
 
 
-class TorchCpuRunner(Runner):
+class TorchCpuRunner(CpuRunner):
     """A module in eval mode; thread CPU time where one thread does all the work.
 
     Args:
@@ -35,29 +38,19 @@ class TorchCpuRunner(Runner):
     """
 
     def __init__(self, network: Any, images: torch.Tensor, precision: str, clock: Clock) -> None:
-        super().__init__()
-        self.clock = clock
+        super().__init__(clock)
         self._network: Any = network
         self._input: torch.Tensor | None = images
         self._precision = precision
 
-    def _run(self, n: int) -> Samples:
-        network, x = self._network, self._input
-        cpu_ms, wall_ms = [], []
-        with self._modes():
-            for _ in range(n):
-                wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-                network(x)
-                cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
-                wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
-        return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
+    def _bind(self) -> Callable[[], object]:
+        return partial(self._network, self._input)
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        with self._modes():
-            return np.asarray(self._network(self._input).float().numpy())
+        return np.asarray(self._network(self._input).float().numpy())
 
     @contextlib.contextmanager
-    def _modes(self) -> Any:
+    def _modes(self) -> Iterator[None]:
         with torch.inference_mode(), autocast("cpu", self._precision):
             yield
 
@@ -65,6 +58,7 @@ class TorchCpuRunner(Runner):
         self._network = self._input = None
 
 
+@BACKENDS.register("torch-cpu")
 class TorchCpuBackend(Backend):
     """``torch-cpu``: eager; works wherever PyTorch does. bf16 is autocast."""
 
@@ -93,7 +87,7 @@ class TorchCpuBackend(Backend):
 
     @property
     def clock(self) -> Clock:
-        return "cpu" if self.threads == 1 else "wall"
+        return cpu_clock(self.threads)
 
     def hardware_name(self) -> str:
         return cpu_name()
@@ -119,6 +113,7 @@ class TorchCpuBackend(Backend):
         self._host.close()
 
 
+@BACKENDS.register("torch-cpu-compile")
 class TorchCpuCompileBackend(TorchCpuBackend):
     """``torch-cpu-compile``: one graph compiled by inductor, half a minute a network."""
 

@@ -9,15 +9,18 @@ import contextlib
 import gc
 import importlib
 import re
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
+from latkit.backends.base import Backend, Clock, Probe, Runner
+from latkit.backends.hardware import BF16, architecture, dotted, gpu_generation
+from latkit.backends.registry import BACKENDS
+from latkit.backends.timing import EventRunner
 from latkit.backends.torch_modes import autocast, compile_whole, decide_triton, has_triton
 from latkit.core.device import Facts
 from latkit.core.errors import BackendError
@@ -56,30 +59,24 @@ def decide_support(
         else:
             runs = built <= capability
         if runs:
-            return Probe("ok", f"{name}, capability {capability[0]}.{capability[1]}")
-    fix = "install a PyTorch build that lists this architecture in torch.cuda.get_arch_list()"
-    if capability < (7, 5):
-        fix = (
-            "install a PyTorch build for CUDA 12.6 (tag cu126), the last with code for GPUs before "
-            "Turing, such as the Tesla P100"
-        )
+            return Probe("ok", f"{name}, capability {dotted(capability)}")
     return Probe(
         "unusable",
         f"PyTorch {torch_version} has no code for {name} "
-        f"(sm_{capability[0]}{capability[1]}; it has {', '.join(arch_list) or 'none'})",
-        fix,
+        f"({architecture(capability)}; it has {', '.join(arch_list) or 'none'})",
+        f"install {gpu_generation(capability).torch_build}",
     )
 
 
 def check_precision(precision: str, capability: tuple[int, int]) -> None:
-    """Refuse what a GPU would only emulate: bf16 arithmetic begins with capability 8.0.
+    """Refuse what a GPU would only emulate: bf16 arithmetic.
 
     Raises:
         BackendError: names what it can run.
     """
-    if precision == "bf16" and capability < (8, 0):
+    if precision == "bf16" and capability < BF16:
         raise BackendError(
-            f"this GPU, of capability {capability[0]}.{capability[1]}, has no bf16 arithmetic",
+            f"this GPU, of capability {dotted(capability)}, has no bf16 arithmetic",
             "use a setting with precision=fp16",
         )
 
@@ -109,17 +106,14 @@ def _current_gpu() -> Any:
     return torch.cuda.get_device_properties(torch.cuda.current_device())
 
 
-class TorchCudaRunner(Runner):
+class TorchCudaRunner(EventRunner):
     """A module on the GPU in eval mode with its input resident there."""
 
-    clock: Clock = "event"
-
     def __init__(self, architecture: Architecture, setting: Setting, seed: int) -> None:
-        super().__init__()
+        super().__init__(torch.cuda.Stream())
         torch.cuda.reset_peak_memory_stats()
         self._memory_before = torch.cuda.memory_allocated()
         self._precision = setting.precision
-        self._stream = torch.cuda.Stream()
         self._network: Any = random_network(architecture, setting, seed).cuda()
         self._input: Any = random_input(setting, seed).cuda()
         torch.cuda.synchronize()
@@ -128,10 +122,14 @@ class TorchCudaRunner(Runner):
     def _prepare(self) -> None:
         """Make of the network what is to run."""
 
-    def _forward(self) -> torch.Tensor:
-        """Start one run on the current stream; the result is there when the stream is done."""
-        logits: torch.Tensor = self._network(self._input)
-        return logits
+    def _bind(self) -> Callable[[], object]:
+        return partial(self._network, self._input)
+
+    def _make_event(self) -> torch.cuda.Event:
+        return torch.cuda.Event(enable_timing=True)
+
+    def _elapsed_ms(self, start: Any, end: Any) -> float:
+        return float(start.elapsed_time(end))
 
     @contextlib.contextmanager
     def _modes(self) -> Iterator[None]:
@@ -142,27 +140,11 @@ class TorchCudaRunner(Runner):
         ):
             yield
 
-    def _run(self, n: int) -> Samples:
-        event_ms, wall_ms = [], []
-        with self._modes():
-            for _ in range(n):
-                start = torch.cuda.Event(enable_timing=True)
-                end = torch.cuda.Event(enable_timing=True)
-                wall = time.perf_counter_ns()
-                start.record(self._stream)
-                self._forward()
-                end.record(self._stream)
-                end.synchronize()
-                wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
-                event_ms.append(start.elapsed_time(end))
-        return Samples(tuple(event_ms), tuple(wall_ms))
-
     def peak_memory_mb(self) -> float:
         return (torch.cuda.max_memory_allocated() - self._memory_before) / 2**20
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        with self._modes():
-            return np.asarray(self._forward().float().cpu().numpy())
+        return np.asarray(self._network(self._input).float().cpu().numpy())
 
     def _close(self) -> None:
         self._network = self._input = None
@@ -192,16 +174,20 @@ class TorchCudaGraphRunner(TorchCudaRunner):
         with self._modes(), torch.cuda.graph(self._graph, stream=self._stream):
             self._output: Any = self._network(self._input)
 
-    def _forward(self) -> torch.Tensor:
+    def _bind(self) -> Callable[[], object]:
+        replay: Callable[[], object] = self._graph.replay
+        return replay
+
+    def _logits(self) -> npt.NDArray[np.float32]:
         self._graph.replay()
-        output: torch.Tensor = self._output
-        return output
+        return np.asarray(self._output.float().cpu().numpy())
 
     def _close(self) -> None:
         self._graph = self._output = None
         super()._close()
 
 
+@BACKENDS.register("torch-cuda")
 class TorchCudaBackend(Backend):
     """``torch-cuda``: eager PyTorch on the current CUDA device; fp32 without TF32, or autocast."""
 
@@ -286,6 +272,7 @@ class TorchCudaBackend(Backend):
         torch.backends.cudnn.benchmark = benchmark
 
 
+@BACKENDS.register("torch-cuda-graph")
 class TorchCudaGraphBackend(TorchCudaBackend):
     """``torch-cuda-graph``: the kernels of ``torch-cuda``, launched as one CUDA graph.
 
@@ -297,6 +284,7 @@ class TorchCudaGraphBackend(TorchCudaBackend):
     runner_class = TorchCudaGraphRunner
 
 
+@BACKENDS.register("torch-cuda-compile")
 class TorchCudaCompileBackend(TorchCudaBackend):
     """``torch-cuda-compile``: one graph compiled by inductor, half a minute a network."""
 

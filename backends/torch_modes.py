@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from latkit.backends.base import Probe
+from latkit.backends.hardware import TRITON, dotted
 from latkit.core.cores import unbound
 from latkit.core.errors import BackendError
 
@@ -85,11 +86,11 @@ def decide_triton(capability: tuple[int, int], has_triton: bool) -> Probe | None
     if not has_triton:
         reason = "triton, which torch.compile needs on a GPU, is not installed"
         return Probe("missing", reason, "pip install triton")
-    if capability < (7, 0):
+    if capability < TRITON:
         return Probe(
             "unusable",
-            f"torch.compile needs compute capability 7.0, this GPU has "
-            f"{capability[0]}.{capability[1]}",
+            f"torch.compile needs compute capability {dotted(TRITON)}, this GPU has "
+            f"{dotted(capability)}",
             "use --backend torch-cuda or torch-cuda-graph",
         )
     return None

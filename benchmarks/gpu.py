@@ -43,9 +43,9 @@ NEEDED = ("click", "filelock", "fsspec", "numpy", "onnx", "PIL", "platformdirs",
           "safetensors", "scipy", "sklearn", "torch", "torchvision", "pytest")  # fmt: skip
 PROBE = """
 import dataclasses, json, sys
-from latkit.backends import get_backend_class
+from latkit.backends import BACKENDS
 from latkit.core.device import suggest_device_name
-backend = get_backend_class(sys.argv[1])
+backend = BACKENDS.get(sys.argv[1])
 probe = backend.probe()
 name = suggest_device_name(backend().hardware_name()) if probe.usable else ""
 print(json.dumps({**dataclasses.asdict(probe), "device": name}))

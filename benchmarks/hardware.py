@@ -1,9 +1,11 @@
-"""Writes into docs/hardware.md what has been run on a GPU, from the committed results alone.
+"""Writes the tables of docs/hardware.md.
 
-    python benchmarks/hardware.py            # rewrite the table
-    python benchmarks/hardware.py --check    # exit with 1 if it is not what the results give
+    python benchmarks/hardware.py            # rewrite the tables
+    python benchmarks/hardware.py --check    # exit with 1 if the page's are others
 
-The results are those of ``benchmarks/gpu.py``: ``benchmarks/results/*/gpu.json``.
+What runs on which hardware is the table ``latkit.backends.hardware``, which probes and doctor read
+too. What has been run on a GPU follows from the committed results of ``benchmarks/gpu.py`` alone:
+``benchmarks/results/*/gpu.json``.
 """
 
 from __future__ import annotations
@@ -18,10 +20,21 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.gpu_parts.page import hardware, markdown
+from latkit.backends.hardware import (
+    BACKEND_SUPPORT,
+    BF16,
+    ENERGY_COUNTER,
+    FIRST_ONNXRUNTIME,
+    GPU_GENERATIONS,
+    TRITON,
+    GpuGeneration,
+    cuda_tag,
+    dotted,
+)
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "hardware.md"
-BEGIN = "<!-- begin: made by benchmarks/hardware.py from benchmarks/results/*/gpu.json -->"
+BEGIN = "<!-- begin {name}: made by benchmarks/hardware.py -->"
 END = "<!-- end -->"
 NOT_YET = "**not yet run on a GPU**"
 # What of latkit needs a GPU, and the parts of the proof that show it.
@@ -83,17 +96,72 @@ def torch_version(run: dict[str, Any]) -> str:
     return "unknown"
 
 
+def backends_table() -> list[str]:
+    """What each backend runs on and needs, and what has been run."""
+    rows = []
+    for name, support in BACKEND_SUPPORT.items():
+        on_cpu = f"on CPUs, with {support.run_with}" if support.run_with else ""
+        needs = ", ".join(
+            filter(None, (f"`latkit[{support.extra}]`" if support.extra else "", support.needs))
+        )
+        where = f"{support.vendor} {support.hardware}"
+        run = on_cpu or "by the results below alone"
+        rows.append((f"`{name}`", where, needs or "latkit alone", run))
+    return markdown(("backend", "hardware", "needs", "has been run"), rows)
+
+
+def generations_table() -> list[str]:
+    """The releases that have code for each generation of NVIDIA's GPUs."""
+    columns = (
+        "GPUs", "capability", "PyTorch", "onnxruntime-gpu", "TensorRT", "`torch.compile`", "bf16",
+        "energy",
+    )  # fmt: skip
+    return markdown(columns, [_generation_row(generation) for generation in GPU_GENERATIONS])
+
+
+def _generation_row(generation: GpuGeneration) -> tuple[str, ...]:
+    capability, current = generation.capability, "current"
+    torch = onnxruntime = tensorrt = current
+    if generation.torch is not None and generation.cuda is not None:
+        tag = cuda_tag(generation.cuda)
+        torch = f"<= {dotted(generation.torch)}, built for CUDA {dotted(generation.cuda)} (`{tag}`)"
+    if generation.onnxruntime is not None:
+        onnxruntime = f"{dotted(FIRST_ONNXRUNTIME)} to {dotted(generation.onnxruntime)}"
+    if generation.tensorrt_environment:
+        tensorrt = f"an environment of its own: {generation.tensorrt_environment}"
+    elif generation.tensorrt is not None:
+        tensorrt = f"<= {dotted(generation.tensorrt)}"
+    return (
+        f"{generation.name} ({generation.examples})",
+        dotted(capability),
+        torch,
+        onnxruntime,
+        tensorrt,
+        "yes" if capability >= TRITON else f"no: triton needs {dotted(TRITON)}",
+        "yes" if capability >= BF16 else f"no: it begins with {dotted(BF16)}",
+        "counter" if capability >= ENERGY_COUNTER else "polled power, integrated",
+    )
+
+
 def rewrite(text: str, runs: Iterable[dict[str, Any]]) -> str:
-    """The page with its table made anew.
+    """The page with its tables made anew.
 
     Raises:
-        ValueError: the page has no place for it.
+        ValueError: the page has no place for one.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE} lacks the lines {BEGIN} and {END}")
-    return "\n".join([before + BEGIN, "", *table(runs), "", END]) + after
+    tables = {
+        "backends": backends_table(),
+        "runs": table(runs),
+        "generations": generations_table(),
+    }
+    for name, lines in tables.items():
+        begin = BEGIN.format(name=name)
+        before, found, rest = text.partition(begin)
+        _, end, after = rest.partition(END)
+        if not found or not end:
+            raise ValueError(f"{PAGE} lacks the lines {begin} and {END}")
+        text = "\n".join([before + begin, "", *lines, "", END]) + after
+    return text
 
 
 def main() -> None:
@@ -105,7 +173,7 @@ def main() -> None:
     if not options.check:
         PAGE.write_text(made, encoding="utf-8")
     elif made != text:
-        raise SystemExit(f"{PAGE} is not what the results give: run python benchmarks/hardware.py")
+        raise SystemExit(f"{PAGE} has other tables: run python benchmarks/hardware.py")
 
 
 if __name__ == "__main__":

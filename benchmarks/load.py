@@ -27,9 +27,10 @@ import pyarrow as pa
 from latkit import __version__
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.core.device import usable_cores
+from latkit.core.events import Listener, Progress
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.statistics import median_absolute_deviation
-from latkit.profiling.loop import Progress, profile
+from latkit.profiling.loop import profile
 from latkit.profiling.protocol import PRESETS
 from latkit.spaces import parse_setting
 
@@ -73,12 +74,13 @@ def load(on_seconds: float, off_seconds: float) -> Iterator[float]:
 def run(name: str, setting_text: str, protocol: str, n: int, out: Path) -> LatencyDataset:
     """Profile the list."""
 
-    def show(now: Progress) -> None:
-        print(f"\r{name}: {now.done}/{now.total}", end="", file=sys.stderr)
+    class Show(Listener):
+        def progress(self, now: Progress) -> None:
+            print(f"\r{name}: {now.done}/{now.total}", end="", file=sys.stderr)
 
     target = Target("darts", "load", "torch-cpu", parse_setting(setting_text))
     with TorchCpuBackend() as backend:
-        profile(backend, target, PRESETS[protocol], n, SEED, out, on_progress=show)
+        profile(backend, target, PRESETS[protocol], n, SEED, out, listener=Show())
     print(file=sys.stderr)
     return LatencyDataset.open(out)
 

@@ -36,10 +36,10 @@ import torch
 from scipy.stats import spearmanr
 
 from latkit import __version__
-from latkit.backends import backend_names, get_backend_class, probe_backend
+from latkit.backends import BACKENDS, probe_backend
 from latkit.backends.base import fingerprint
 from latkit.dataset.statistics import RetestError, faster_half_mean
-from latkit.profiling.plan import MAKE_UP_EACH, MAKE_UP_LEAST, MAKE_UP_SHARE
+from latkit.profiling.plan import REMEASURE_EACH, REMEASURE_LEAST, REMEASURE_SHARE
 from latkit.profiling.protocol import PRESETS
 from latkit.profiling.session import Session
 from latkit.spaces import Setting, get_space, parse_setting
@@ -106,7 +106,7 @@ def session_visit(session: Session) -> Callable[[Genotype], Row]:
     """One visit by a latkit protocol."""
 
     def visit(genotype: Genotype) -> Row:
-        made = session.visit(genotype)
+        made = session.measure(genotype)
         anchored = session.protocol.anchored
         return {
             "value": made.ratio_to_anchor if anchored else statistics.fmean(made.samples_ms),
@@ -124,7 +124,7 @@ def run_backend(name: str, setting: Setting, n: int, seed: int) -> tuple[list[Ro
     ids = space.sample(n, seed).tolist()
     genotypes = {i: space.genotype(space.unrank(i)[0], ZOO[setting.network.reduction]) for i in ids}
     rows: list[Row] = []
-    with get_backend_class(name)() as backend, ExitStack() as stack:
+    with BACKENDS.get(name)() as backend, ExitStack() as stack:
         visits: dict[str, Callable[[Genotype], Row]] = {}
         if name in NAIVE:
             visits["naive"] = lambda genotype: NAIVE[name](genotype, setting)
@@ -161,9 +161,9 @@ def run_backend(name: str, setting: Setting, n: int, seed: int) -> tuple[list[Ro
                     if visit(preset, arch_id, number, made_up=False)["flags"]:
                         disturbed.append((preset, arch_id))
                 print(f"\r{name} pass {number + 1}/2: {position + 1}/{n}", end="", file=sys.stderr)
-            room = dict.fromkeys(names, max(MAKE_UP_LEAST, int(MAKE_UP_SHARE * n)))
+            room = dict.fromkeys(names, max(REMEASURE_LEAST, int(REMEASURE_SHARE * n)))
             for preset, arch_id in disturbed:
-                for _ in range(min(MAKE_UP_EACH, room[preset])):
+                for _ in range(min(REMEASURE_EACH, room[preset])):
                     room[preset] -= 1
                     if not visit(preset, arch_id, number, made_up=True)["flags"]:
                         break
@@ -262,7 +262,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.parquet")
     options = parser.parse_args()
     setting = parse_setting(options.setting)
-    names = options.backends or [name for name in backend_names() if probe_backend(name).usable]
+    names = options.backends or [name for name in BACKENDS.names() if probe_backend(name).usable]
     result: Row = {
         "benchmark": "profiling",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -273,7 +273,7 @@ def main() -> None:
     }
     all_rows: list[Row] = []
     for name in names:
-        formats = get_backend_class(name).memory_formats
+        formats = BACKENDS.get(name).memory_formats
         used = setting
         if setting.memory_format not in formats:
             used = setting.replace(memory_format=formats[0])

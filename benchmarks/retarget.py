@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from latkit.backends import get_backend_class
+from latkit.backends import BACKENDS
 from latkit.core.device import cpu_name
 from latkit.profiling.protocol import PRESETS
 from latkit.profiling.session import measure
@@ -80,7 +80,7 @@ def measure_crossed(archs: dict[str, str]) -> dict[str, Any]:
         setting = parse_setting(text)
         reduction = get_genotype(setting.network.reduction)
         cells = [space.genotype(space.parse(arch)[0], reduction) for arch in archs.values()]
-        with get_backend_class(backend_name)() as backend:
+        with BACKENDS.get(backend_name)() as backend:
             times = measure(backend, cells, setting, PRESETS["standard"], VISITS)
         own = times[list(archs).index(name)].latency_ms
         crossed[f"measured in {name}"] = {

@@ -28,8 +28,9 @@ import numpy as np
 from latkit import __version__
 from latkit.backends.base import fingerprint
 from latkit.backends.torch_cpu import TorchCpuBackend
+from latkit.core.events import Listener, Progress
 from latkit.dataset import LatencyDataset, Target
-from latkit.profiling.loop import Progress, profile
+from latkit.profiling.loop import profile
 from latkit.profiling.plan import schedule
 from latkit.profiling.protocol import PRESETS
 from latkit.spaces import get_space, parse_setting
@@ -51,13 +52,14 @@ def undisturbed(n: int, out: Path) -> dict[str, Any]:
     """Measure all in one go; memory by tenths of the run."""
     memory: list[float] = []
 
-    def record(now: Progress) -> None:
-        memory.append(rss_mb())
+    class Record(Listener):
+        def progress(self, now: Progress) -> None:
+            memory.append(rss_mb())
 
     target = Target("darts", "soak", "torch-cpu", parse_setting(SETTING))
     started = time.monotonic()
     with TorchCpuBackend() as backend:
-        profile(backend, target, PRESETS[PROTOCOL], n, SEED, out, on_progress=record)
+        profile(backend, target, PRESETS[PROTOCOL], n, SEED, out, listener=Record())
     tenths = [float(np.mean(part)) for part in np.array_split(memory, 10)]
     return {
         "seconds": time.monotonic() - started,
@@ -118,7 +120,7 @@ def main() -> None:
     n = options.architectures
     started = time.monotonic()
     ids = get_space("darts").sample(n, SEED).tolist()
-    plan = [ids[i] for i, _ in schedule(n, SEED, PRESETS[PROTOCOL].revisit_every)]
+    plan = [ids[i] for i, _ in schedule(n, SEED, PRESETS[PROTOCOL].replicate_every)]
     with tempfile.TemporaryDirectory() as folder:
         whole, pieces = Path(folder, "whole"), Path(folder, "pieces")
         first = undisturbed(n, whole)

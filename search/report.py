@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latkit import __version__
-from latkit.backends import backend_names, get_backend_class, probe_backend
+from latkit.backends import BACKENDS, probe_backend
 from latkit.backends.base import fingerprint
 from latkit.core.device import (
     differences,
@@ -20,7 +20,7 @@ from latkit.core.files import write_atomically, write_json_atomically
 from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
 from latkit.profiling.protocol import Protocol, anchor_name
-from latkit.profiling.session import Measurement, measure
+from latkit.profiling.session import Replicates, measure
 from latkit.registry import Entry, Registry, with_built_in
 from latkit.search.config import SearchConfig
 from latkit.search.costs import Cost
@@ -119,7 +119,7 @@ def finish(
         }
     measured: dict[str, Any] = {"why_not": why_not}
     if session is not None:
-        visits = session[0].visits
+        visits = session[0].measurements
         measured |= {
             "backend": target.backend,
             "clock": visits[0].clock,
@@ -224,12 +224,10 @@ def predict_everywhere(
     return predictions
 
 
-def _measure(
-    networks: list[Genotype], card: LPMCard
-) -> tuple[list[Measurement] | None, str | None]:
+def _measure(networks: list[Genotype], card: LPMCard) -> tuple[list[Replicates] | None, str | None]:
     """Measure on the LPM's backend if it and the LPM's hardware are here, else say why not."""
     target = card.target
-    if target.backend not in backend_names():
+    if target.backend not in BACKENDS.names():
         return None, f"this version has no backend {target.backend}"
     probe = probe_backend(target.backend)
     if not probe.usable:
@@ -237,7 +235,7 @@ def _measure(
     try:
         # As the LPM's dataset was measured, so that the results are comparable.
         protocol = Protocol.from_dict(card.dataset.get("protocol", {}))
-        with get_backend_class(target.backend)(threads=protocol.threads) as backend:
+        with BACKENDS.get(target.backend)(threads=protocol.threads) as backend:
             here = fingerprint(backend)
             for what, different in (
                 ("other hardware than", hardware_differences(here, card.fingerprint)),

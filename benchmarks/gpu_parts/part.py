@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from latkit.backends import get_backend_class
+from latkit.backends import BACKENDS
 from latkit.backends.base import Backend
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ class Context:
         return name if self.cuda else "torch-cpu"
 
     def backend_class(self, name: str = "torch-cuda") -> type[Backend]:
-        return get_backend_class(self.backend_name(name))
+        return BACKENDS.get(self.backend_name(name))
 
     def record(self, **results: Any) -> None:
         """Report results; those of a name reported before are replaced."""

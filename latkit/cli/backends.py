@@ -16,16 +16,11 @@ def command() -> None:
 @json_option
 def list_backends(as_json: bool) -> None:
     """Every backend: ok, missing or unusable, the reason, and the fix."""
-    from latkit.backends import backend_names, probe_backend
+    from latkit.backends import probe_backends
 
-    probes = {name: probe_backend(name) for name in backend_names()}
+    probes = probe_backends()
     if as_json:
-        print_json(
-            {
-                name: {"status": p.status, "reason": p.reason, "fix": p.fix}
-                for name, p in probes.items()
-            }
-        )
+        print_json({name: probe.to_dict() for name, probe in probes.items()})
         return
     print_table(
         "backends",

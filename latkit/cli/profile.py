@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,22 +14,20 @@ from latkit.cli.output import (
     UserPath,
     json_option,
     note,
-    number,
     print_json,
     warn,
 )
-from latkit.cli.progress import ProgressLine
-from latkit.core.errors import InputError, Interrupted
-from latkit.core.quantities import LATENCY
+from latkit.cli.progress import Terminal
+from latkit.core.errors import Interrupted
 
 if TYPE_CHECKING:
-    from latkit.dataset import Target
+    from latkit.backends import Clock
+    from latkit.tasks.profile import Choice
 
 
 @click.command(name="profile")
 @click.option(
     "--backend",
-    "backend_name",
     help="Runtime to measure [default: torch-cuda where a "
     "usable GPU is present, else torch-cpu]. See latkit backends list.",
 )
@@ -51,13 +48,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--setting",
-    "setting_text",
     help="Network around the cell: imagenet, cifar, paper or tiny of darts, or nasbench201, with "
     "changes, e.g. imagenet,batch=32,memory_format=nchw [default: the space's first].",
 )
 @click.option(
     "--protocol",
-    "preset",
     type=click.Choice(["fast", "standard", "precise", "paper"]),
     default="standard",
     show_default=True,
@@ -66,21 +61,23 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--runs-per-visit",
+    "runs",
     type=click.IntRange(min=2),
-    help="Timed runs of a candidate in one visit [default: the protocol's].",
+    help="Timed runs of a candidate in one measurement [default: the protocol's].",
 )
 @click.option(
     "--visits",
+    "replicates",
     type=click.IntRange(1, 16),
     default=1,
     show_default=True,
-    help="Undisturbed visits of each architecture. One in twenty is visited once more anyway.",
+    help="Undisturbed measurements of each architecture. One in twenty is replicated anyway.",
 )
 @click.option(
     "--target-error",
     type=Percent(),
-    help="Visit all architectures again until the mean of each has this relative error, judged "
-    "by the repeated visits so far, e.g. 1.5%.",
+    help="Measure all architectures again until the mean of each has this relative error, judged "
+    "by the replicates so far, e.g. 1.5%.",
 )
 @click.option(
     "--clock",
@@ -100,7 +97,7 @@ if TYPE_CHECKING:
 @click.option(
     "--energy",
     is_flag=True,
-    help="Measure energy too (energy_mj); adds a second or more to each visit.",
+    help="Measure energy too (energy_mj); adds a second or more to each measurement.",
 )
 @click.option(
     "--choose",
@@ -114,7 +111,8 @@ if TYPE_CHECKING:
     "--transfer-from",
     multiple=True,
     metavar="REF",
-    help="Of --choose active: an LPM of another device that train-lpm will lean on; repeat it.",
+    help="Of --choose active: an LPM of a source device, the transfer prior of train-lpm later; "
+    "repeat it.",
 )
 @click.option(
     "--seed",
@@ -130,20 +128,20 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(
-    backend_name: str | None,
+    backend: str | None,
     device: str | None,
     n: int,
     space: str,
-    setting_text: str | None,
-    preset: str,
-    runs_per_visit: int | None,
-    visits: int,
+    setting: str | None,
+    protocol: str,
+    runs: int | None,
+    replicates: int,
     target_error: float | None,
-    clock: str | None,
+    clock: Clock | Literal["auto"] | None,
     threads: int,
     cores: tuple[int, ...],
     energy: bool,
-    choose: str,
+    choose: Choice,
     transfer_from: tuple[str, ...],
     seed: int,
     out: Path | None,
@@ -164,112 +162,41 @@ def command(
       latkit profile --device new --n 10 --choose active --transfer-from t4
       latkit profile --space nasbench201 --n 1000
 
-    Rows that other work on the machine disturbed are flagged, measured again where that is
-    possible, and never used for training. latkit dataset check tells how good the result is.
+    Rows that other work on the machine disturbed are flagged, re-measured where that is possible,
+    and never used for training. latkit dataset check judges the result.
     """
-    from latkit.backends import default_backend_name, get_backend_class
     from latkit.cli.dataset import print_summary
-    from latkit.core.device import check_device_name, suggest_device_name
-    from latkit.dataset import LatencyDataset, Target
-    from latkit.dataset.check import summarize
-    from latkit.dataset.statistics import MAX_VISITS
-    from latkit.profiling.loop import Progress, profile
-    from latkit.profiling.protocol import PRESETS
-    from latkit.spaces import default_setting, get_space, parse_setting
+    from latkit.tasks.profile import ProfileRequest, run_profile
 
-    get_space(space)
-    setting_text = setting_text or default_setting(space)
-    setting = parse_setting(setting_text)
-    if device is not None:
-        check_device_name(device)
-    changes: dict[str, Any] = {"runs_per_visit": runs_per_visit, "clock": clock}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    protocol = dataclasses.replace(PRESETS[preset], threads=threads, cores=cores, **changes)
-    if backend_name is None:
-        backend_name, why = default_backend_name()
-        note(why)
-    backend_class = get_backend_class(backend_name)
-    formats = backend_class.memory_formats
-    if setting.memory_format not in formats and "memory_format=" not in setting_text:
-        setting = setting.replace(memory_format=formats[0])
-    with backend_class(threads=threads) as backend:
-        if device is None:
-            device = suggest_device_name(backend.hardware_name())
-            note(f"device name: {device} (from {backend.hardware_name()!r}; --device changes it)")
-        target = Target(space, device, backend_name, setting)
-        if out is None:
-            out = Path("datasets", device, backend_name, setting.slug)
-        progress: ProgressLine | None = None
-
-        def show(now: Progress) -> None:
-            nonlocal progress
-            if progress is None:
-                if now.resumed:
-                    note(f"going on: {now.resumed} of {now.total} visits are in {out}")
-                progress = ProgressLine("visits", now.total, now.done - 1)
-            progress.total = now.total
-            details = [f"last {now.latency_ms:.2f} ms"]
-            if now.retest_sd is not None:
-                details.append(f"retest sd {100 * now.retest_sd:.2f} %")
-            if target_error is not None and now.error is not None:
-                details.append(f"error {100 * now.error:.2f} %")
-            if now.disturbed:
-                details.append(f"{now.disturbed} disturbed")
-            progress.update(now.done, ", ".join(details))
-
-        chosen = None
-        if choose == "active":
-            chosen = _choose(target, n, seed, transfer_from)
-        elif transfer_from:
-            raise InputError("--transfer-from says what to choose", "add --choose active")
-        note(
-            f"measuring {n} architectures of {space} in {setting.slug} into {out}, and a panel "
-            "before and after them"
-        )
-        try:
-            profile(
-                backend, target, protocol, n, seed, out, visits, target_error, energy, show, chosen
-            )
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "interrupted; every finished row is kept", "run the same command to go on"
-            ) from None
-        finally:
-            if progress is not None:
-                progress.close()
-    dataset = LatencyDataset.open(out)
-    summary = summarize(dataset)
+    request = ProfileRequest(
+        n=n,
+        space=space,
+        setting=setting,
+        backend=backend,
+        device=device,
+        protocol=protocol,
+        runs=runs,
+        replicates=replicates,
+        target_error=target_error,
+        clock=clock,
+        threads=threads,
+        cores=cores,
+        energy=energy,
+        choose=choose,
+        transfer_from=transfer_from,
+        seed=seed,
+        out=out,
+    )
+    try:
+        result = run_profile(request, Terminal())
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; every finished row is kept", "run the same command to go on"
+        ) from None
     if as_json:
-        print_json({"dataset": str(out), **summary})
+        print_json(result.to_dict())
     else:
-        print_summary(summary)
-    if summary["architectures_unusable"]:
-        warn(
-            f"{summary['architectures_unusable']} of {summary['architectures']} architectures have "
-            "only visits that other work on this machine disturbed, and will not be used; "
-            "the same command measures them again"
-        )
-    if target_error is not None:
-        error = summary["error_percent"]
-        if error is None or error > 100 * target_error:
-            warn(
-                f"the target error is not reached: {number(error, 2)} % after at most {MAX_VISITS} "
-                "visits of each architecture"
-            )
-    note(f"next: latkit dataset check {out}, latkit train-lpm {out}")
-
-
-def _choose(target: Target, n: int, seed: int, references: tuple[str, ...]) -> list[int]:
-    """Identifiers of the architectures that say most of a new device."""
-    from latkit.cli.train_lpm import load_sources
-    from latkit.lpm.selection import MAX_CANDIDATES, choose_active
-    from latkit.spaces import get_space
-
-    space = get_space(target.space)
-    size = min(MAX_CANDIDATES, space.size)
-    if n > size:
-        raise InputError(f"--choose active knows {size} candidates", f"use --n of at most {size}")
-    ids = space.sample(size, seed)
-    sources = load_sources(references, target, LATENCY) if references else None
-    rows = choose_active(space, target.setting, space.encode(space.unrank(ids)), n, sources)
-    return [int(i) for i in ids[rows]]
+        print_summary(result.summary)
+    for warning in result.warnings:
+        warn(warning)
+    note(f"next: latkit dataset check {result.dataset}, latkit train-lpm {result.dataset}")

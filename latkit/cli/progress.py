@@ -23,21 +23,25 @@ class Terminal(Listener):
         self._line: ProgressLine | None = None
 
     def note(self, text: str) -> None:
-        self.end_progress()
+        self._break_line()
         note(text)
 
     def warn(self, text: str) -> None:
-        self.end_progress()
+        self._break_line()
         warn(text)
 
     def progress(self, now: Progress) -> None:
-        if self._line is None:
+        if self._line is None or self._line.label != now.unit:
+            self.end_progress()
             self._line = ProgressLine(now.unit, now.total, now.done_before)
-        self._line.total = now.total
-        self._line.done_before = now.done_before
+        self._line.total, self._line.done_before = now.total, now.done_before
         self._line.update(now.done, now.detail)
 
     def end_progress(self) -> None:
+        self._break_line()
+        self._line = None
+
+    def _break_line(self) -> None:
         if self._line is not None:
             self._line.close()
 
@@ -96,6 +100,7 @@ class ProgressLine:
         """Leave the line."""
         if self._terminal and self._width:
             click.echo(err=True)
+            self._width = 0
 
 
 class SharedProgress:

@@ -220,7 +220,7 @@ def command(
       latkit search --device my-cpu --preset cpu --sweep-lambda 0,0.01,0.02
       torchrun --nproc-per-node 2 -m latkit search --device p100 --data cifar10
     """
-    from latkit.backends import get_backend_class
+    from latkit.backends import BACKENDS
     from latkit.cli.search_report import print_result
     from latkit.cli.search_run import Task, run_one, run_several
     from latkit.registry import Registry
@@ -234,7 +234,7 @@ def command(
     options = DataOptions(resolution, not no_flip, image_column, label_column)
     processes = processes_here()
     # The backend's own probe: torch alone calls a GPU available that it has no code for.
-    probe = get_backend_class("torch-cuda").probe()
+    probe = BACKENDS.get("torch-cuda").probe()
     where = "cuda" if probe.usable else "cpu"
     with joined(processes, where), _one_voice(processes):
         given = {name: value for name, value in changes.items() if value is not None}

@@ -18,15 +18,14 @@ from latkit.cli.output import (
     print_table,
     warn,
 )
-from latkit.cli.progress import ProgressLine
+from latkit.cli.progress import ProgressLine, Terminal
 from latkit.core.errors import DatasetError, InputError
 from latkit.core.quantities import COSTS, LATENCY, MeasuredCost
 
 if TYPE_CHECKING:
-    from latkit.dataset import LatencyDataset, Target
+    from latkit.dataset import LatencyDataset
     from latkit.lpm.store import LPMCard
     from latkit.lpm.training import Recipe, TrainedLPM
-    from latkit.lpm.transfer import SourcePrior
 
 METRIC_ROWS = (
     ("relative error (MAPE), %", "mape_percent", 2),
@@ -154,6 +153,7 @@ def command(
     from latkit.lpm.paper import PaperRecipe
     from latkit.lpm.training import Recipe, warnings_of
     from latkit.registry import Registry
+    from latkit.tasks.profile import load_transfer_prior
 
     if publish and kind == BoostingLPM.kind:
         raise InputError(
@@ -173,7 +173,9 @@ def command(
     registry = Registry() if publish else None
     if registry is not None:  # before anything is trained that could not be kept
         registry.check_writable()
-    sources = load_sources(from_devices, target, cost) if from_devices else None
+    sources = None
+    if from_devices:
+        sources = load_transfer_prior(from_devices, target, cost, Terminal())
     paper = PaperRecipe(epochs=epochs, standardize=standardize)
     recipe = Recipe(kind, n_train, choose, seed, paper, sources, cost)
     trained = _train(opened, recipe)
@@ -262,47 +264,6 @@ def _curve(dataset: LatencyDataset, recipe: Recipe) -> list[dict[str, Any]]:
     from latkit.lpm.training import learning_curve
 
     return learning_curve(dataset, recipe, lambda n: note(f"learning curve: {n} done"))
-
-
-def load_sources(references: tuple[str, ...], target: Target, cost: str) -> SourcePrior:
-    """The LPMs of a cost of other devices that references name.
-
-    Raises:
-        InputError: one is unknown, of another cost, of a kind that cannot be leaned on, or of the
-            target's own device: it may have seen what is to judge the new one.
-    """
-    from latkit.lpm.default import DefaultLPM
-    from latkit.lpm.transfer import SourcePrior
-    from latkit.registry import Registry
-    from latkit.spaces import get_space
-
-    registry = Registry()
-    sources = []
-    for reference in references:
-        entry = registry.resolve(reference, target.space, cost)
-        lpm, card = registry.load(entry)
-        if not isinstance(lpm, DefaultLPM):
-            raise InputError(
-                f"the LPM {entry.reference} is of the kind {card.training['kind']}",
-                "only the kind default can be leaned on; leave this one out",
-            )
-        if target.device in {entry.device, *_devices_within(lpm.hyper_parameters)}:
-            raise InputError(
-                f"the LPM {entry.reference} was made from measurements of {target.device} itself",
-                "name other devices",
-            )
-        if card.target.setting != target.setting:
-            note(f"{entry.reference} is of another setting than {target.setting.slug}")
-        sources.append((entry.reference, lpm))
-    return SourcePrior.of(get_space(target.space), sources)
-
-
-def _devices_within(hyper_parameters: dict[str, Any]) -> set[str]:
-    """Devices whose LPMs an LPM leans on, and those these lean on."""
-    found: set[str] = set()
-    for source in hyper_parameters.get("sources", []):
-        found |= {source["name"].split("/")[0], *_devices_within(source["hyper_parameters"])}
-    return found
 
 
 def _only_dataset() -> Path:

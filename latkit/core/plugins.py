@@ -34,6 +34,7 @@ class Plugins(Generic[T]):
         own: of latkit's own, the module that registers each name, in the order in which they are
             listed.
         error: raised where a plug-in does not load.
+        listed_by: the command that lists them, for messages.
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class Plugins(Generic[T]):
         base: type[T],
         own: Mapping[str, str],
         error: type[LatkitError] = PluginError,
+        listed_by: str = "",
     ) -> None:
         self.kind, self.group = kind, group
         self._base, self._own, self._error = base, dict(own), error
+        self._listed_by = listed_by
         self._classes: dict[str, type[T]] = {}
         self._points: dict[str, EntryPoint] | None = None
 
@@ -87,7 +90,10 @@ class Plugins(Generic[T]):
         known = self.names()
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        return InputError(f"unknown {self.kind} {name!r}", f"{hint}use one of: {', '.join(known)}")
+        see = f" (see {self._listed_by})" if self._listed_by else ""
+        return InputError(
+            f"unknown {self.kind} {name!r}", f"{hint}use one of: {', '.join(known)}{see}"
+        )
 
     def check(self, name: str) -> None:
         """Raises: InputError: there is no such name."""
@@ -103,6 +109,11 @@ class Plugins(Generic[T]):
             except LatkitError as error:
                 errors[name] = error
         return errors
+
+    def refresh(self) -> None:
+        """Forget the plug-ins of other distributions, to find those that are installed now."""
+        self._points = None
+        self._classes = {name: cls for name, cls in self._classes.items() if name in self._own}
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         """Of other distributions; they cannot take the name of one of latkit's own."""

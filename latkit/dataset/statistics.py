@@ -1,4 +1,4 @@
-"""What is made of raw times: estimates, repeatability, and how many visits an error needs."""
+"""What is made of raw times: estimates, repeatability, and how many replicates an error needs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-# No number of visits beyond this is planned for an error.
-MAX_VISITS = 16
+# No number of replicates beyond this is planned for an error.
+MAX_REPLICATES = 16
 
 
 def faster_half_mean(times: Sequence[float]) -> float:
@@ -71,10 +71,10 @@ class RetestError:
         return math.sqrt(self._squares / self._freedom)
 
 
-def visits_for(sd: float, target_error: float) -> int:
-    """Visits whose mean has a relative error of at most ``target_error``, at most MAX_VISITS."""
-    # The mean of m visits has sd / sqrt(m); a hair of tolerance keeps an exact fit exact.
-    return min(MAX_VISITS, max(1, math.ceil((sd / target_error) ** 2 - 1e-9)))
+def replicates_for(sd: float, target_error: float) -> int:
+    """Replicates whose mean has a relative error of ``target_error``, at most MAX_REPLICATES."""
+    # The mean of m replicates has sd / sqrt(m); a hair of tolerance keeps an exact fit exact.
+    return min(MAX_REPLICATES, max(1, math.ceil((sd / target_error) ** 2 - 1e-9)))
 
 
 def median_absolute_deviation(log_ratios: npt.ArrayLike) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain
@@ -14,33 +14,28 @@ from pathlib import Path
 from latkit.backends.base import Backend, fingerprint
 from latkit.core.device import pinned_to
 from latkit.core.errors import BackendError, InputError
+from latkit.core.events import SILENT, Listener, Progress
 from latkit.dataset import Manifest, Target
 from latkit.dataset.format import DISTURBED, PANEL_END, PANEL_START, is_panel
 from latkit.dataset.writer import DatasetWriter
 from latkit.profiling.plan import Work, panel
-from latkit.profiling.protocol import Protocol, Visit, anchor_name, choose_clock
+from latkit.profiling.protocol import Measurement, Protocol, anchor_name, choose_clock
 from latkit.profiling.session import Session
 from latkit.spaces import get_space
 from latkit.spaces.architecture import architecture_costs
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What the loop tells after each visit.
+@dataclass(frozen=True, kw_only=True)
+class ProfileProgress(Progress):
+    """The loop's progress after a measurement; disturbed ones and a target error add to its total.
 
     Attributes:
-        done: visits made, those of earlier runs among them.
-        total: visits planned so far; disturbed ones and a target error add to it.
-        resumed: visits of earlier runs.
-        latency_ms: of the last visit, at the machine's present speed.
-        disturbed: visits of this run that were disturbed.
-        retest_sd: relative standard deviation of one visit so far.
+        latency_ms: of the last measurement, at the machine's present speed.
+        disturbed: measurements of this run that were disturbed.
+        retest_sd: relative standard deviation of one measurement so far.
         error: relative error of an architecture's mean latency so far.
     """
 
-    done: int
-    total: int
-    resumed: int
     latency_ms: float
     disturbed: int
     retest_sd: float | None
@@ -54,11 +49,12 @@ def profile(
     n: int,
     seed: int,
     out: Path,
-    visits: int = 1,
+    replicates: int = 1,
     target_error: float | None = None,
     energy: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
     chosen: Sequence[int] | None = None,
+    *,
+    listener: Listener = SILENT,
 ) -> None:
     """Measure the first ``n`` architectures of the list that ``seed`` names, or chosen ones.
 
@@ -71,16 +67,16 @@ def profile(
     Args:
         backend: what measures.
         target: what the dataset is about; its backend is the one that measures.
-        protocol: how one visit goes.
+        protocol: how one architecture is measured once.
         n: number of architectures.
         seed: names the list.
         out: the dataset's folder, new or with an earlier run's rows.
-        visits: undisturbed visits wanted of each architecture.
-        target_error: more visits are planned until an architecture's mean latency has this
+        replicates: undisturbed measurements wanted of each architecture.
+        target_error: more replicates are planned until an architecture's mean latency has this
             relative error (see ``Work``).
         energy: measure the energy of a run as well.
-        on_progress: called after each visit of the list.
         chosen: ``n`` identifiers to measure instead.
+        listener: receives a :class:`ProfileProgress` after each measurement of the list.
 
     Raises:
         InputError: latkit builds no networks of the space, ``n`` does not fit it, the target names
@@ -116,33 +112,53 @@ def profile(
         )
         with DatasetWriter(out, manifest) as writer:
             ids = [int(i) for i in (space.sample(n, seed) if chosen is None else chosen)]
-            work = Work(n, seed, protocol.revisit_every, visits, target_error, _made(writer, ids))
+            made = _made(writer, ids)
+            work = Work(n, seed, protocol.replicate_every, replicates, target_error, made)
             todo = iter(work)
             first = next(todo, None)
             if first is None:
                 return
-            resumed = work.done
+            done_before = work.done
+            if done_before:
+                listener.note(f"going on: {done_before} of {work.total} measurements are in {out}")
             with Session(backend, target.setting, protocol, meter) as session:
                 measurer = _Measurer(session, writer, target)
                 ends = panel(space, work.total - work.done).tolist()
                 measurer.measure_panel(ends, PANEL_START)
                 disturbed = 0
-                for index in chain([first], todo):
-                    visit, latency_ms = measurer.measure(ids[index])
-                    work.record(index, visit.estimate, visit.disturbed)
-                    disturbed += visit.disturbed
-                    on_progress(
-                        Progress(
-                            work.done,
-                            work.total,
-                            resumed,
-                            latency_ms,
-                            disturbed,
-                            work.retest.sd,
-                            work.error,
+                try:
+                    for index in chain([first], todo):
+                        measurement, latency_ms = measurer.measure(ids[index])
+                        work.record(index, measurement.estimate, measurement.disturbed)
+                        disturbed += measurement.disturbed
+                        error = work.error if target_error is not None else None
+                        listener.progress(
+                            ProfileProgress(
+                                "measurements",
+                                work.done,
+                                work.total,
+                                done_before,
+                                _detail(latency_ms, work.retest.sd, error, disturbed),
+                                latency_ms=latency_ms,
+                                disturbed=disturbed,
+                                retest_sd=work.retest.sd,
+                                error=work.error,
+                            )
                         )
-                    )
+                finally:
+                    listener.end_progress()
                 measurer.measure_panel(ends, PANEL_END)
+
+
+def _detail(latency_ms: float, retest_sd: float | None, error: float | None, disturbed: int) -> str:
+    details = [f"last {latency_ms:.2f} ms"]
+    if retest_sd is not None:
+        details.append(f"retest sd {100 * retest_sd:.2f} %")
+    if error is not None:
+        details.append(f"error {100 * error:.2f} %")
+    if disturbed:
+        details.append(f"{disturbed} disturbed")
+    return ", ".join(details)
 
 
 def _made(writer: DatasetWriter, ids: list[int]) -> Iterator[tuple[int, float, bool]]:
@@ -161,28 +177,32 @@ class _Measurer:
         self._writer = writer
         self._setting = target.setting
         self._space = get_space(target.space)
-        # Of each architecture, the number that its next visit gets.
-        self._visits = Counter[int]()
-        for arch_id, visit in writer.done:
-            self._visits[arch_id] = max(self._visits[arch_id], visit + 1)
+        # Of each architecture, the number that its next replicate gets.
+        self._replicates = Counter[int]()
+        for arch_id, replicate in writer.done:
+            self._replicates[arch_id] = max(self._replicates[arch_id], replicate + 1)
 
     def measure_panel(self, ids: Iterable[int], flag: str) -> None:
         """Measure the fixed panel and mark its rows."""
         for arch_id in ids:
             self.measure(arch_id, (flag,))
 
-    def measure(self, arch_id: int, flags: Iterable[str] = ()) -> tuple[Visit, float]:
-        """Measure an architecture once more; the visit, and its latency at the present speed."""
+    def measure(self, arch_id: int, flags: Iterable[str] = ()) -> tuple[Measurement, float]:
+        """Measure an architecture once more.
+
+        Returns:
+            The measurement, and its latency at the machine's present speed.
+        """
         row = self._space.unrank(arch_id)[0]
-        visit = self._session.visit(self._space.architecture(row, self._setting.network))
+        done = self._session.measure(self._space.architecture(row, self._setting.network))
         wanted = self._writer.manifest.metrics
-        if set(visit.metrics) != set(wanted):
+        if set(done.metrics) != set(wanted):
             raise BackendError(
-                f"{self._session.backend.name} measured {sorted(visit.metrics)}, and not "
-                f"{sorted(wanted)} as it said",
+                f"{self._session.backend.name} measured {sorted(done.metrics)} instead of "
+                f"{sorted(wanted)}, its metrics",
                 "report this defect of the backend",
             )
-        latency_ms = visit.latency_ms(statistics.median(visit.anchor_samples_ms))
+        latency_ms = done.latency_ms(statistics.median(done.anchor_samples_ms))
         (cost,) = architecture_costs(self._space, row, self._setting)
         self._writer.append(
             {
@@ -190,20 +210,20 @@ class _Measurer:
                 "arch": self._space.format(row),
                 # Provisional: the writer recomputes both from what was measured.
                 "latency_ms": latency_ms,
-                "latency_std_ms": statistics.pstdev(visit.samples_ms),
-                "ratio_to_anchor": visit.ratio_to_anchor,
-                "samples_ms": list(visit.samples_ms),
-                "anchor_samples_ms": list(visit.anchor_samples_ms),
-                "clock": visit.clock,
-                "wall_ms": statistics.fmean(visit.wall_samples_ms),
-                "visit": self._visits[arch_id],
+                "latency_std_ms": statistics.pstdev(done.samples_ms),
+                "ratio_to_anchor": done.ratio_to_anchor,
+                "samples_ms": list(done.samples_ms),
+                "anchor_samples_ms": list(done.anchor_samples_ms),
+                "clock": done.clock,
+                "wall_ms": statistics.fmean(done.wall_samples_ms),
+                "visit": self._replicates[arch_id],
                 # Microseconds since 1970, which both JSON and the Parquet column take.
                 "measured_at": int(datetime.now(timezone.utc).timestamp() * 1e6),
-                "flags": [*flags, *visit.flags],
+                "flags": [*flags, *done.flags],
                 "macs": cost.macs,
                 "params": cost.params,
-                **visit.metrics,
+                **done.metrics,
             }
         )
-        self._visits[arch_id] += 1
-        return visit, latency_ms
+        self._replicates[arch_id] += 1
+        return done, latency_ms

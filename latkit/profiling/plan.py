@@ -1,4 +1,4 @@
-"""Which architecture is measured when: the list, revisits, further passes, and make-up visits."""
+"""Which architecture is measured when: the list, replicates, further passes, re-measuring."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from latkit.dataset.statistics import RetestError, visits_for
+from latkit.dataset.statistics import RetestError, replicates_for
 from latkit.spaces import SearchSpace
 from latkit.spaces.base import IntArray
 
@@ -17,11 +17,11 @@ PANEL_SHARE = 0.1
 # Beyond the range of seeds a user can give.
 PANEL_SEED = 2**32
 
-# Visits that one run makes up for disturbed ones: so many of one architecture, and this share of
-# all that are planned.
-MAKE_UP_EACH = 3
-MAKE_UP_SHARE = 0.25
-MAKE_UP_LEAST = 16
+# Measurements that one run repeats because they were disturbed: so many of one architecture, and
+# this share of all that are planned.
+REMEASURE_EACH = 3
+REMEASURE_SHARE = 0.25
+REMEASURE_LEAST = 16
 
 
 def panel(space: SearchSpace, measurements: int) -> IntArray:
@@ -37,18 +37,18 @@ def panel(space: SearchSpace, measurements: int) -> IntArray:
     return space.sample(min(size, space.size), PANEL_SEED)
 
 
-def schedule(n: int, seed: int, revisit_every: int) -> Iterator[tuple[int, int]]:
-    """The first pass: (index into the sampled list, visit number).
+def schedule(n: int, seed: int, replicate_every: int) -> Iterator[tuple[int, int]]:
+    """The first pass: (index into the sampled list, number of the replicate).
 
     Architectures come in the order of the list, which is random already; every
-    ``revisit_every``-th visit goes back to an architecture chosen at random among those measured
+    ``replicate_every``-th measurement is a replicate of one chosen at random among those measured
     once. The order is a function of the arguments, and a longer one begins with a shorter one.
     """
     once: list[int] = []
     position = 0
     for index in range(n):
         position += 1
-        if position % revisit_every == 0:
+        if position % replicate_every == 0:
             rng = np.random.default_rng((seed, position))
             # Swap with the last to take one out in constant time.
             chosen = int(rng.integers(len(once)))
@@ -60,51 +60,51 @@ def schedule(n: int, seed: int, revisit_every: int) -> Iterator[tuple[int, int]]
 
 
 class Work:
-    """The visits still to be made, given those that were made; iterating gives list indices.
+    """The measurements still to be made, given those that were; iterating gives list indices.
 
-    First comes the schedule. ``visits`` > 1, or an error that one visit does not reach, adds
-    passes over the whole list in another order. After the last planned visit, architectures with
-    disturbed visits get further ones, a bounded number in one run.
+    First comes the schedule. ``replicates`` > 1, or an error that one measurement does not reach,
+    adds passes over the whole list in another order. After the last planned measurement,
+    architectures with disturbed ones are re-measured, a bounded number of times in one run.
 
     After each index the caller must :meth:`record` the outcome.
 
     Attributes:
-        done: visits made, earlier ones and those made up among them.
-        retest: repeatability of the undisturbed visits so far.
+        done: measurements made, earlier ones and repeated ones among them.
+        retest: repeatability of the undisturbed measurements so far.
 
     Args:
-        n, seed, revisit_every: see :func:`schedule`.
-        visits: wanted for each architecture.
+        n, seed, replicate_every: see :func:`schedule`.
+        replicates: undisturbed measurements wanted of each architecture.
         target_error: wanted relative error of an architecture's mean latency; passes are added
             until the retest error over the root of their number reaches it.
-        made: (index, value, disturbed) of earlier visits; the value is what the retest error is
-            computed of.
+        made: (index, value, disturbed) of earlier measurements; the retest error is computed of
+            the values.
     """
 
     def __init__(
         self,
         n: int,
         seed: int,
-        revisit_every: int,
-        visits: int = 1,
+        replicate_every: int,
+        replicates: int = 1,
         target_error: float | None = None,
         made: Iterable[tuple[int, float, bool]] = (),
     ) -> None:
         self._n = n
         self._seed = seed
         self._target_error = target_error
-        self._passes = visits
-        self._first_pass = list(schedule(n, seed, revisit_every))
-        self._wanted = np.full(n, visits)
-        for index, visit in self._first_pass:
-            self._wanted[index] = max(self._wanted[index], visit + 1)
+        self._passes = replicates
+        self._first_pass = list(schedule(n, seed, replicate_every))
+        self._wanted = np.full(n, replicates)
+        for index, replicate in self._first_pass:
+            self._wanted[index] = max(self._wanted[index], replicate + 1)
         self._made = np.zeros(n, dtype=np.int64)
         self._good = np.zeros(n, dtype=np.int64)
-        self._made_up = np.zeros(n, dtype=np.int64)
+        self._remeasured = np.zeros(n, dtype=np.int64)
         self._given_up = np.zeros(n, dtype=bool)
-        # Sums over all architectures, kept so that a visit costs the same however long the list.
+        # Sums over all architectures: a measurement costs the same however long the list.
         self.done = 0
-        self._all_made_up = 0
+        self._all_remeasured = 0
         self._all_wanted = self._planned = int(self._wanted.sum())
         self._short = 0
         # Passes that are complete.
@@ -114,7 +114,7 @@ class Work:
             self.record(index, value, disturbed)
 
     def record(self, index: int, value: float, disturbed: bool) -> None:
-        """Tell how the visit of an architecture ended."""
+        """Record how the measurement of an architecture ended."""
         lacking = self._lacking(index)
         self._planned -= int(self._made[index] < self._wanted[index])
         self._made[index] += 1
@@ -122,22 +122,22 @@ class Work:
         if not disturbed:
             self._good[index] += 1
             self.retest.add(index, value)
-        self._given_up[index] |= self._made_up[index] >= MAKE_UP_EACH
+        self._given_up[index] |= self._remeasured[index] >= REMEASURE_EACH
         self._short += self._lacking(index) - lacking
 
     @property
     def total(self) -> int:
-        """Visits made and still to come, as far as is known now."""
+        """Measurements made and still to come, as far as is known now."""
         return self.done + self._planned + min(self._short, self._room())
 
     @property
     def error(self) -> float | None:
-        """Relative error of the mean latency of an architecture that all passes so far visited."""
+        """Relative error of the mean latency of an architecture measured in all passes so far."""
         return None if self.retest.sd is None else self.retest.sd / max(1, self._reached) ** 0.5
 
     def __iter__(self) -> Iterator[int]:
-        for index, visit in self._first_pass:
-            if self._made[index] <= visit:
+        for index, replicate in self._first_pass:
+            if self._made[index] <= replicate:
                 yield index
         self._reached = 1
         while True:
@@ -147,36 +147,38 @@ class Work:
                     if self._made[index] < number:
                         yield int(index)
                 self._reached = number
-            yield from self._make_up()
+            yield from self._remeasure()
             if self._target_error is None or not self._add_passes(self._target_error):
                 return
 
-    def _make_up(self) -> Iterator[int]:
+    def _remeasure(self) -> Iterator[int]:
         while True:
-            short = np.flatnonzero((self._good < self._wanted) & (self._made_up < MAKE_UP_EACH))
+            short = np.flatnonzero(
+                (self._good < self._wanted) & (self._remeasured < REMEASURE_EACH)
+            )
             for index in short.tolist():
                 if not self._room():
                     return
-                self._made_up[index] += 1
-                self._all_made_up += 1
+                self._remeasured[index] += 1
+                self._all_remeasured += 1
                 yield index
             if not len(short):
                 return
 
     def _lacking(self, index: int) -> int:
-        """Undisturbed visits that are still to be made up, beyond those still planned."""
+        """Undisturbed measurements that are still lacking, beyond those still planned."""
         if self._given_up[index]:
             return 0
         lacks = max(0, int(self._wanted[index] - self._good[index]))
         return lacks - max(0, int(self._wanted[index] - self._made[index]))
 
     def _room(self) -> int:
-        """How many more visits may be made up for disturbed ones."""
-        return max(MAKE_UP_LEAST, int(MAKE_UP_SHARE * self._all_wanted)) - self._all_made_up
+        """How many more disturbed measurements may be repeated."""
+        return max(REMEASURE_LEAST, int(REMEASURE_SHARE * self._all_wanted)) - self._all_remeasured
 
     def _add_passes(self, target_error: float) -> bool:
         # Without repeats there is no error to plan by: measure everything once more.
-        needed = 2 if self.retest.sd is None else visits_for(self.retest.sd, target_error)
+        needed = 2 if self.retest.sd is None else replicates_for(self.retest.sd, target_error)
         if needed <= self._passes:
             return False
         self._passes = needed

@@ -1,14 +1,13 @@
-"""How one architecture is measured once: a *visit*.
+"""How one architecture is measured once.
 
 A candidate is timed in alternation with an *anchor network* that stays loaded: warm-up, then
-``runs_per_visit`` times (one candidate run, one anchor run). The estimate is the ratio of the two
+``Protocol.runs`` times (one candidate run, one anchor run). The estimate is the ratio of the two
 means over their faster halves, so that slow drift of the machine and short bursts of other work
 cancel. docs/measuring.md has the measurements behind each choice.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import statistics
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from latkit.spaces.architecture import get_architecture
 
 # A single-threaded run whose wall time exceeds its CPU time by more than this was preempted.
 PREEMPTED_WALL_OVER_CPU = 1.15
-# An anchor this far from the session's tells of a change of speed that pairing cannot cancel.
+# An anchor this far from the session's shows a change of speed that pairing cannot cancel.
 ANCHOR_JUMP = 0.2
 # Times that count (the faster half) further apart than this were not taken on a quiet machine.
 SPREAD = 0.15
@@ -33,36 +32,39 @@ SPREAD = 0.15
 PREEMPTED, JUMPED, SPREAD_OUT = "preempted", "anchor-jump", "spread"
 
 
+_KEYS = {"runs": "runs_per_visit", "replicate_every": "revisit_every"}
+
+
 @dataclass(frozen=True)
 class Protocol:
     """The measuring protocol; it is part of a dataset's identity.
 
     Attributes:
-        runs_per_visit: timed candidate runs in one visit.
-        warmup_runs: untimed candidate runs at the start of a visit.
+        runs: timed candidate runs in one measurement.
+        warmup_runs: untimed candidate runs at its start.
         anchored: alternate with the anchor network and estimate by the ratio to it. Without,
             the latency is the plain mean of the candidate's runs (as the paper measures);
-            nothing is flagged, and one anchor run a visit records the machine's speed.
+            nothing is flagged, and one anchor run a measurement records the machine's speed.
         clock: ``auto`` is the backend's own (see ``Runner.clock``).
         threads: CPU threads, those of the backend that measures.
         cores: the CPU cores the process is pinned to; empty for none.
-        revisit_every: one visit in so many measures an earlier architecture again.
+        replicate_every: one measurement in so many is a replicate of an earlier architecture.
     """
 
-    runs_per_visit: int = 6
+    runs: int = 6
     warmup_runs: int = 1
     anchored: bool = True
     clock: Clock | Literal["auto"] = "auto"
     threads: int = 1
     cores: tuple[int, ...] = ()
-    revisit_every: int = 20
+    replicate_every: int = 20
 
     def __post_init__(self) -> None:
         for name, least in (
-            ("runs_per_visit", 2 if self.anchored else 1),
+            ("runs", 2 if self.anchored else 1),
             ("warmup_runs", 0),
             ("threads", 1),
-            ("revisit_every", 2),
+            ("replicate_every", 2),
         ):
             if getattr(self, name) < least:
                 raise InputError(
@@ -75,7 +77,9 @@ class Protocol:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "cores": list(self.cores)}
+        """As a dataset's JSON has it, whose keys are older than the names here."""
+        values = {_KEYS.get(name, name): value for name, value in vars(self).items()}
+        return {**values, "cores": list(self.cores)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Protocol:
@@ -85,7 +89,9 @@ class Protocol:
             InputError: it is of another version of latkit.
         """
         try:
-            return cls(**{**values, "cores": tuple(values.get("cores", ()))})
+            names = {key: name for name, key in _KEYS.items()}
+            fields = {names.get(key, key): value for key, value in values.items()}
+            return cls(**{**fields, "cores": tuple(values.get("cores", ()))})
         except TypeError:
             raise InputError(
                 "the dataset's protocol is unknown to this version", "profile again with it"
@@ -93,11 +99,11 @@ class Protocol:
 
 
 PRESETS: dict[str, Protocol] = {
-    "fast": Protocol(runs_per_visit=3),
-    "standard": Protocol(runs_per_visit=6),
-    "precise": Protocol(runs_per_visit=12),
+    "fast": Protocol(runs=3),
+    "standard": Protocol(runs=6),
+    "precise": Protocol(runs=12),
     # The mean of 20 runs by the wall clock (paper, section 3.3), after the usual 5 to warm up.
-    "paper": Protocol(runs_per_visit=20, warmup_runs=5, anchored=False, clock="wall"),
+    "paper": Protocol(runs=20, warmup_runs=5, anchored=False, clock="wall"),
 }
 
 
@@ -119,29 +125,39 @@ def anchor_name(setting: Setting) -> str:
     return f"{space.reference},{changes}" if changes else space.reference
 
 
-def choose_clock(asked: Clock | Literal["auto"], own: Clock) -> Clock:
+def choose_clock(wanted: Clock | Literal["auto"], clock: Clock) -> Clock:
     """The clock whose times are used.
 
     Args:
-        asked: by the protocol.
-        own: the runner's; the wall clock is there beside it.
+        wanted: by the protocol.
+        clock: the runner's; it has the wall clock beside it.
 
     Raises:
         InputError: this runner has no such clock.
     """
-    if asked in ("auto", own):
-        return own
-    if asked == "wall":
+    if wanted in ("auto", clock):
+        return clock
+    if wanted == "wall":
         return "wall"
-    fix = f"use --clock {own} or --clock wall"
-    if asked == "cpu" and own == "wall":
-        fix += ", or --threads 1: the CPU time of one thread says nothing of several"
-    raise InputError(f"this backend has no clock {asked!r}", fix)
+    fix = f"use --clock {clock} or --clock wall"
+    if wanted == "cpu" and clock == "wall":
+        fix += ", or --threads 1: the CPU time of one thread is not that of several"
+    raise InputError(f"this backend has no clock {wanted!r}", fix)
 
 
 @dataclass(frozen=True)
-class Visit:
-    """The raw times of one visit, in milliseconds, and what follows from them."""
+class Measurement:
+    """One architecture measured once.
+
+    Attributes:
+        clock: of the samples.
+        samples_ms: times of the candidate's runs, in order.
+        anchor_samples_ms: times of the anchor's runs.
+        wall_samples_ms: wall times of the candidate's runs.
+        anchored: whether estimates are ratios to the anchor (see :class:`Protocol`).
+        flags: ``DISTURBED`` and its reasons, if it was.
+        metrics: what was measured beside the time, e.g. ``peak_memory_mb``.
+    """
 
     clock: Clock
     samples_ms: tuple[float, ...]
@@ -182,9 +198,9 @@ class Visit:
         return DISTURBED in self.flags
 
 
-def measure_visit(
+def measure_once(
     candidate: Runner, anchor: Runner, protocol: Protocol, anchor_level_ms: float | None
-) -> Visit:
+) -> Measurement:
     """Measure one candidate once.
 
     Args:
@@ -205,11 +221,12 @@ def measure_visit(
     peak_memory_mb = candidate.peak_memory_mb()
     if peak_memory_mb is not None:
         metrics["peak_memory_mb"] = peak_memory_mb
-    rounds, block = protocol.runs_per_visit, 1
+    rounds, block = protocol.runs, 1
     if not protocol.anchored:
         rounds, block = block, rounds
-    own: tuple[list[float], list[float]] = ([], [])
-    walls: tuple[list[float], list[float]] = ([], [])
+    # Of the candidate and of the anchor.
+    clock_ms: tuple[list[float], list[float]] = ([], [])
+    wall_ms: tuple[list[float], list[float]] = ([], [])
     collecting = gc.isenabled()
     # A collection in the middle of a run would be counted as the network's.
     gc.disable()
@@ -217,21 +234,22 @@ def measure_visit(
         for _ in range(rounds):
             for which, (runner, n) in enumerate(((candidate, block), (anchor, 1))):
                 timed = runner.run(n)
-                own[which].extend(timed.clock_ms)
-                walls[which].extend(timed.wall_ms)
+                clock_ms[which].extend(timed.clock_ms)
+                wall_ms[which].extend(timed.wall_ms)
     finally:
         if collecting:
             gc.enable()
-    times = walls if clock == "wall" else own
+    times = wall_ms if clock == "wall" else clock_ms
     flags: tuple[str, ...] = ()
     if protocol.anchored:
-        cpu_ms = [*own[0], *own[1]] if candidate.clock == "cpu" else None
-        flags = disturbances(times[0], times[1], [*walls[0], *walls[1]], cpu_ms, anchor_level_ms)
-    return Visit(
+        cpu_ms = [*clock_ms[0], *clock_ms[1]] if candidate.clock == "cpu" else None
+        walls = [*wall_ms[0], *wall_ms[1]]
+        flags = disturbances(times[0], times[1], walls, cpu_ms, anchor_level_ms)
+    return Measurement(
         clock,
         tuple(times[0]),
         tuple(times[1]),
-        tuple(walls[0]),
+        tuple(wall_ms[0]),
         protocol.anchored,
         flags,
         metrics,
@@ -245,7 +263,7 @@ def disturbances(
     cpu_ms: list[float] | None,
     anchor_level_ms: float | None,
 ) -> tuple[str, ...]:
-    """How something else that used the machine shows in an anchored visit: its flags.
+    """The flags of an anchored measurement: how other work on the machine shows in it.
 
     Args:
         samples_ms: candidate times.

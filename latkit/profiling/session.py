@@ -6,6 +6,7 @@ import statistics
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 
 from typing_extensions import Self
@@ -14,35 +15,35 @@ from latkit.backends.base import Backend, Runner
 from latkit.dataset.statistics import faster_half_mean
 from latkit.meters.energy import EnergyMeter, energy_per_run_mj
 from latkit.profiling.protocol import (
+    Measurement,
     Protocol,
-    Visit,
     anchor_architecture,
     anchor_setting,
-    measure_visit,
+    measure_once,
 )
 from latkit.spaces import Architecture, Setting
 
 ANCHOR_WARMUP_RUNS = 5
-# The anchor's usual time is the median over the last so many visits: enough to be steady, few
+# The anchor's usual time is the median over the last so many measurements: enough to be steady, few
 # enough to follow a machine that becomes slower for good.
-LEVEL_VISITS = 200
-# With fewer visits there is no usual time yet.
-LEVEL_LEAST_VISITS = 8
+LEVEL_MEASUREMENTS = 200
+# With fewer measurements there is no usual time yet.
+LEVEL_LEAST = 8
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Replicates:
     """One network measured several times in one session.
 
-    Estimates are means over the undisturbed visits (over all, if all were disturbed).
+    Estimates are means over the undisturbed measurements (over all, if all were disturbed).
 
     Attributes:
-        anchor_median_ms: median anchor time of the session's undisturbed visits.
-        visits: the raw visits.
+        anchor_median_ms: median anchor time of the session's undisturbed measurements.
+        measurements: of the network, in order.
     """
 
     anchor_median_ms: float
-    visits: tuple[Visit, ...]
+    measurements: tuple[Measurement, ...]
 
     @property
     def latency_ms(self) -> float:
@@ -50,20 +51,20 @@ class Measurement:
         return self.latency_at_ms(self.anchor_median_ms)
 
     def latency_at_ms(self, anchor_ms: float) -> float:
-        """Latency where the anchor takes ``anchor_ms`` (see :meth:`Visit.latency_ms`)."""
-        return statistics.fmean(visit.latency_ms(anchor_ms) for visit in _quiet(self.visits))
+        """Latency where the anchor takes ``anchor_ms`` (see :meth:`Measurement.latency_ms`)."""
+        return statistics.fmean(m.latency_ms(anchor_ms) for m in _quiet(self.measurements))
 
     @property
     def relative_std(self) -> float:
-        """Standard deviation of the visits' latencies over their mean."""
-        estimates = [visit.estimate for visit in _quiet(self.visits)]
+        """Standard deviation of the measured latencies over their mean."""
+        estimates = [measurement.estimate for measurement in _quiet(self.measurements)]
         spread = statistics.stdev(estimates) if len(estimates) > 1 else 0.0
         return spread / statistics.fmean(estimates)
 
     @property
     def ratio_to_anchor(self) -> float:
-        """Mean of the visits' ratios."""
-        return statistics.fmean(visit.ratio_to_anchor for visit in _quiet(self.visits))
+        """Mean of the measured ratios."""
+        return statistics.fmean(m.ratio_to_anchor for m in _quiet(self.measurements))
 
 
 class Session:
@@ -72,7 +73,7 @@ class Session:
     Args:
         backend: open.
         setting: of every candidate.
-        protocol: of every visit.
+        protocol: of every measurement.
         meter: measures the energy of every candidate, if given.
     """
 
@@ -87,7 +88,7 @@ class Session:
         self.setting = setting
         self.protocol = protocol
         self._meter = meter
-        self._levels: deque[float] = deque(maxlen=LEVEL_VISITS)
+        self._levels: deque[float] = deque(maxlen=LEVEL_MEASUREMENTS)
 
     def __enter__(self) -> Self:
         anchor = anchor_architecture(self.setting)
@@ -109,12 +110,12 @@ class Session:
 
     @property
     def anchor_level_ms(self) -> float | None:
-        """The anchor's usual time; None before the first visits."""
-        if len(self._levels) < LEVEL_LEAST_VISITS:
+        """The anchor's usual time; None before the first measurements."""
+        if len(self._levels) < LEVEL_LEAST:
             return None
         return statistics.median(self._levels)
 
-    def visit(self, architecture: Architecture) -> Visit:
+    def measure(self, architecture: Architecture) -> Measurement:
         """Build, measure and release one network.
 
         Raises:
@@ -122,12 +123,12 @@ class Session:
             InputError: the backend lacks the protocol's clock, or the setting is for others.
         """
         with self.backend.compile(architecture, self.setting) as candidate:
-            visit = measure_visit(candidate, self._anchor, self.protocol, self.anchor_level_ms)
+            done = measure_once(candidate, self._anchor, self.protocol, self.anchor_level_ms)
             if self._meter is not None:
-                wall_ms = statistics.fmean(visit.wall_samples_ms)
-                visit.metrics["energy_mj"] = energy_per_run_mj(self._meter, candidate.run, wall_ms)
-        self._levels.append(faster_half_mean(visit.anchor_samples_ms))
-        return visit
+                wall_ms = statistics.fmean(done.wall_samples_ms)
+                done.metrics["energy_mj"] = energy_per_run_mj(self._meter, candidate.run, wall_ms)
+        self._levels.append(faster_half_mean(done.anchor_samples_ms))
+        return done
 
 
 def measure(
@@ -135,25 +136,25 @@ def measure(
     architectures: Sequence[Architecture],
     setting: Setting,
     protocol: Protocol,
-    visits: int = 5,
-) -> list[Measurement]:
-    """Measure networks in turn, ``visits`` times each, as ``profile`` measures architectures.
+    replicates: int = 5,
+) -> list[Replicates]:
+    """Measure networks in turn, ``replicates`` times each, as ``profile`` measures architectures.
 
     ``backend`` must be open. The anchor's median is this session's own.
 
     Raises:
         BackendError: a network failed to run.
     """
-    done: list[list[Visit]] = [[] for _ in architectures]
     with Session(backend, setting, protocol) as session:
-        for _ in range(visits):
-            for architecture, its_visits in zip(architectures, done, strict=True):
-                its_visits.append(session.visit(architecture))
-    quiet = _quiet([visit for its_visits in done for visit in its_visits])
-    anchor_ms = statistics.median(t for visit in quiet for t in visit.anchor_samples_ms)
-    return [Measurement(anchor_ms, tuple(its_visits)) for its_visits in done]
+        rounds = [
+            [session.measure(architecture) for architecture in architectures]
+            for _ in range(replicates)
+        ]
+    quiet = _quiet(list(chain.from_iterable(rounds)))
+    anchor_ms = statistics.median(t for m in quiet for t in m.anchor_samples_ms)
+    return [Replicates(anchor_ms, measurements) for measurements in zip(*rounds, strict=True)]
 
 
-def _quiet(visits: Sequence[Visit]) -> Sequence[Visit]:
-    """The undisturbed visits; all, if all were disturbed."""
-    return [visit for visit in visits if not visit.disturbed] or visits
+def _quiet(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
+    """The undisturbed measurements; all, if all were disturbed."""
+    return [m for m in measurements if not m.disturbed] or measurements

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import latkit.backends
-from latkit.backends import get_backend_class
+from latkit.backends import BACKENDS
 from latkit.backends.testing import BackendConformance
 from latkit.spaces.darts.genotype import Genotype
 from latkit.spaces.darts.zoo import ZOO
@@ -16,7 +15,7 @@ from latkit.spaces.nasbench201.space import NasBench201Cell
 
 
 def _suite(name: str, memory_format: str | None = None) -> type[BackendConformance]:
-    backend_class = get_backend_class(name)
+    backend_class = BACKENDS.get(name)
     if memory_format is not None:
         backend_class = type(
             backend_class.__name__, (backend_class,), {"memory_formats": (memory_format,)}
@@ -62,12 +61,12 @@ class _Compiled(BackendConformance):
 
 
 class TestTorchCpuCompile(_Compiled):
-    backend_class = get_backend_class("torch-cpu-compile")
+    backend_class = BACKENDS.get("torch-cpu-compile")
 
 
 @pytest.mark.gpu
 class TestTorchCudaCompile(_Compiled):
-    backend_class = get_backend_class("torch-cuda-compile")
+    backend_class = BACKENDS.get("torch-cuda-compile")
 
 
 def test_no_backend_is_left_out() -> None:
@@ -77,4 +76,4 @@ def test_no_backend_is_left_out() -> None:
         for suite in suites
         if issubclass(suite, BackendConformance) and hasattr(suite, "backend_class")
     }
-    assert tested == set(latkit.backends._BACKENDS)
+    assert tested == {name for name in BACKENDS.names() if BACKENDS.is_own(name)}

@@ -11,8 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-import latkit.backends
-from latkit.backends import Backend, get_backend_class
+from latkit.backends import BACKENDS, Backend
 from latkit.backends.testing import BackendConformance
 from latkit.core.errors import BackendError
 from latkit.spaces import Setting
@@ -38,12 +37,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         check=True,
     )  # fmt: skip
     sys.path.insert(0, str(site))
-    latkit.backends._plug_ins.cache_clear()
-    TestNcnn.backend_class = get_backend_class("ncnn-cpu")
+    BACKENDS.refresh()
+    TestNcnn.backend_class = BACKENDS.get("ncnn-cpu")
     yield
     sys.path.remove(str(site))
     sys.modules.pop("latkit_ncnn", None)
-    latkit.backends._plug_ins.cache_clear()
+    BACKENDS.refresh()
 
 
 class TestNcnn(BackendConformance):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from latkit.backends import backend_names, default_backend_name, get_backend_class
+from latkit.backends import BACKENDS, default_backend_name
 from latkit.backends.base import Clock, Runner, Samples
 from latkit.backends.testing import BackendConformance
 from latkit.backends.torch_cpu import TorchCpuBackend
@@ -63,7 +63,7 @@ def test_a_closed_runner_refuses_to_run_and_closes_once() -> None:
 
 
 def test_an_unopened_backend_refuses_to_compile(micro: Setting) -> None:
-    backend = get_backend_class("torch-cpu")()
+    backend = BACKENDS.get("torch-cpu")()
     with pytest.raises(BackendError, match="not open"):
         backend.compile(ZOO["darts_v2"], micro)
 
@@ -94,19 +94,19 @@ def test_the_conformance_suite_finds_a_leak() -> None:
 
 
 def test_names() -> None:
-    assert {"torch-cpu", "torch-cuda"} <= set(backend_names())
-    for name in backend_names():
-        assert get_backend_class(name).name == name
-        probe = get_backend_class(name).probe()
+    assert {"torch-cpu", "torch-cuda"} <= set(BACKENDS.names())
+    for name in BACKENDS.names():
+        assert BACKENDS.get(name).name == name
+        probe = BACKENDS.get(name).probe()
         assert probe.reason
         assert bool(probe.fix) != probe.usable
     with pytest.raises(InputError, match="did you mean torch-cuda"):
-        get_backend_class("torch-cuda0")
+        BACKENDS.get("torch-cuda0")
 
 
 def test_default_is_cuda_only_where_it_is_usable() -> None:
     name, why = default_backend_name()
-    usable = get_backend_class("torch-cuda").probe().usable
+    usable = BACKENDS.get("torch-cuda").probe().usable
     assert name == ("torch-cuda" if usable else "torch-cpu")
     assert "\n" not in why
     assert "torch-cuda" in why
@@ -115,7 +115,7 @@ def test_default_is_cuda_only_where_it_is_usable() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
 def test_cuda_without_a_gpu_is_refused_with_the_fix() -> None:
     with pytest.raises(BackendError, match=r"torch-cuda is missing.*Fix:.*torch-cpu"):
-        get_backend_class("torch-cuda")().__enter__()
+        BACKENDS.get("torch-cuda")().__enter__()
 
 
 @pytest.mark.parametrize("package", ["backends", "search"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
-from latkit.backends import get_backend_class
+from latkit.backends import BACKENDS
 from latkit.backends.onnxruntime import (
     check_active,
     cuda_options,
@@ -33,7 +33,7 @@ needs_cpu_wheel = pytest.mark.skipif(
 @pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
 class TestWithTheCpuWheel:
     def test_the_probe_names_the_wheel_to_install(self, name: str) -> None:
-        probe = get_backend_class(name).probe()
+        probe = BACKENDS.get(name).probe()
         assert probe.status == "missing"
         assert f"ONNX Runtime {onnxruntime.__version__} was built without" in probe.reason
         assert "CPUExecutionProvider" in probe.reason
@@ -53,7 +53,7 @@ class TestWithTheCpuWheel:
         self, name: str, micro: Setting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The real package would fall back to the CPU; it is told not to, and asked."""
-        backend_class = get_backend_class(name)
+        backend_class = BACKENDS.get(name)
         threads = torch.get_num_threads()
         ok = dataclasses.replace(backend_class.probe(), status="ok", fix="")
         monkeypatch.setattr(backend_class, "probe", classmethod(lambda cls: ok))
@@ -70,7 +70,7 @@ class TestWithTheCpuWheel:
 
 
 def test_the_cpu_session_is_what_it_says(micro: Setting) -> None:
-    with get_backend_class("onnxruntime-cpu")() as backend:
+    with BACKENDS.get("onnxruntime-cpu")() as backend:
         facts = backend.fingerprint()
     assert facts["providers"] == "CPUExecutionProvider"
     assert facts["onnxruntime"] == onnxruntime.__version__
@@ -83,7 +83,7 @@ def test_the_runtimes_own_exceptions_are_one_line(micro: Setting) -> None:
 
     setting = micro.replace(memory_format="nchw")
     with (
-        get_backend_class("onnxruntime-cpu")() as backend,
+        BACKENDS.get("onnxruntime-cpu")() as backend,
         backend.compile(ZOO["darts_v2"], setting) as runner,
     ):
         runner._session = Broken()  # type: ignore[attr-defined]

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import latkit.backends
-from latkit.backends import backend_names, get_backend_class, probe_backend
+from latkit.backends import BACKENDS, probe_backend
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.core.errors import BackendError, InputError
 from tests.conftest import MICRO_TEXT, RunLatkit
@@ -64,16 +63,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged-in\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text(POINTS)
     sys.path.insert(0, str(site))
-    latkit.backends._plug_ins.cache_clear()
+    BACKENDS.refresh()
     yield
     sys.path.remove(str(site))
     for module in ("plugged_in", "plugged_in_broken"):
         sys.modules.pop(module, None)
-    latkit.backends._plug_ins.cache_clear()
+    BACKENDS.refresh()
 
 
 def test_a_plug_in_is_a_backend_like_any_other(latkit: RunLatkit) -> None:
-    assert issubclass(get_backend_class("good-cpu"), TorchCpuBackend)
+    assert issubclass(BACKENDS.get("good-cpu"), TorchCpuBackend)
     assert probe_backend("good-cpu").usable
     done = latkit(
         "profile", "--backend", "good-cpu", "--device", "x", "--setting", MICRO_TEXT, "--n", 2,
@@ -84,8 +83,8 @@ def test_a_plug_in_is_a_backend_like_any_other(latkit: RunLatkit) -> None:
 
 
 def test_a_plug_in_does_not_take_a_name_of_ours() -> None:
-    assert get_backend_class("torch-cpu") is TorchCpuBackend
-    assert backend_names().count("torch-cpu") == 1
+    assert BACKENDS.get("torch-cpu") is TorchCpuBackend
+    assert BACKENDS.names().count("torch-cpu") == 1
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def test_a_plug_in_does_not_take_a_name_of_ours() -> None:
 )
 def test_a_broken_one_tells_why_and_whose_it_is(name: str, says: str) -> None:
     with pytest.raises(BackendError, match=rf"plugged-in 1\.2\) {says}.*Fix: mend or uninstall"):
-        get_backend_class(name)
+        BACKENDS.get(name)
     probe = probe_backend(name)
     assert probe.status == "unusable"
     assert "plugged-in 1.2" in probe.reason
@@ -120,4 +119,4 @@ def test_broken_ones_are_listed_and_break_nothing(latkit: RunLatkit, tmp_path: P
 
 def test_an_unknown_name_suggests_plug_ins_too() -> None:
     with pytest.raises(InputError, match="did you mean good-cpu"):
-        get_backend_class("good-cpus")
+        BACKENDS.get("good-cpus")

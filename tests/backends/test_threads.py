@@ -31,7 +31,7 @@ SCRIPT = """
 import json, os, sys
 name, threads, out, setting = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 from pathlib import Path
-from latkit.backends import get_backend_class, probe_backend
+from latkit.backends import BACKENDS, probe_backend
 from latkit.dataset import LatencyDataset, Target
 from latkit.core.errors import LatkitError
 from latkit.spaces import parse_setting
@@ -55,12 +55,12 @@ def visit(self, architecture):
         cores.update(os.sched_getaffinity(int(thread)))
     return made
 loop.Session.visit = visit
-cls = get_backend_class(name)
+cls = BACKENDS.get(name)
 setting = parse_setting(f"{setting},memory_format={cls.memory_formats[0]}")
 try:
     with cls(threads=threads) as backend:
         target = Target("darts", "this-cpu", name, setting)
-        protocol = Protocol(cores=tuple(map(int, sys.argv[5:])), runs_per_visit=2)
+        protocol = Protocol(cores=tuple(map(int, sys.argv[5:])), runs=2)
         loop.profile(backend, target, protocol, 1, 0, Path(out))
 except LatkitError as error:
     print(json.dumps({"refused": type(error).__name__, "text": str(error)}))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import latkit.backends.torch_cpu as backend_module
-from latkit.backends import get_backend_class
+from latkit.backends import BACKENDS
 from latkit.backends.torch_cuda import check_precision
 from latkit.backends.torch_modes import (
     autocast,
@@ -72,7 +72,7 @@ class TestCompiler:
         assert find_compiler() == "env g++"
         monkeypatch.setenv("CXX", "no-such-compiler")
         assert find_compiler() is None
-        assert not get_backend_class("torch-cpu-compile").probe().usable
+        assert not BACKENDS.get("torch-cpu-compile").probe().usable
         monkeypatch.setenv("PATH", os.devnull)
         monkeypatch.delenv("CXX")
         assert find_compiler() is None
@@ -123,7 +123,7 @@ class TestCompileWhole:
 
         monkeypatch.setattr(backend_module, "random_network", lambda *arguments: Branches())
         with (
-            get_backend_class("torch-cpu-compile")() as backend,
+            BACKENDS.get("torch-cpu-compile")() as backend,
             pytest.raises(BackendError, match=r"cannot build a network .*control flow"),
         ):
             backend.compile(ZOO["darts_v2"], micro)
@@ -132,7 +132,7 @@ class TestCompileWhole:
 def test_bf16_on_the_cpu_is_another_target(micro: Setting) -> None:
     half = micro.replace(precision="bf16")
     assert half.slug != micro.slug
-    with get_backend_class("torch-cpu")() as backend:
+    with BACKENDS.get("torch-cpu")() as backend:
         with backend.compile(ZOO["darts_v2"], half) as runner:
             assert runner.run(2).clock_ms
         with pytest.raises(BackendError, match="cannot run networks in fp16"):

@@ -19,7 +19,7 @@ from benchmarks.gpu_parts.part import ROOT, Part
 from benchmarks.gpu_parts.profiles import judge_host_bound
 from benchmarks.gpu_parts.steps import count_launches
 from benchmarks.gpu_parts.suites import CONFORMANCE
-from latkit.backends import backend_names
+from latkit.backends import BACKENDS
 
 FAULTS = {
     "raises": ("failed", "ValueError: of no value", 1),
@@ -105,8 +105,8 @@ def test_every_part_can_be_named_and_the_limits_leave_time_for_most() -> None:
     parts = known_parts("cuda", quick=False)
     names = [p.name for p in parts]
     assert len(set(names)) == len(names)
-    assert {p.arguments[0] for p in parts if p.name.startswith("suite.")} <= set(backend_names())
-    on_gpu = {n for n in backend_names() if "cpu" not in n}
+    assert {p.arguments[0] for p in parts if p.name.startswith("suite.")} <= set(BACKENDS.names())
+    on_gpu = {n for n in BACKENDS.names() if "cpu" not in n}
     assert {p.arguments[0] for p in parts if p.name.startswith("suite.")} == on_gpu
     assert [p.name for p in choose(parts, ["step.darts", "suite"])] == [
         name for name in names if name == "step.darts" or name.startswith("suite.")

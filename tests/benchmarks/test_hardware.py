@@ -1,4 +1,4 @@
-"""docs/hardware.md says of GPUs what the committed results say."""
+"""docs/hardware.md is what the table of hardware support and the committed results give."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(results: Path, name: str, content: dict[str, Any]) -> None:
     (results / name / "gpu.json").write_text(json.dumps(content))
 
 
-def test_the_page_is_what_the_results_give() -> None:
+def test_the_page_is_what_the_table_and_the_results_give() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert rewrite(text, load_runs(ROOT / "benchmarks" / "results")) == text
 

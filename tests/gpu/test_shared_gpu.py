@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from latkit.backends.torch_cuda import TorchCudaBackend, current_gpu_uuid, gpu_fingerprint
-from latkit.cli.doctor import judge_gpu_state
 from latkit.core.errors import BackendError, SearchError
 from latkit.dataset import LatencyDataset, Target
 from latkit.meters.nvml import GpuState, find_gpu, gpu_state, load_nvml
@@ -24,6 +23,7 @@ from latkit.profiling.protocol import Protocol
 from latkit.search.data import load_data
 from latkit.search.session import SearchConfig, run_search
 from latkit.spaces import get_preset, get_space
+from latkit.tasks.doctor import judge_gpu_state
 from tests.made import made_lpm
 
 _probe = TorchCudaBackend.probe()
@@ -111,9 +111,9 @@ def test_a_foreign_process_is_counted_and_doctor_warns(nvml: Any) -> None:
     others = state.other_processes(own=1)
     if not others:
         pytest.skip("the driver lists only processes of this container")
-    status, what, _ = judge_gpu_state(state, others)
-    assert status == "warning"
-    assert "other process" in what
+    row = judge_gpu_state(state, others)
+    assert row.status == "warning"
+    assert "other process" in row.what
 
 
 @pytest.mark.usefixtures("foreign_process")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from latkit.cli.doctor import judge_gpu_state
 from latkit.core.errors import BackendError
 from latkit.meters.nvml import (
     CALLS,
@@ -19,6 +18,7 @@ from latkit.meters.nvml import (
     gpu_state,
     load_nvml,
 )
+from latkit.tasks.doctor import judge_gpu_state
 
 
 class NVMLError(Exception):
@@ -75,7 +75,8 @@ def test_a_card_that_tells_nothing() -> None:
     silent: Any = SimpleNamespace(**{**vars(PASCAL), **dict.fromkeys(names, unsupported)})
     assert set(gpu_facts(silent, "gpu").values()) == {None}
     assert set(vars(gpu_state(silent, "gpu")).values()) == {None}
-    assert judge_gpu_state(gpu_state(silent, "gpu"), others=0) == ("ok", "tells nothing", "")
+    row = judge_gpu_state(gpu_state(silent, "gpu"), others=0)
+    assert (row.status, row.fix) == ("ok", "")
     with pytest.raises(BackendError, match=r"does not know 12.*Fix: check nvidia-smi"):
         find_gpu(silent, "12")
 
@@ -125,11 +126,11 @@ def test_the_state() -> None:
     assert (state.clock_mhz, state.power_w, state.temperature_c) == (1126, 249.7, 83)
     assert state.slowed_by == ("power cap", "thermal limit (software)")
     assert [state.other_processes(own) for own in (0, 1, 2, 3)] == [2, 1, 0, 0]
-    status, what, fix = judge_gpu_state(state, others=1)
-    assert status == "warning"
-    assert "1 other process," in what
-    assert "power cap" in what
-    assert fix
+    row = judge_gpu_state(state, others=1)
+    assert row.status == "warning"
+    assert "1 other process," in row.what
+    assert "power cap" in row.what
+    assert row.fix
 
 
 def test_an_older_package_has_the_mask_by_its_older_name() -> None:
@@ -137,7 +138,7 @@ def test_an_older_package_has_the_mask_by_its_older_name() -> None:
     older["nvmlDeviceGetCurrentClocksThrottleReasons"] = lambda gpu: 0x1
     state = gpu_state(SimpleNamespace(**older), "gpu")  # type: ignore[arg-type]
     assert (state.event_reasons, state.slowed_by) == (("idle",), ())
-    assert judge_gpu_state(state, others=0)[0] == "ok"
+    assert judge_gpu_state(state, others=0).status == "ok"
 
 
 def test_event_reasons() -> None:

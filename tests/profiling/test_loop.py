@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.core.cores import usable_cores
 from latkit.core.errors import BackendError, DatasetError, InputError
+from latkit.core.events import Listener, Progress
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.format import (
     DISTURBED,
@@ -29,7 +30,7 @@ from latkit.dataset.format import (
 from latkit.dataset.statistics import faster_half_mean
 from latkit.meters.energy import POWERCAP, EnergyMeter
 from latkit.profiling import loop
-from latkit.profiling.loop import Progress, profile
+from latkit.profiling.loop import ProfileProgress, profile
 from latkit.profiling.plan import panel, schedule
 from latkit.profiling.protocol import PRESETS as PROTOCOLS
 from latkit.profiling.protocol import Protocol, anchor_setting
@@ -56,6 +57,21 @@ def run(
     return LatencyDataset.open(out)
 
 
+class Kept(Listener):
+    """Keeps what the loop reports."""
+
+    def __init__(self) -> None:
+        self.progresses: list[ProfileProgress] = []
+        self.ended = 0
+
+    def progress(self, now: Progress) -> None:
+        assert isinstance(now, ProfileProgress)
+        self.progresses.append(now)
+
+    def end_progress(self) -> None:
+        self.ended += 1
+
+
 def keys(dataset: LatencyDataset, count: int | None = None) -> list[tuple[int, int]]:
     """(architecture, visit) of the rows of the list.
 
@@ -77,7 +93,7 @@ def listed(dataset: LatencyDataset) -> list[dict[str, Any]]:
 
 def planned(n: int, seed: int = 0) -> list[tuple[int, int]]:
     ids = SPACE.sample(n, seed).tolist()
-    return [(ids[i], visit) for i, visit in schedule(n, seed, Protocol().revisit_every)]
+    return [(ids[i], visit) for i, visit in schedule(n, seed, Protocol().replicate_every)]
 
 
 def test_rows(tmp_path: Path, micro: Setting) -> None:
@@ -114,7 +130,7 @@ def test_each_row_times_its_own_network(tmp_path: Path) -> None:
                 for op in ("skip_connect", "sep_conv_5x5")
             )
         ]
-        light, heavy = measure(backend, cells, setting, Protocol(), visits=5)
+        light, heavy = measure(backend, cells, setting, Protocol(), replicates=5)
     assert heavy.ratio_to_anchor > 1.5 * light.ratio_to_anchor
     dataset = run(tmp_path / "d", setting, 30)
     macs, latency = (dataset.table[name].to_numpy() for name in ("macs", "latency_ms"))
@@ -152,12 +168,13 @@ def test_every_backend_setting_measures_the_same_list(tmp_path: Path, micro: Set
 
 
 def test_ctrl_c_in_the_loop_loses_nothing(tmp_path: Path, micro: Setting) -> None:
-    def interrupt(now: Progress) -> None:
-        if now.done == 7:
-            raise KeyboardInterrupt
+    class Interrupting(Listener):
+        def progress(self, now: Progress) -> None:
+            if now.done == 7:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "d", micro, 15, on_progress=interrupt)
+        run(tmp_path / "d", micro, 15, listener=Interrupting())
     kept = LatencyDataset.open(tmp_path / "d")
     assert keys(kept) == planned(15)[:7]
     whole = run(tmp_path / "d", micro, 15)
@@ -231,8 +248,8 @@ def test_the_anchor_measured_as_a_candidate_has_ratio_one(micro: Setting) -> Non
     micro = anchor_setting(micro)
     assert anchor_setting(micro) == micro
     with TorchCpuBackend() as backend:
-        (done,) = measure(backend, [ZOO["darts_v2"]], micro, Protocol(), visits=15)
-    ratios = [visit.ratio_to_anchor for visit in done.visits]
+        (done,) = measure(backend, [ZOO["darts_v2"]], micro, Protocol(), replicates=15)
+    ratios = [one.ratio_to_anchor for one in done.measurements]
     assert np.median(ratios) == pytest.approx(1, abs=0.1)
     assert done.ratio_to_anchor == pytest.approx(np.mean(ratios), rel=0.1)
     assert done.latency_ms == pytest.approx(done.ratio_to_anchor * done.anchor_median_ms)
@@ -287,9 +304,9 @@ class TestDisturbed:
         """Two architectures are disturbed at first sight, one for good."""
         ids = SPACE.sample(20, 0).tolist()
         seen: dict[int, int] = {}
-        original = Session.visit
+        original = Session.measure
 
-        def visit(self: Session, genotype: Any) -> Any:
+        def measure_flagged(self: Session, genotype: Any) -> Any:
             made = dataclasses.replace(original(self, genotype), flags=())
             arch_id = int(SPACE.rank(SPACE.from_genotype(genotype))[0])
             seen[arch_id] = seen.get(arch_id, 0) + 1
@@ -297,17 +314,17 @@ class TestDisturbed:
                 return dataclasses.replace(made, flags=(DISTURBED, "spread"))
             return made
 
-        monkeypatch.setattr(Session, "visit", visit)
-        totals: list[Progress] = []
-        dataset = run(tmp_path / "d", micro, 20, on_progress=totals.append)
+        monkeypatch.setattr(Session, "measure", measure_flagged)
+        kept = Kept()
+        dataset = run(tmp_path / "d", micro, 20, listener=kept)
         plan = planned(20)
         made = [key[0] for key in keys(dataset)]
         assert made[: len(plan)] == [arch_id for arch_id, _ in plan]
         assert made[len(plan) :] == [ids[2], ids[3], ids[7], ids[7], ids[7]]
         assert len(set(keys(dataset))) == len(made)
         assert set(dataset.usable()["arch_id"].to_pylist()) == {*ids} - {ids[7]}
-        assert totals[-1].done == totals[-1].total == len(made)
-        assert totals[-1].disturbed == 6
+        assert kept.progresses[-1].done == kept.progresses[-1].total == len(made)
+        assert kept.progresses[-1].disturbed == 6
 
     def test_the_papers_protocol_flags_nothing(self, tmp_path: Path, micro: Setting) -> None:
         target = Target("darts", "this-cpu", "torch-cpu", micro)
@@ -324,16 +341,17 @@ class TestDisturbed:
 
 
 def test_a_target_error_adds_passes(tmp_path: Path, micro: Setting) -> None:
-    errors: list[Progress] = []
+    kept = Kept()
     # Without an anchor nothing is flagged, however busy the machine is.
-    plain = {"protocol": Protocol(runs_per_visit=2, anchored=False), "target_error": 0.004}
-    run(tmp_path / "d", micro, 20, **plain, on_progress=errors.append)
+    plain = {"protocol": Protocol(runs=2, anchored=False), "target_error": 0.004}
+    run(tmp_path / "d", micro, 20, **plain, listener=kept)
+    assert kept.ended == 1
     dataset = LatencyDataset.open(tmp_path / "d")
     retest = dataset.retest()
-    assert retest.sd == pytest.approx(errors[-1].retest_sd)
+    assert retest.sd == pytest.approx(kept.progresses[-1].retest_sd)
     rounds = len(listed(dataset)) / 20
-    assert errors[-1].error is not None
-    assert errors[-1].error <= 0.004 or rounds >= 16
+    assert kept.progresses[-1].error is not None
+    assert kept.progresses[-1].error <= 0.004 or rounds >= 16
     # And it goes on from there without measuring anything again.
     before = dataset.digest()
     run(tmp_path / "d", micro, 20, **plain)
@@ -386,13 +404,13 @@ def test_pinned(tmp_path: Path, micro: Setting, monkeypatch: pytest.MonkeyPatch)
     core = min(os.sched_getaffinity(0))
     before = os.sched_getaffinity(0)
     seen = []
-    original = Session.visit
+    original = Session.measure
 
-    def visit(self: Session, genotype: Any) -> Any:
+    def measure_pinned(self: Session, genotype: Any) -> Any:
         seen.append(os.sched_getaffinity(0))
         return original(self, genotype)
 
-    monkeypatch.setattr(loop.Session, "visit", visit)
+    monkeypatch.setattr(loop.Session, "measure", measure_pinned)
     target = Target("darts", "this-cpu", "torch-cpu", micro)
     with TorchCpuBackend() as backend:
         profile(backend, target, Protocol(cores=(core,)), 3, 0, tmp_path / "d")

@@ -70,8 +70,10 @@ def test_the_anchor_measured_as_a_candidate_has_ratio_one() -> None:
     setting = MICRO.replace(channels=16, resolution=32)
     assert anchor_setting(setting) == setting
     with TorchCpuBackend() as backend:
-        (done,) = measure(backend, [anchor_architecture(setting)], setting, Protocol(), visits=9)
-    assert np.median([v.ratio_to_anchor for v in done.visits]) == pytest.approx(1, abs=0.1)
+        (done,) = measure(
+            backend, [anchor_architecture(setting)], setting, Protocol(), replicates=9
+        )
+    assert np.median([v.ratio_to_anchor for v in done.measurements]) == pytest.approx(1, abs=0.1)
 
 
 def test_fbnet_is_refused_before_anything_is_written(tmp_path: Path) -> None:

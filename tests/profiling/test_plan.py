@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latkit.profiling.plan import (
-    MAKE_UP_EACH,
-    MAKE_UP_LEAST,
-    MAKE_UP_SHARE,
     PANEL_SIZE,
+    REMEASURE_EACH,
+    REMEASURE_LEAST,
+    REMEASURE_SHARE,
     Work,
     panel,
     schedule,
@@ -111,7 +111,7 @@ class TestQuietWork:
             assert half + rest == whole
         # Later, a run begins its make-up visits anew.
         assert (half + rest)[:planned] == whole[:planned]
-        assert len(half + rest) <= planned + 2 * max(MAKE_UP_LEAST, planned // 4)
+        assert len(half + rest) <= planned + 2 * max(REMEASURE_LEAST, planned // 4)
 
     def test_a_larger_n_extends(self) -> None:
         first = run(Work(30, 0, 20))
@@ -119,13 +119,13 @@ class TestQuietWork:
         assert indices(first + more) == [i for i, _ in schedule(60, 0, 20)]
 
     def test_more_visits_are_further_passes(self) -> None:
-        made = run(Work(40, 0, 20, visits=3))
+        made = run(Work(40, 0, 20, replicates=3))
         first = [i for i, _ in schedule(40, 0, 20)]
         assert indices(made)[: len(first)] == first
         assert set(Counter(indices(made)).values()) == {3}
         later = indices(made)[len(first) :]
         assert later[:30] != sorted(later[:30])  # in another order
-        assert indices(run(Work(40, 0, 20, visits=3, made=run(Work(40, 0, 20))))) == later
+        assert indices(run(Work(40, 0, 20, replicates=3, made=run(Work(40, 0, 20))))) == later
 
 
 class TestMakingUp:
@@ -166,12 +166,12 @@ class TestMakingUp:
         work = Work(n, 0, 20)
         planned = work.total
         made = run(work, lambda visit: True)
-        room = max(MAKE_UP_LEAST, int(MAKE_UP_SHARE * planned))
-        assert len(made) == planned + min(room, MAKE_UP_EACH * n)
+        room = max(REMEASURE_LEAST, int(REMEASURE_SHARE * planned))
+        assert len(made) == planned + min(room, REMEASURE_EACH * n)
         assert work.done == work.total == len(made)
         # The next run tries again, within the same bound.
         assert len(run(Work(n, 0, 20, made=made), lambda visit: True)) == min(
-            room, MAKE_UP_EACH * n
+            room, REMEASURE_EACH * n
         )
         assert len(run(Work(n, 0, 20, made=made))) <= room
 

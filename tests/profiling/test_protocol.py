@@ -24,7 +24,7 @@ from latkit.profiling.protocol import (
     anchor_setting,
     choose_clock,
     disturbances,
-    measure_visit,
+    measure_once,
 )
 from latkit.spaces import get_preset
 
@@ -63,7 +63,7 @@ class Recording(Runner):
 def visit(protocol: Protocol, candidate: list[float], anchor: list[float], **more: object):  # type: ignore[no-untyped-def]
     log: list[str] = []
     level = more.pop("level", None)
-    return measure_visit(
+    return measure_once(
         Recording("c", candidate, log, **more),  # type: ignore[arg-type]
         Recording("a", anchor, log, **more),  # type: ignore[arg-type]
         protocol,
@@ -73,7 +73,7 @@ def visit(protocol: Protocol, candidate: list[float], anchor: list[float], **mor
 
 class TestVisit:
     def test_alternates_candidate_and_anchor(self) -> None:
-        made, log = visit(Protocol(runs_per_visit=3), [9.0, 6.0, 6.0, 6.0], [2.0])
+        made, log = visit(Protocol(runs=3), [9.0, 6.0, 6.0, 6.0], [2.0])
         assert log == "c" + "ca" * 3
         assert made.samples_ms == (6.0,) * 3  # the warm-up is not among them
         assert made.anchor_samples_ms == (2.0,) * 3
@@ -82,7 +82,7 @@ class TestVisit:
         assert not made.disturbed
 
     def test_the_estimate_is_of_the_faster_halves(self) -> None:
-        protocol = Protocol(runs_per_visit=4, warmup_runs=0)
+        protocol = Protocol(runs=4, warmup_runs=0)
         made, _ = visit(protocol, [6.0, 6.2, 99.0, 6.3], [2.0, 2.0, 2.0, 50.0])
         assert made.ratio_to_anchor == pytest.approx(6.1 / 2.0)
 
@@ -105,7 +105,7 @@ class TestVisit:
         log: list[str] = []
         candidate, anchor = (Recording(name, [1.0], log) for name in "ca")
         assert gc.isenabled()
-        measure_visit(candidate, anchor, Protocol(), None)
+        measure_once(candidate, anchor, Protocol(), None)
         assert candidate.collecting[1:] == anchor.collecting == [False] * 6
         assert gc.isenabled()
 
@@ -117,7 +117,7 @@ class TestVisit:
                 self.log.append("m")
                 return 12.5
 
-        made = measure_visit(
+        made = measure_once(
             Measuring("c", [1.0], log), Recording("a", [1.0], log), Protocol(), None
         )
         assert "".join(log).startswith("cmca")
@@ -210,14 +210,15 @@ class TestClock:
 
 class TestProtocol:
     def test_presets(self) -> None:
-        assert [PRESETS[name].runs_per_visit for name in ("fast", "standard", "precise")] == [
+        assert [PRESETS[name].runs for name in ("fast", "standard", "precise")] == [
             3, 6, 12,
         ]  # fmt: skip
         paper = PRESETS["paper"]
-        assert (paper.runs_per_visit, paper.anchored, paper.clock) == (20, False, "wall")
+        assert (paper.runs, paper.anchored, paper.clock) == (20, False, "wall")
 
     @pytest.mark.parametrize(
-        "values", [{"warmup_runs": -1}, {"threads": 0}, {"revisit_every": 1}, {"revisit_every": 0}]
+        "values",
+        [{"warmup_runs": -1}, {"threads": 0}, {"replicate_every": 1}, {"replicate_every": 0}],
     )
     def test_values_that_are_too_small(self, values: dict[str, int]) -> None:
         with pytest.raises(InputError, match="is too small"):
@@ -227,12 +228,17 @@ class TestProtocol:
         for protocol in (*PRESETS.values(), Protocol(threads=2, cores=(0, 3))):
             assert Protocol.from_dict(json.loads(json.dumps(protocol.to_dict()))) == protocol
         assert Protocol.from_dict({}) == Protocol()
+        # The keys of files that were measured before.
+        assert list(Protocol().to_dict()) == [
+            "runs_per_visit", "warmup_runs", "anchored", "clock", "threads", "cores",
+            "revisit_every",
+        ]  # fmt: skip
         with pytest.raises(InputError, match="unknown to this version"):
             Protocol.from_dict({"rounds": 2})
 
     def test_values_that_cannot_be(self) -> None:
         with pytest.raises(InputError, match="use at least 2"):
-            Protocol(runs_per_visit=1)
+            Protocol(runs=1)
         with pytest.raises(InputError, match="2 threads do not fit on 1 core"):
             Protocol(threads=2, cores=(1,))
 

@@ -15,8 +15,8 @@ from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.statistics import faster_half_mean
 from latkit.profiling.loop import profile
-from latkit.profiling.protocol import PRESETS, Visit, anchor_setting
-from latkit.profiling.session import Measurement, measure
+from latkit.profiling.protocol import PRESETS, Measurement, anchor_setting
+from latkit.profiling.session import Replicates, measure
 from latkit.spaces import Architecture, Setting
 from latkit.spaces.darts.config import DartsConfig
 from latkit.spaces.darts.zoo import ZOO
@@ -82,22 +82,22 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> tuple[ScriptedBackend, Setting]
 def test_the_papers_latency_does_not_depend_on_the_anchor(scripted: Any) -> None:
     backend, setting = scripted
     with backend:
-        (done,) = measure(backend, [ZOO["darts_v2"]], setting, PRESETS["paper"], visits=5)
+        (done,) = measure(backend, [ZOO["darts_v2"]], setting, PRESETS["paper"], replicates=5)
     assert done.latency_ms == pytest.approx(20.0)
     assert done.latency_at_ms(3.0) == done.latency_at_ms(7.0) == pytest.approx(20.0)
     assert done.relative_std == pytest.approx(0.0, abs=1e-12)
     # The anchor is still measured, and recorded beside it.
-    assert len({visit.anchor_samples_ms for visit in done.visits}) > 1
+    assert len({one.anchor_samples_ms for one in done.measurements}) > 1
 
 
 def test_an_anchored_latency_is_the_ratio_at_an_anchors_time(scripted: Any) -> None:
     backend, setting = scripted
     with backend:
-        (done,) = measure(backend, [ZOO["darts_v2"]], setting, PRESETS["standard"], visits=5)
-    assert isinstance(done, Measurement)
+        (done,) = measure(backend, [ZOO["darts_v2"]], setting, PRESETS["standard"], replicates=5)
+    assert isinstance(done, Replicates)
     ratios = [
-        faster_half_mean(visit.samples_ms) / faster_half_mean(visit.anchor_samples_ms)
-        for visit in done.visits
+        faster_half_mean(one.samples_ms) / faster_half_mean(one.anchor_samples_ms)
+        for one in done.measurements
     ]
     assert done.latency_at_ms(7.0) == pytest.approx(7.0 * np.mean(ratios))
     assert done.relative_std == pytest.approx(np.std(ratios, ddof=1) / np.mean(ratios))
@@ -116,8 +116,8 @@ def test_a_dataset_has_the_same_latencies(scripted: Any, tmp_path: Path, preset:
         samples, anchor, wall = (
             tuple(row[name]) for name in ("samples_ms", "anchor_samples_ms", "samples_ms")
         )
-        visit = Visit("wall", samples, anchor, wall, anchored=protocol.anchored)
-        measurement = Measurement(dataset.anchor_median_ms, (visit,))
-        assert row["latency_ms"] == pytest.approx(measurement.latency_ms)
+        one = Measurement("wall", samples, anchor, wall, anchored=protocol.anchored)
+        replicates = Replicates(dataset.anchor_median_ms, (one,))
+        assert row["latency_ms"] == pytest.approx(replicates.latency_ms)
         if preset == "paper":
             assert row["latency_ms"] == pytest.approx(20.0)

@@ -42,7 +42,7 @@ def test_in_the_same_environment(card: LPMCard) -> None:
     assert reason is None
     assert measured is not None
     (done,) = measured
-    samples = [t for visit in done.visits for t in visit.samples_ms]
+    samples = [t for visit in done.measurements for t in visit.samples_ms]
     assert done.latency_ms == pytest.approx(sum(samples) / len(samples))
 
 

@@ -11,8 +11,8 @@ import importlib
 import importlib.util
 import struct
 import tempfile
-import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from latkit.backends import Backend, Probe, Runner, Samples
-from latkit.backends.base import Clock
+from latkit.backends import Backend, Clock, CpuRunner, Probe, Runner, cpu_clock
 from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError
 from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx
@@ -115,12 +114,11 @@ def to_ncnn(network: OnnxNetwork) -> tuple[str, bytes]:
     return "\n".join([str(MAGIC), f"{len(lines)} {blobs}", *lines]) + "\n", b"".join(data)
 
 
-class NcnnRunner(Runner):
+class NcnnRunner(CpuRunner):
     """A network with its input in place."""
 
     def __init__(self, net: Any, image: npt.NDArray[np.float32], clock: Clock) -> None:
-        super().__init__()
-        self.clock = clock
+        super().__init__(clock)
         self._net = net
         self._image = image
         self._input = _import().Mat(image)
@@ -134,14 +132,8 @@ class NcnnRunner(Runner):
             raise RuntimeError(f"ncnn ended with status {status}")
         return out
 
-    def _run(self, n: int) -> Samples:
-        cpu_ms, wall_ms = [], []
-        for _ in range(n):
-            wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-            self._infer()
-            cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
-            wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
-        return Samples(tuple(cpu_ms if self.clock == "cpu" else wall_ms), tuple(wall_ms))
+    def _bind(self) -> Callable[[], object]:
+        return self._infer
 
     def _logits(self) -> npt.NDArray[np.float32]:
         return np.array(self._infer(), dtype=np.float32).reshape(1, -1)
@@ -169,7 +161,7 @@ class NcnnCpuBackend(Backend):
 
     @property
     def clock(self) -> Clock:
-        return "cpu" if self.threads == 1 else "wall"
+        return cpu_clock(self.threads)
 
     def fingerprint(self) -> Facts:
         return {"ncnn": _import().__version__, "threads": self.threads, "precision_active": "fp32"}

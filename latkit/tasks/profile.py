@@ -1,0 +1,284 @@
+"""Measuring a device from end to end: from what a user asks for to a dataset and its summary."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from latkit.backends import BACKENDS, Backend, Clock, default_backend_name
+from latkit.core.device import check_device_name, suggest_device_name
+from latkit.core.errors import InputError
+from latkit.core.events import SILENT, Listener
+from latkit.core.quantities import LATENCY
+from latkit.dataset import LatencyDataset, Target
+from latkit.dataset.check import summarize
+from latkit.dataset.statistics import MAX_REPLICATES
+from latkit.lpm.default import DefaultLPM
+from latkit.lpm.selection import MAX_CANDIDATES, choose_active
+from latkit.lpm.transfer import SourcePrior
+from latkit.profiling.loop import profile
+from latkit.profiling.protocol import PRESETS, Protocol
+from latkit.registry import Registry
+from latkit.spaces import Setting, default_setting, get_space, parse_setting
+
+Choice = Literal["random", "active"]
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """What to measure, on what, how, and where the dataset goes.
+
+    Attributes:
+        n: number of architectures.
+        space: the search space.
+        setting: of the networks, or its text ``PRESET[,field=value]...``; None: the space's first
+            preset. Where a text leaves the memory format open, it is the backend's first.
+        backend: the runtime; None: ``torch-cuda`` where a usable GPU is, else ``torch-cpu``.
+        device: a short name of the hardware; None: made of the hardware's own name.
+        protocol: how one architecture is measured, or its preset's name; its threads are
+            ``threads``.
+        runs: timed runs of a candidate in one measurement; None: the protocol's.
+        replicates: undisturbed measurements wanted of each architecture, 1 to 16.
+        target_error: measure all architectures again until the mean of each has this relative
+            error.
+        clock: which time counts, ``auto`` the backend's own; None: the protocol's.
+        threads: CPU threads of a run.
+        cores: the CPU cores to keep to; empty: the protocol's, by default none.
+        energy: measure energy too.
+        choose: ``random``, the list that ``seed`` names, or ``active``, always the candidate of
+            which an LPM is least sure.
+        transfer_from: of an active choice: references of the source devices' LPMs.
+        seed: names the list; every backend measures the same list.
+        out: the dataset's folder, new or with an earlier run's rows; None:
+            ``datasets/DEVICE/BACKEND/SETTING``.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    n: int = 1000
+    space: str = "darts"
+    setting: Setting | str | None = None
+    backend: str | None = None
+    device: str | None = None
+    protocol: Protocol | str = "standard"
+    runs: int | None = None
+    replicates: int = 1
+    target_error: float | None = None
+    clock: Clock | Literal["auto"] | None = None
+    threads: int = 1
+    cores: tuple[int, ...] = ()
+    energy: bool = False
+    choose: Choice = "random"
+    transfer_from: tuple[str, ...] = ()
+    seed: int = 0
+    out: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.replicates <= MAX_REPLICATES:
+            raise InputError(
+                f"cannot plan {self.replicates} replicates", f"use 1 to {MAX_REPLICATES} of them"
+            )
+        if self.target_error is not None and not 0 < self.target_error < 1:
+            raise InputError(
+                f"{self.target_error} is no relative error", "use one between 0 and 1, e.g. 0.015"
+            )
+        if self.choose not in ("random", "active"):
+            raise InputError(f"unknown choice {self.choose!r}", "use random or active")
+        if self.transfer_from and self.choose != "active":
+            raise InputError("--transfer-from needs an active choice", "add --choose active")
+
+    def get_protocol(self) -> Protocol:
+        """The protocol with this request's changes.
+
+        Raises:
+            InputError: there is no preset of that name, or a value does not fit.
+        """
+        protocol = self.protocol
+        if isinstance(protocol, str):
+            if protocol not in PRESETS:
+                raise InputError(
+                    f"unknown protocol {protocol!r}", f"use one of: {', '.join(PRESETS)}"
+                )
+            protocol = PRESETS[protocol]
+        changes = {"runs": self.runs, "clock": self.clock, "cores": self.cores or None}
+        named: dict[str, Any] = {key: x for key, x in changes.items() if x is not None}
+        return dataclasses.replace(protocol, threads=self.threads, **named)
+
+    def get_setting(self, backend_class: type[Backend]) -> Setting:
+        """The setting as a backend measures it.
+
+        Raises:
+            InputError: the space has none, or the text is not one.
+        """
+        if isinstance(self.setting, Setting):
+            return self.setting
+        text = self.setting or default_setting(self.space)
+        setting = parse_setting(text)
+        formats = backend_class.memory_formats
+        if setting.memory_format not in formats and "memory_format=" not in text:
+            setting = setting.replace(memory_format=formats[0])
+        return setting
+
+
+@dataclass(frozen=True)
+class ProfileResult:
+    """A dataset that was measured.
+
+    Attributes:
+        dataset: its folder.
+        summary: what it holds now, earlier runs' rows included.
+        warnings: what limits its use.
+    """
+
+    dataset: Path
+    summary: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"dataset": str(self.dataset), **self.summary}
+
+
+def run_profile(request: ProfileRequest, listener: Listener = SILENT) -> ProfileResult:
+    """Measure the latency of architectures into a dataset.
+
+    Rows that the folder holds already are not measured again, so that the same request goes on
+    where an interrupted one stopped, and a larger ``n`` extends the dataset. What the dataset
+    records of the backend, its threads and the hardware is the backend's own.
+
+    Args:
+        request: what to measure, and how.
+        listener: receives what was chosen, and the progress.
+
+    Raises:
+        InputError: the request names what is not there, or a value does not fit this machine.
+        BackendError: the backend is unusable here, cannot run the setting, or a network failed.
+        DatasetError: the folder holds something else, or a file in it is corrupt.
+        LPMError: an LPM that the active choice needs cannot be read.
+        LatkitError: the folder cannot be written.
+    """
+    get_space(request.space)
+    if request.device is not None:
+        check_device_name(request.device)
+    protocol = request.get_protocol()
+    name = request.backend
+    if name is None:
+        name, reason = default_backend_name()
+        listener.note(reason)
+    backend_class = BACKENDS.get(name)
+    setting = request.get_setting(backend_class)
+    with backend_class(threads=request.threads) as backend:
+        device = request.device
+        if device is None:
+            hardware = backend.hardware_name()
+            device = suggest_device_name(hardware)
+            listener.note(f"device name: {device} (from {hardware!r}; --device changes it)")
+        target = Target(request.space, device, backend.name, setting)
+        out = Path(request.out or Path("datasets", device, backend.name, setting.slug))
+        chosen = _choose_active(request, target, listener) if request.choose == "active" else None
+        listener.note(
+            f"measuring {request.n} architectures of {request.space} in {setting.slug} into {out}, "
+            "and a panel before and after them"
+        )
+        profile(
+            backend,
+            target,
+            protocol,
+            request.n,
+            request.seed,
+            out,
+            request.replicates,
+            request.target_error,
+            request.energy,
+            chosen,
+            listener=listener,
+        )
+    summary = summarize(LatencyDataset.open(out))
+    return ProfileResult(out, summary, tuple(_warnings(summary, request.target_error)))
+
+
+def _warnings(summary: dict[str, Any], target_error: float | None) -> list[str]:
+    warnings = []
+    if summary["architectures_unusable"]:
+        warnings.append(
+            f"{summary['architectures_unusable']} of {summary['architectures']} architectures have "
+            "only measurements that other work on this machine disturbed, and will not be used; "
+            "the same command re-measures them"
+        )
+    error_percent = summary["error_percent"]
+    if target_error is not None and (error_percent is None or error_percent > 100 * target_error):
+        reached = "unknown" if error_percent is None else f"{error_percent:.2f} %"
+        warnings.append(
+            f"the target error is not reached: {reached} after at most {MAX_REPLICATES} "
+            "measurements of each architecture"
+        )
+    return warnings
+
+
+def _choose_active(request: ProfileRequest, target: Target, listener: Listener) -> list[int]:
+    """Identifiers of the ``n`` candidates that reduce an LPM's uncertainty most.
+
+    Raises:
+        InputError: there are fewer candidates, or a reference cannot be a source device's.
+    """
+    space = get_space(target.space)
+    size = min(MAX_CANDIDATES, space.size)
+    if request.n > size:
+        raise InputError(f"an active choice has {size} candidates", f"use --n of at most {size}")
+    ids = space.sample(size, request.seed)
+    transfer = None
+    if request.transfer_from:
+        transfer = load_transfer_prior(request.transfer_from, target, listener=listener)
+    candidates = space.encode(space.unrank(ids))
+    rows = choose_active(space, target.setting, candidates, request.n, transfer)
+    return [int(i) for i in ids[rows]]
+
+
+def load_transfer_prior(
+    references: Sequence[str],
+    target: Target,
+    cost: str = LATENCY,
+    listener: Listener = SILENT,
+) -> SourcePrior:
+    """The LPMs of source devices that references name.
+
+    Args:
+        references: of LPMs, one a source device.
+        target: that the prior is for.
+        cost: the quantity, of all of them.
+        listener: receives notes of LPMs of another setting.
+
+    Raises:
+        InputError: one is unknown, of another quantity, of a kind that is no source, or of the
+            target's own device: it may have been trained on what is to judge the new one.
+    """
+    registry = Registry()
+    sources = []
+    for reference in references:
+        entry = registry.resolve(reference, target.space, cost)
+        lpm, card = registry.load(entry)
+        if not isinstance(lpm, DefaultLPM):
+            raise InputError(
+                f"the LPM {entry.reference} is of the kind {card.training['kind']}",
+                "only LPMs of the kind default can be source devices; leave this one out",
+            )
+        if target.device in {entry.device, *_source_devices(lpm.hyper_parameters)}:
+            raise InputError(
+                f"the LPM {entry.reference} was made from measurements of {target.device} itself",
+                "name other devices",
+            )
+        if card.target.setting != target.setting:
+            listener.note(f"{entry.reference} is of another setting than {target.setting.slug}")
+        sources.append((entry.reference, lpm))
+    return SourcePrior.of(get_space(target.space), sources)
+
+
+def _source_devices(hyper_parameters: dict[str, Any]) -> set[str]:
+    """Source devices of an LPM, and those of their LPMs."""
+    devices: set[str] = set()
+    for source in hyper_parameters.get("sources", []):
+        devices |= {source["name"].split("/")[0], *_source_devices(source["hyper_parameters"])}
+    return devices
