@@ -21,7 +21,6 @@ from latkit.cli.output import (
     warn,
 )
 from latkit.core.errors import InputError, Interrupted
-from latkit.core.quantities import LATENCY
 
 if TYPE_CHECKING:
     from latkit.dataset import Target
@@ -168,7 +167,7 @@ def command(
     possible, and never used for training. latkit dataset check tells how good the result is.
     """
     from latkit.backends import default_backend_name, get_backend_class
-    from latkit.cli.dataset import print_summary
+    from latkit.cli.dataset_output import print_summary
     from latkit.core.device import check_device_name, suggest_device_name
     from latkit.dataset import LatencyDataset, Target
     from latkit.dataset.check import summarize
@@ -240,17 +239,17 @@ def command(
     dataset = LatencyDataset.open(out)
     summary = summarize(dataset)
     if as_json:
-        print_json({"dataset": str(out), **summary})
+        print_json({"dataset": str(out), **summary.to_dict()})
     else:
         print_summary(summary)
-    if summary["architectures_unusable"]:
+    if summary.architectures_unusable:
         warn(
-            f"{summary['architectures_unusable']} of {summary['architectures']} architectures have "
+            f"{summary.architectures_unusable} of {summary.architectures} architectures have "
             "only visits that other work on this machine disturbed, and will not be used; "
             "the same command measures them again"
         )
     if target_error is not None:
-        error = summary["error_percent"]
+        error = summary.error_percent
         if error is None or error > 100 * target_error:
             warn(
                 f"the target error is not reached: {number(error, 2)} % after at most {MAX_VISITS} "
@@ -261,8 +260,8 @@ def command(
 
 def _choose(target: Target, n: int, seed: int, references: tuple[str, ...]) -> list[int]:
     """Identifiers of the architectures that say most of a new device."""
-    from latkit.cli.train_lpm import load_sources
     from latkit.lpm.selection import MAX_CANDIDATES, choose_active
+    from latkit.registry import load_transfer_prior
     from latkit.spaces import get_space
 
     space = get_space(target.space)
@@ -270,6 +269,6 @@ def _choose(target: Target, n: int, seed: int, references: tuple[str, ...]) -> l
     if n > size:
         raise InputError(f"--choose active knows {size} candidates", f"use --n of at most {size}")
     ids = space.sample(size, seed)
-    sources = load_sources(references, target, LATENCY) if references else None
-    rows = choose_active(space, target.setting, space.encode(space.unrank(ids)), n, sources)
+    transfer = load_transfer_prior(references, target) if references else None
+    rows = choose_active(space, target.setting, space.encode(space.unrank(ids)), n, transfer)
     return [int(i) for i in ids[rows]]

@@ -87,6 +87,11 @@ class LatencyDataset:
         return np.array([is_panel(f) for f in self.table["flags"].to_pylist()], dtype=bool)
 
     @property
+    def disturbed(self) -> int:
+        """How many measurements of the list were disturbed."""
+        return int((self.flagged & ~self.in_panel).sum())
+
+    @property
     def architectures(self) -> int:
         """How many different ones of the list were measured."""
         return len(np.unique(self.table["arch_id"].to_numpy()[~self.in_panel]))

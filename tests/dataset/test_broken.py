@@ -35,7 +35,7 @@ def use_in_every_way(folder: Path) -> None:
     """What the commands do with a dataset; only a LatkitError may come of it."""
 
     def judge() -> None:
-        json.dumps(check_dataset(LatencyDataset.open(folder)), allow_nan=False)
+        json.dumps(check_dataset(LatencyDataset.open(folder)).to_dict(), allow_nan=False)
 
     def show() -> None:
         json.dumps(LatencyDataset.open(folder).manifest.to_dict(), allow_nan=False)

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latkit.core.errors import DatasetError, InputError
-from latkit.dataset.foreign_cells import BadCellError, Duration, short
-from latkit.dataset.foreign_files import TableFile, open_table
+from latkit.dataset.tables.cells import BadCellError, Duration, short
+from latkit.dataset.tables.files import TableFile, open_table
 
 # A header may have quoted line breaks, but no more lines than this.
 _HEADER_LINES = 100
