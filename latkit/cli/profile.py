@@ -171,7 +171,7 @@ def command(
     from latkit.core.device import check_device_name, suggest_device_name
     from latkit.dataset import LatencyDataset, Target
     from latkit.dataset.check import summarize
-    from latkit.dataset.statistics import MAX_VISITS
+    from latkit.dataset.statistics import MAX_REPLICATES
     from latkit.profiling.loop import Progress, profile
     from latkit.profiling.protocol import PRESETS
     from latkit.spaces import default_setting, get_space, parse_setting
@@ -252,8 +252,8 @@ def command(
         error = summary.error_percent
         if error is None or error > 100 * target_error:
             warn(
-                f"the target error is not reached: {number(error, 2)} % after at most {MAX_VISITS} "
-                "visits of each architecture"
+                f"the target error is not reached: {number(error, 2)} % after at most "
+                f"{MAX_REPLICATES} replicates of each architecture"
             )
     note(f"next: latkit dataset check {out}, latkit train-lpm {out}")
 

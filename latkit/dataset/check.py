@@ -21,7 +21,7 @@ from latkit.dataset.statistics import median_absolute_deviation
 # Above these a dataset is not fit for training.
 MAX_ERROR = 0.05
 MAX_UNUSABLE_SHARE = 0.1
-# Above these it is worth a word.
+# Above these a note is made.
 NOTABLE_DISTURBED_SHARE = 0.2
 NOTABLE_PANEL_SHIFT = 0.02
 # So many standard errors of a panel's median are within what chance does; small panels have more.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 STANDARD = 0.6827
-# Probabilities of the intervals that an LPM knows.
+# Probabilities of the intervals that an LPM has.
 LEVELS = (0.5, STANDARD, 0.9)
 SERVED_AT_ONCE = 4096
 # Each row is held out once of an LPM that calibrates another one's intervals.

@@ -1,4 +1,4 @@
-"""The default LPM: a Bayesian linear model of structural features that knows its error.
+"""The default LPM: a Bayesian linear model of structural features that models its error.
 
 Closed form first (``bayes``); its residual is learnt by a gated ensemble (``residual``) where there
 is enough data. Which operations an engine executes at all is not known: the views of the features

@@ -234,7 +234,7 @@ def warnings_of(card: LPMCard) -> list[str]:
     few = card.metrics["n_test"] < MIN_JUDGES
     if few:
         lines.append(
-            f"only {card.metrics['n_test']} architectures judge the LPM: its metrics say little"
+            f"only {card.metrics['n_test']} architectures judge the LPM: its metrics are uncertain"
         )
     elif card.metrics["spearman"] is None:
         lines.append(

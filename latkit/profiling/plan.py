@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from latkit.dataset.statistics import RetestError, visits_for
+from latkit.dataset.statistics import RetestError, replicates_for
 from latkit.spaces import SearchSpace
 from latkit.spaces.base import IntArray
 
@@ -176,7 +176,7 @@ class Work:
 
     def _add_passes(self, target_error: float) -> bool:
         # Without repeats there is no error to plan by: measure everything once more.
-        needed = 2 if self.retest.sd is None else visits_for(self.retest.sd, target_error)
+        needed = 2 if self.retest.sd is None else replicates_for(self.retest.sd, target_error)
         if needed <= self._passes:
             return False
         self._passes = needed

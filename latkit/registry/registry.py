@@ -33,13 +33,13 @@ _REFERENCE = re.compile(
 
 def _check_place(entry: Entry, card: LPMCard) -> None:
     """Refuse an LPM that was moved where another one belongs."""
-    for what, own, place in (
+    for what, of_card, of_place in (
         ("space", card.target.space, entry.space),
         ("cost", card.cost, entry.cost),
     ):
-        if own != place:
+        if of_card != of_place:
             raise LPMError(
-                f"{entry.folder} holds an LPM of the {what} {own}",
+                f"{entry.folder} holds an LPM of the {what} {of_card}",
                 f"move it to the folder of its {what}",
             )
 
@@ -146,8 +146,8 @@ class Registry:
         published = self.entries()
         entries = [entry for entry in published if entry.space == space]
         built_in = [entry for entry in built_in_entries() if entry.space == space]
-        own = [e for e in (*entries, *built_in) if e.device == match["device"]]
-        if not own:
+        of_device = [e for e in (*entries, *built_in) if e.device == match["device"]]
+        if not of_device:
             all_there = {e.short_reference for e in (*entries, *built_in)}
             known = ", ".join(sorted(all_there)) or "none yet"
             elsewhere = sorted({e.space for e in published if e.device == match["device"]})
@@ -158,12 +158,12 @@ class Registry:
                 "use one of these, or make one: "
                 f"latkit profile --device {match['device']} --space {space} and latkit train-lpm",
             )
-        others, own = own, [e for e in own if e.cost == cost]
-        if not own:
+        fitting_cost = [e for e in of_device if e.cost == cost]
+        if not fitting_cost:
             option = "" if cost == LATENCY else f" --cost {cost}"
             fix = f"make one: latkit train-lpm{option}"
             if only is None:  # else another cost would be refused
-                fix = f"use one of: {', '.join(e.reference for e in others)}, or {fix}"
+                fix = f"use one of: {', '.join(e.reference for e in of_device)}, or {fix}"
             raise InputError(
                 f"no LPM of {cost} for device {match['device']!r} and space {space} in {self.url}",
                 fix,
@@ -179,7 +179,7 @@ class Registry:
 
         candidates = fitting(entries) or fitting(built_in)
         if not candidates:
-            listed = ", ".join(e.reference for e in own)
+            listed = ", ".join(e.reference for e in fitting_cost)
             raise InputError(f"no LPM {reference!r}", f"use one of: {listed}")
         targets = {(entry.backend, entry.setting) for entry in candidates}
         if len(targets) > 1:
@@ -212,7 +212,7 @@ class Registry:
         return card
 
     def weights_digest(self, entry: Entry) -> str:
-        """SHA-256 of a version's weights, which tells it from any other LPM."""
+        """SHA-256 of a version's weights, which identifies it."""
         if entry.version == BUILT_IN:
             return f"sha256:{hashlib.sha256(weights_of(load_built_in().lpm)).hexdigest()}"
         _, digest = read_card(self._storage, entry.folder)

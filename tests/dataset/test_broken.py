@@ -164,9 +164,11 @@ class TestBroken:
     def test_a_copied_part(self, folder: Path) -> None:
         part = part_paths(folder)[0]
         part.with_name("part-000009.parquet").write_bytes(part.read_bytes())
-        with pytest.raises(DatasetError, match="same visit of an architecture twice"):
+        with pytest.raises(DatasetError, match="same replicate of an architecture twice"):
             LatencyDataset.open(folder)
-        with pytest.raises(DatasetError, match=r"part-000009\.parquet holds visits that another"):
+        with pytest.raises(
+            DatasetError, match=r"part-000009\.parquet holds measurements that another"
+        ):
             write(folder, [])
 
     def test_a_foreign_parquet_file(self, folder: Path) -> None:

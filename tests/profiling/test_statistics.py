@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latkit.dataset.statistics import (
-    MAX_VISITS,
+    MAX_REPLICATES,
     RetestError,
     faster_half_mean,
     faster_half_spread,
     median_absolute_deviation,
-    visits_for,
+    replicates_for,
 )
 
 TIMES = st.lists(st.floats(0.01, 1e4), min_size=1, max_size=40)
@@ -100,13 +100,13 @@ class TestVisitsFor:
         [(0.03, 0.03, 1), (0.03, 0.015, 4), (0.031, 0.015, 5), (0.01, 0.05, 1), (1.0, 0.01, 16)],
     )
     def test_examples(self, sd: float, target: float, visits: int) -> None:
-        assert visits_for(sd, target) == visits
+        assert replicates_for(sd, target) == visits
 
     @given(st.floats(1e-4, 1), st.floats(1e-4, 0.5))
     def test_is_enough_and_not_more_than_needed(self, sd: float, target: float) -> None:
-        visits = visits_for(sd, target)
-        assert 1 <= visits <= MAX_VISITS
-        if visits < MAX_VISITS:
+        visits = replicates_for(sd, target)
+        assert 1 <= visits <= MAX_REPLICATES
+        if visits < MAX_REPLICATES:
             assert sd / visits**0.5 <= target * (1 + 1e-6)
         if visits > 1:
             assert sd / (visits - 1) ** 0.5 > target * (1 - 1e-6)

@@ -32,7 +32,7 @@ def export_dataset(dataset: LatencyDataset, path: Path) -> int:
     writers = {".csv": pyarrow.csv.write_csv, ".parquet": pq.write_table}
     write_table = writers.get(path.suffix.lower())
     if write_table is None:
-        raise InputError(f"cannot tell the format of {path}", "name it *.csv or *.parquet")
+        raise InputError(f"the format of {path} is unknown", "name it *.csv or *.parquet")
     if path.exists():
         raise InputError(f"{path} exists", "choose another file, or remove it")
     table = dataset.usable()

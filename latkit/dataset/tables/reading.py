@@ -57,7 +57,7 @@ class MeasuredTable:
         rows: the good ones, with the columns of an imported dataset.
         metrics: columns beside the latency.
         bad_rows: the others.
-        origin: what the dataset's manifest says of where it is from.
+        origin: where it is from, for the dataset's manifest.
     """
 
     files: tuple[str, ...]

@@ -61,8 +61,8 @@ def open_rows(
     """The rows of a file.
 
     Args:
-        table_file: text with commas, semicolons or tabs (in any Unicode encoding that its first
-            bytes tell, or the Windows one), Parquet, or Arrow (Feather); also compressed.
+        table_file: text with commas, semicolons or tabs (in any Unicode encoding, by its first
+            bytes, or the Windows one), Parquet, or Arrow (Feather); also compressed.
         names: the columns that are read.
         decimal: ``,`` where a comma is more likely within numbers than between columns.
         keep_blank: whether empty lines of text between others are rows.
