@@ -33,8 +33,10 @@ from lpm import simulated_ms
 from torch import Tensor
 
 from latkit.core.device import cpu_name
-from latkit.lpm.default import fit_default
-from latkit.lpm.paper import PaperRecipe, train_paper_lpm
+from latkit.lpm.default import DefaultLPM
+from latkit.lpm.paper import PaperLPM
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
 from latkit.search.costs import Cost, LPMCost
 from latkit.search.estimators import ESTIMATORS, strength_of
 from latkit.spaces import ABSENT, Group, SearchSpace, get_preset, get_space
@@ -84,9 +86,10 @@ def lpms() -> dict[str, LPMCost]:
     noisy = truth * (1 + 0.02 * np.random.default_rng(1).normal(size=len(truth)))
     x = DARTS.encode(matrix).astype(np.float64)
     test = DARTS.unrank(DARTS.sample(1000, 0, start=2000))
+    rows = Rows(DARTS, get_preset("imagenet"), x, noisy)
     fitted = {
-        "default": fit_default(DARTS, get_preset("imagenet"), x, noisy, seed=0),
-        "paper": train_paper_lpm(x, noisy, PaperRecipe(), seed=0),
+        "default": DefaultLPM.fit(rows, Recipe()),
+        "paper": PaperLPM.fit(rows, Recipe("paper")),
     }
     for name, lpm in fitted.items():
         error = np.abs(lpm.predict(DARTS.encode(test)) / simulated_ms(DARTS, test, False) - 1)

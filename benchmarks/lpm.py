@@ -32,9 +32,11 @@ from latkit.dataset import LatencyDataset
 from latkit.lpm.base import LPM
 from latkit.lpm.features import StructuralFeatures
 from latkit.lpm.paper import PaperRecipe
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
 from latkit.lpm.selection import choose_active
-from latkit.lpm.training import Recipe, Rows, fit, judge
-from latkit.lpm.transfer import SourcePrior
+from latkit.lpm.training import fit, judge
+from latkit.lpm.transfer import TransferPrior
 from latkit.spaces import SearchSpace, default_setting, get_preset, get_space
 
 SEVEN = ("1080ti_1", "1080ti_256", "1080ti_32", "titanx_1", "titanx_256", "titanx_32",
@@ -70,7 +72,7 @@ def judged(rows: Rows, order: Any, n: int, recipe: Recipe) -> dict[str, float]:
     lpm = fit(rows.take(order[:n]), recipe)
     seconds = time.perf_counter() - started
     metrics = judge(lpm, rows.take(order[n:]))
-    return {**metrics, "fit_seconds": seconds}
+    return {**metrics.to_dict(), "fit_seconds": seconds}
 
 
 def medians(run: Callable[[int], dict[str, Any]], seeds: int) -> dict[str, float | None]:
@@ -154,14 +156,14 @@ def transfer(
     say(f"{space_name}: {len(lpms)} sources fitted")
     result: dict[str, Any] = {}
     for name, own in rows.items():
-        prior = SourcePrior.of(space, [(k, v) for k, v in lpms.items() if k != name])
+        prior = TransferPrior.of(space, [(k, v) for k, v in lpms.items() if k != name])
 
-        def run(seed: int, sources: SourcePrior | None, choose: str, own: Rows = own) -> Any:
+        def run(seed: int, sources: TransferPrior | None, choose: str, own: Rows = own) -> Any:
             order = order_of(len(own), seed)
             if choose == "active":
                 first = choose_active(space, setting, own.encodings[order], n, sources)
                 order = np.concatenate([order[first], np.delete(order, first)])
-            return judged(own, order, n, Recipe("default", seed=seed, sources=sources))
+            return judged(own, order, n, Recipe("default", seed=seed, transfer=sources))
 
         result[name] = {
             "transfer_active": medians(lambda s, p=prior, r=run: r(s, p, "active"), seeds),
@@ -254,13 +256,14 @@ def simulator(seeds: int, paper_n: int) -> dict[str, Any]:
             for seed in range(1 if kind == "paper" else seeds):
                 rows = order_of(paper_n, seed)[:n]
                 train = Rows(space, setting, x[rows], noisy[rows])
-                paper = PaperRecipe(epochs=1000 if n >= 2000 else None)
+                epochs = 1000 if n >= 2000 else None
+                options = PaperRecipe(epochs=epochs) if kind == "paper" else None
                 started = time.perf_counter()
-                lpm = fit(train, Recipe(kind, seed=seed, paper=paper))
+                lpm = fit(train, Recipe(kind, seed=seed, options=options))
                 seconds = time.perf_counter() - started
                 # Intervals are of measurements; errors are told against the truth.
-                covered = judge(lpm, measured)
-                found = judge(lpm, test)
+                covered = judge(lpm, measured).to_dict()
+                found = judge(lpm, test).to_dict()
                 found |= {name: covered[name] for name in ("coverage_50", "coverage_90")}
                 gate = getattr(lpm, "gate", None)
                 own.setdefault(f"{kind} {n}", []).append(

@@ -34,7 +34,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from latkit.core.device import cpu_name
-from latkit.lpm.default import fit_default
+from latkit.lpm.default import DefaultLPM
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
 from latkit.search.bilevel import ORDERS, OptimizerConfig
 from latkit.search.costs import LPMCost
 from latkit.search.penalty import FixedWeight, Penalty
@@ -72,7 +74,7 @@ def penalty(space: Any) -> Penalty:
     """LAT(α) with the default LPM and estimator."""
     rows = space.unrank(space.sample(50, 0))
     x = space.encode(rows).astype("float64")
-    lpm = fit_default(space, get_preset("imagenet"), x, 10 + x @ x[0], 0)
+    lpm = DefaultLPM.fit(Rows(space, get_preset("imagenet"), x, 10 + x @ x[0]), Recipe())
     return Penalty(space, LPMCost(lpm), FixedWeight(0.1))
 
 

@@ -19,7 +19,6 @@ from torch import Tensor
 from latkit.core.errors import InputError
 from latkit.core.quantities import LATENCY, get_cost
 from latkit.lpm.base import LPM, SERVED_AT_ONCE, FloatArray
-from latkit.lpm.linear import LinearLPM
 from latkit.search.estimators import Distribution
 from latkit.spaces import SearchSpace, Setting
 from latkit.spaces.analytic import COLUMNS
@@ -70,10 +69,7 @@ class LPMCost(Cost):
         return self.lpm.mean(encodings.float()).to(encodings.dtype)
 
     def coefficients(self) -> tuple[Tensor, float] | None:
-        if not isinstance(self.lpm, LinearLPM):
-            return None
-        state = self.lpm.state()
-        return state["entries_ms"], float(state["constant_ms"])
+        return self.lpm.coefficients()
 
 
 class LinearCost(Cost):

@@ -13,7 +13,8 @@ import numpy as np
 
 from latkit.dataset import LatencyDataset, Manifest, Target
 from latkit.dataset.writer import DatasetWriter
-from latkit.lpm.training import Recipe, TrainedLPM, train_lpm
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.training import TrainedLPM, train_lpm
 from latkit.profiling.protocol import Protocol
 from latkit.spaces import Setting, get_space
 from latkit.spaces.architecture import architecture_cost

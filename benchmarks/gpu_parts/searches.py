@@ -102,7 +102,7 @@ def networks(context: Context) -> None:
     """The networks of the paper's Table 5 on this device, beside its latencies on a Tesla P100."""
     from itertools import groupby
 
-    from latkit.lpm.published import PUBLISHED
+    from latkit.lpm.builtin import PUBLISHED
     from latkit.profiling.protocol import PRESETS
     from latkit.profiling.session import measure
     from latkit.spaces import Setting

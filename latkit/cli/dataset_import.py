@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from latkit.cli.output import UserPath, json_option, warn
+from latkit.cli.dataset_output import print_made
+from latkit.cli.output import UserPath, json_option, print_json, warn
+from latkit.cli.progress import Terminal
+from latkit.core.errors import InputError
 from latkit.core.quantities import COSTS, LATENCY
 
-if TYPE_CHECKING:
-    from latkit.dataset.foreign import BadRow
-
-# Bad rows of an imported table that are printed one by one, and ranges of the others' numbers;
-# --json has them all.
-SHOWN_BAD_ROWS = 20
-SHOWN_RANGES = 10
 UNITS = {name: click.Choice(list(cost.units)) for name, cost in COSTS.items()}
 
 
@@ -102,82 +95,35 @@ def import_files(
       latkit dataset import table.csv --arch-column cell --latency-column p100 --unit ms \\
         --device p100 --backend torch-cuda --setting paper --out datasets/p100
     """
-    from latkit.cli.dataset import print_made
     from latkit.core.device import check_backend_name, check_device_name
-    from latkit.core.errors import DatasetError, InputError
     from latkit.dataset import Target
-    from latkit.dataset.check import summarize
-    from latkit.dataset.foreign import ForeignColumn, read_foreign, write_imported
-    from latkit.dataset.plausibility import doubts
-    from latkit.spaces import default_setting, get_space, parse_setting
+    from latkit.dataset.tables import ImportRequest, TableColumn, import_table
+    from latkit.spaces import default_setting, parse_setting
 
-    get_space(space)
-    names = check_device_name(device), check_backend_name(backend)
-    target = Target(space, *names, parse_setting(setting_text or default_setting(space)))
+    setting = parse_setting(setting_text or default_setting(space))
+    target = Target(space, check_device_name(device), check_backend_name(backend), setting)
     if (arch_column is None) != arch_row_number:
         raise InputError(
             "an architecture is named by a column or by the row's number",
             "give either --arch-column or --arch-row-number",
         )
-    columns = {LATENCY: ForeignColumn(latency_column, unit)}
-    for name, option, column, its_unit in (
+    columns = {LATENCY: TableColumn(latency_column, unit)}
+    for name, option, column, column_unit in (
         ("energy_mj", "energy", energy_column, energy_unit),
         ("peak_memory_mb", "memory", memory_column, memory_unit),
     ):
-        if (column is None) != (its_unit is None):
+        if (column is None) != (column_unit is None):
             given, other = ("unit", "column") if column is None else ("column", "unit")
             raise InputError(f"--{option}-{given} needs --{option}-{other}", "give both or neither")
-        if column is not None and its_unit is not None:
-            columns[name] = ForeignColumn(column, its_unit)
-    foreign = read_foreign(files, target, arch_column, columns, decimal=decimal, op_order=op_order)
-    several = len(foreign.files) > 1
-    bad = foreign.bad_rows
-    if bad and not skip_bad_rows:
-        _warn_of_bad_rows(bad, several)
-        table = f"{len(foreign.files)} files" if several else foreign.files[0]
-        raise DatasetError(
-            f"{len(bad)} of {len(bad) + foreign.table.num_rows} rows of {table} cannot be "
-            f"imported, the first is {_place(bad[0], several)}",
-            "mend them, or import the others with --skip-bad-rows",
-        )
-    made = write_imported(foreign, target, out)
-    if not as_json:
-        _warn_of_bad_rows(bad, several)
-    notes = list(doubts(made))
-    for text in notes:
+        if column is not None and column_unit is not None:
+            columns[name] = TableColumn(column, column_unit)
+    request = ImportRequest(
+        files, target, columns, out, arch_column, op_order, decimal, skip_bad_rows
+    )
+    result = import_table(request, Terminal())
+    for text in (*(() if as_json else result.describe_bad_rows()), *result.notes):
         warn(text)
-    facts = {"bad_rows": [dataclasses.asdict(row) for row in bad], "notes": notes}
-    print_made(made.path, {**summarize(made), **facts}, as_json)
-
-
-def _place(row: BadRow, several: bool) -> str:
-    return f"{row.file}, {row.place}" if several else row.place
-
-
-def _warn_of_bad_rows(bad: tuple[BadRow, ...], several: bool) -> None:
-    for row in bad[:SHOWN_BAD_ROWS]:
-        warn(f"{_place(row, several)}: {row.reason}")
-    others = bad[SHOWN_BAD_ROWS:]
-    if others:
-        by_file = [
-            (file, _ranges([row.number for row in rows]))
-            for file, rows in itertools.groupby(others, lambda row: row.file)
-        ]
-        shown = [
-            f"{f'of {file}, ' if several else ''}{', '.join(ranges[:SHOWN_RANGES])}"
-            f"{', …' if len(ranges) > SHOWN_RANGES else ''}"
-            for file, ranges in by_file[:SHOWN_RANGES]
-        ]
-        more = "; …" if len(by_file) > SHOWN_RANGES else ""
-        warn(f"and {len(others)} more, at {'; '.join(shown)}{more}")
-
-
-def _ranges(numbers: list[int]) -> list[str]:
-    """``["25-29", "31"]`` of rising numbers."""
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][-1] + 1:
-            runs[-1][1:] = [n]
-        else:
-            runs.append([n])
-    return ["-".join(map(str, run)) for run in runs]
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_made(result.dataset.path, result.summary)

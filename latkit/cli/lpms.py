@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from latkit.cli.output import json_option, note, number, print_json, print_table, warn
+from latkit.cli.progress import Terminal
 from latkit.cli.train_lpm import metric_rows
-from latkit.core.quantities import COSTS
 
 COLUMNS = (
     "space", "device", "backend", "setting", "cost", "version", "kind", "MAPE %", "Spearman",
@@ -23,45 +21,31 @@ def command() -> None:
 
 @command.command(name="list")
 @json_option
-def list_lpms(as_json: bool) -> None:
+def list_command(as_json: bool) -> None:
     """Every published LPM with its error on held-out networks; version 0 is built in."""
-    from latkit.core.errors import LatkitError
-    from latkit.registry import Registry, with_built_in
+    from latkit.registry import Registry
+    from latkit.registry.listing import list_lpms
 
     registry = Registry()
-    rows, objects = [], []
-    for entry in with_built_in(registry.entries()):
-        try:
-            card = registry.card(entry)
-        except LatkitError as error:
-            warn(str(error))
-            continue
-        metrics = card.metrics
-        objects.append(
-            {
-                "reference": entry.reference,
-                "space": entry.space,
-                "cost": entry.cost,
-                "metrics": metrics,
-            }
-        )
-        rows.append(
-            [
-                entry.space,
-                entry.device,
-                entry.backend,
-                entry.setting,
-                entry.cost,
-                str(entry.version),
-                card.training["kind"],
-                number(metrics["mape_percent"], 2),
-                number(metrics["spearman"], 3),
-                str(metrics["n_train"]),
-            ]
-        )
+    listed = list_lpms(registry, Terminal())
     if as_json:
-        print_json({"registry": registry.url, "lpms": objects})
+        print_json({"registry": registry.url, "lpms": [lpm.to_dict() for lpm in listed]})
         return
+    rows = [
+        [
+            lpm.entry.space,
+            lpm.entry.device,
+            lpm.entry.backend,
+            lpm.entry.setting,
+            lpm.entry.cost,
+            str(lpm.entry.version),
+            lpm.card.training["kind"],
+            number(lpm.card.metrics["mape_percent"], 2),
+            number(lpm.card.metrics["spearman"], 3),
+            str(lpm.card.metrics["n_train"]),
+        ]
+        for lpm in listed
+    ]
     print_table(f"LPMs in {registry.url}", COLUMNS, rows)
     note(
         "next: latkit search --device DEVICE" if rows else "next: latkit profile, latkit train-lpm"
@@ -74,16 +58,17 @@ def list_lpms(as_json: bool) -> None:
 @json_option
 def show_lpm(reference: str, space: str, as_json: bool) -> None:
     """The card of one LPM, e.g. p100, p100/torch-cuda@3 or p100+energy_mj."""
-    from latkit.registry import Registry
+    from latkit.registry import Registry, load_lpm
 
     registry = Registry()
-    entry = registry.resolve(reference, space)
-    _, card = registry.load(entry)
+    lpm = load_lpm(reference, space, registry)
+    card = lpm.card
     if as_json:
-        print_json({"location": registry.location(entry), **card.to_dict()})
+        location = registry.location(registry.resolve(lpm.reference, space))
+        print_json({"location": location, **card.to_dict()})
         return
     print_table(
-        f"LPM {entry.reference} ({card.kind}, {card.created_at})",
+        f"LPM {lpm.reference} ({card.kind}, {card.created_at})",
         ["", "LPM", "straight line in MACs"],
         metric_rows(card),
     )
@@ -93,62 +78,37 @@ def show_lpm(reference: str, space: str, as_json: bool) -> None:
         **{f"training {name}": value for name, value in card.training.items()},
     }
     print_table("made of", ["fact", "value"], [[name, str(v)] for name, v in facts.items()])
-    if "warning" in card.training:
-        warn(card.training["warning"])
+    for warning in lpm.warnings:
+        warn(warning)
 
 
 @command.command(name="compare")
 @click.argument("references", nargs=-1, required=True)
 @click.option("--space", default="darts", show_default=True)
 @json_option
-def compare_lpms(references: tuple[str, ...], space: str, as_json: bool) -> None:
-    """Set LPMs side by side: their errors, and how alike they rank the same networks.
+def compare_command(references: tuple[str, ...], space: str, as_json: bool) -> None:
+    """Compare LPMs: their errors, and how alike they rank the same networks.
 
     The Spearman correlation is of their predictions for 1,000 random architectures with those of
     the first: near 1 where a search for one device serves the other as well.
     """
-    import numpy as np
-    from scipy import stats
+    from latkit.registry.listing import compare_lpms
 
-    from latkit.registry import Registry
-    from latkit.spaces import get_space
-
-    found = get_space(space)
-    registry = Registry()
-    encodings = found.encode(found.unrank(found.sample(min(1000, found.size), 0)))
-    objects: list[dict[str, Any]] = []
-    first = None
-    for reference in references:
-        entry = registry.resolve(reference, space)
-        lpm, card = registry.load(entry)
-        if "warning" in card.training:
-            warn(card.training["warning"])
-        predicted = lpm.predict(encodings)
-        first = predicted if first is None else first
-        objects.append(
-            {
-                "reference": entry.reference,
-                "kind": card.training["kind"],
-                "cost": card.cost,
-                "metrics": card.metrics,
-                f"median_predicted_{card.measured_cost.suffix}": float(np.median(predicted)),
-                "spearman_with_first": float(stats.spearmanr(first, predicted).statistic),
-            }
-        )
+    compared = compare_lpms(references, space, listener=Terminal())
     if as_json:
-        print_json(objects)
+        print_json([lpm.to_dict() for lpm in compared])
         return
-    rows = []
-    for o in objects:
-        cost = COSTS[o["cost"]]
-        median = number(o[f"median_predicted_{cost.suffix}"], 2)
-        rows.append(
-            [
-                o["reference"], o["kind"], number(o["metrics"]["mape_percent"], 2),
-                number(o["metrics"]["spearman"], 3), f"{median} {cost.unit}",
-                number(o["spearman_with_first"], 3),
-            ]
-        )  # fmt: skip
+    rows = [
+        [
+            lpm.reference,
+            lpm.card.training["kind"],
+            number(lpm.card.metrics["mape_percent"], 2),
+            number(lpm.card.metrics["spearman"], 3),
+            f"{number(lpm.median_predicted, 2)} {lpm.card.measured_cost.unit}",
+            number(lpm.spearman_with_first, 3),
+        ]
+        for lpm in compared
+    ]
     names = ["LPM", "kind", "MAPE %", "Spearman", "median", "Spearman with the first"]
     print_table(f"LPMs of {space}", names, rows)
 
@@ -160,13 +120,10 @@ def compare_lpms(references: tuple[str, ...], space: str, as_json: bool) -> None
 @json_option
 def remove_lpm(reference: str, space: str, yes: bool, as_json: bool) -> None:
     """Delete one version of an LPM, which REFERENCE must name: p100@3."""
-    from latkit.core.errors import InputError
     from latkit.registry import Registry
 
-    if "@" not in reference:
-        raise InputError(f"{reference!r} names no version", f"write e.g. {reference}@3")
     registry = Registry()
-    entry = registry.resolve(reference, space)
+    entry = registry.resolve_version(reference, space)
     if not yes:
         click.confirm(f"Delete {registry.location(entry)}?", abort=True)
     registry.remove(entry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from latkit.cli.output import json_option, note, number, print_json, print_table, warn
-from latkit.core.errors import InputError
+from latkit.core.quantities import get_cost
 
 
 @click.command(name="predict")
@@ -40,56 +40,21 @@ def command(
       latkit predict --device my-cpu genotypes.py:PC_DARTS searches/my-cpu/result.json
       latkit predict --space nasbench201 --device jetson 6111 < /dev/null
     """
-    import numpy as np
+    from latkit.registry import load_lpm
+    from latkit.spaces import parse_setting
 
-    from latkit.registry import Registry
-    from latkit.spaces import get_space, parse_setting
-    from latkit.spaces.reader import read_architectures
-
-    found = get_space(space)
-    registry = Registry()
-    entry = registry.resolve(reference, space)
-    lpm, card = registry.load(entry)
-    if setting_text is not None and parse_setting(setting_text) != card.target.setting:
-        raise InputError(
-            f"the LPM {entry.reference} is of the setting {card.target.setting.slug}, not "
-            f"{parse_setting(setting_text).slug}",
-            "leave --setting out, or profile and train for yours",
-        )
-    if not architectures:
-        raise InputError("no architecture was named", "name some, a file of them, or - for stdin")
-    named = [one for given in architectures for one in read_architectures(given, found)]
-    texts = [one.label for one in named]
-    matrix = np.concatenate([one.row(found) for one in named])
-    encodings = found.encode(matrix)
-    mean, std = lpm.predict(encodings), lpm.predict_std(encodings)
-    cost = card.measured_cost
-    names = (cost.name, f"std_{cost.suffix}")
-    rows = [
-        {"arch": found.format(row), "given": text, names[0]: float(m), names[1]: float(s)}
-        for row, text, m, s in zip(matrix, texts, mean, std, strict=True)
-    ]
+    lpm = load_lpm(reference, space)
+    if setting_text is not None:
+        lpm.check_setting(parse_setting(setting_text))
+    predictions = lpm.predict(architectures)
     if as_json:
-        target = card.target.to_dict()
-        print_json(
-            {"lpm": entry.reference, "cost": cost.name, "target": target, "predictions": rows}
-        )
+        print_json(predictions.to_dict())
     else:
         print_table(
-            f"predicted by {entry.reference}",
-            ["architecture", f"{cost.noun} {cost.unit}", f"± {cost.unit}"],
-            [
-                [text, number(m, 3), number(s, 3)]
-                for text, m, s in zip(texts, mean.tolist(), std.tolist(), strict=True)
-            ],
+            f"predicted by {lpm.reference}",
+            ["architecture", f"{get_cost(lpm.quantity).noun} {lpm.unit}", f"± {lpm.unit}"],
+            [[row.given, number(row.value, 3), number(row.std, 3)] for row in predictions],
         )
-        note(f"of the setting {card.target.setting.slug}; ± holds two thirds of measurements")
-    if "warning" in card.training:
-        warn(card.training["warning"])
-    low, high = card.dataset[cost.range_key]
-    outside = sum(not low <= m <= high for m in mean.tolist())
-    if outside:
-        warn(
-            f"{outside} of {len(rows)} predictions are outside the range of {cost.noun} that the "
-            f"LPM was trained on ({low:.2f} to {high:.2f} {cost.unit}): trust them less"
-        )
+        note(f"of the setting {lpm.target.setting.slug}; ± holds two thirds of measurements")
+    for line in predictions.warnings:
+        warn(line)

@@ -165,7 +165,7 @@ def command(
     Rows that other work on the machine disturbed are flagged, re-measured where that is possible,
     and never used for training. latkit dataset check judges the result.
     """
-    from latkit.cli.dataset import print_summary
+    from latkit.cli.dataset_output import print_summary
     from latkit.tasks.profile import ProfileRequest, run_profile
 
     request = ProfileRequest(

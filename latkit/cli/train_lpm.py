@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,14 +18,13 @@ from latkit.cli.output import (
     print_table,
     warn,
 )
-from latkit.cli.progress import ProgressLine, Terminal
-from latkit.core.errors import DatasetError, InputError
+from latkit.cli.progress import Terminal
 from latkit.core.quantities import COSTS, LATENCY, MeasuredCost
 
 if TYPE_CHECKING:
-    from latkit.dataset import LatencyDataset
     from latkit.lpm.store import LPMCard
-    from latkit.lpm.training import Recipe, TrainedLPM
+    from latkit.lpm.training import LearningPoint
+    from latkit.registry import TrainResult
 
 METRIC_ROWS = (
     ("relative error (MAPE), %", "mape_percent", 2),
@@ -36,36 +35,17 @@ METRIC_ROWS = (
     ("within its 50 % interval, %", "coverage_50", 1),
     ("within its 90 % interval, %", "coverage_90", 1),
 )
-KINDS = ("default", "paper", "macs-only", "op-count", "lookup-table", "gradient-boosting")
 
 
-class _SeveralDevices(click.Command):
-    """Lets ``--from-devices`` take several values: all up to the next option."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        option, spread, taking = "--from-devices", [], False
-        for arg, following in pairwise([*args, "-"]):
-            if arg == option:
-                taking = True
-                if following.startswith("-"):
-                    raise click.BadOptionUsage(option, f"{option} needs the name of a device.", ctx)
-            elif arg.startswith("-"):
-                taking = False
-                spread.append(arg)
-            else:
-                spread += [option, arg] if taking else [arg]
-        return super().parse_args(ctx, spread)
-
-
-@click.command(name="train-lpm", cls=_SeveralDevices)
+@click.command(name="train-lpm")
 @click.argument("dataset", type=UserPath(), required=False)
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
     default="default",
     show_default=True,
     help="default: a Bayesian model of the networks' structure, good from ten architectures on; "
-    "paper: the paper's network; the others are baselines to compare with.",
+    "paper: the paper's network; macs-only, op-count, lookup-table and gradient-boosting: "
+    "baselines to compare with; or a plug-in's.",
 )
 @click.option(
     "--cost",
@@ -87,19 +67,20 @@ class _SeveralDevices(click.Command):
     help="Which to train on: random ones, or always the one the model is least sure of.",
 )
 @click.option(
-    "--from-devices",
+    "--from-device",
+    "from_devices",
     multiple=True,
-    metavar="REF...",
-    help="LPMs of other devices and the same cost in the registry to lean on, e.g. t4 or "
-    "t4+energy_mj (their kind must be default).",
+    metavar="REF",
+    help="An LPM of another device, of the same cost, as a transfer prior, e.g. t4 or t4+energy_mj "
+    "(its kind must be default); repeat it for several.",
 )
 @click.option(
-    "--learning-curve", is_flag=True, help="Also tell the errors of smaller training sets (slow)."
+    "--learning-curve", is_flag=True, help="Also judge LPMs of smaller training sets (slow)."
 )
 @click.option("--publish/--no-publish", default=True, help="Add it to the registry [default: yes].")
 @click.option(
     "--standardize/--raw-targets",
-    default=True,
+    default=None,
     help="Of --kind paper: train on standardised targets [default], or on raw milliseconds as "
     "the paper does (which collapses to a constant at hundreds of milliseconds).",
 )
@@ -126,7 +107,7 @@ def command(
     from_devices: tuple[str, ...],
     learning_curve: bool,
     publish: bool,
-    standardize: bool,
+    standardize: bool | None,
     epochs: int | None,
     seed: int,
     as_json: bool,
@@ -143,71 +124,32 @@ def command(
     Examples:
       latkit train-lpm d
       latkit train-lpm d --cost energy_mj
-      latkit train-lpm d --n-train 10 --choose active --from-devices t4 jetson
+      latkit train-lpm d --n-train 10 --choose active --from-device t4 --from-device jetson
       latkit train-lpm d --kind paper --raw-targets --epochs 1000     (the paper to the letter)
       latkit train-lpm d --kind lookup-table --no-publish
     """
-    from latkit.dataset import LatencyDataset
-    from latkit.dataset.check import check_dataset
-    from latkit.lpm.boosting import BoostingLPM
-    from latkit.lpm.paper import PaperRecipe
-    from latkit.lpm.training import Recipe, warnings_of
-    from latkit.registry import Registry
-    from latkit.tasks.profile import load_transfer_prior
+    from latkit.registry import TrainRequest, train_and_publish
 
-    if publish and kind == BoostingLPM.kind:
-        raise InputError(
-            "gradient boosting has no gradient to search with, and no file format without pickle",
-            "add --no-publish, to compare; publish --kind default",
-        )
-    opened = LatencyDataset.open(dataset or _only_dataset())
-    for finding in check_dataset(opened)["findings"]:
-        if finding["level"] == "unfit":
-            warn(f"{opened.path} is unfit for training: {finding['text']}")
-    disturbed = int((opened.flagged & ~opened.in_panel).sum())
-    note(
-        f"{opened.path}: {opened.usable().num_rows} of {opened.architectures} architectures usable "
-        f"({disturbed} disturbed visits left out)"
+    request = TrainRequest(
+        dataset=dataset,
+        kind=kind,
+        cost=cost,
+        n_train=n_train,
+        choose=choose,
+        from_devices=from_devices,
+        options={"epochs": epochs, "standardize": standardize},
+        seed=seed,
+        learning_curve=learning_curve,
+        publish=publish,
     )
-    target = opened.manifest.target
-    registry = Registry() if publish else None
-    if registry is not None:  # before anything is trained that could not be kept
-        registry.check_writable()
-    sources = None
-    if from_devices:
-        sources = load_transfer_prior(from_devices, target, cost, Terminal())
-    paper = PaperRecipe(epochs=epochs, standardize=standardize)
-    recipe = Recipe(kind, n_train, choose, seed, paper, sources, cost)
-    trained = _train(opened, recipe)
-    card = trained.card
-    curve = _curve(opened, recipe) if learning_curve else None
-    result = {**card.to_dict(), "learning_curve": curve}
-    entry = None
-    if registry is not None:
-        entry = registry.publish(trained.lpm, card)
-        location = registry.location(entry)
-        result |= {"reference": entry.reference, "location": location}
-        # At once: whatever happens to the output, nobody should publish it a second time.
-        note(f"published: {location}")
+    result = train_and_publish(request, Terminal())
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
     else:
-        name = f"{target.device} ({kind})"
-        if entry:
-            name = f"{entry.short_reference}@{entry.version}"
-        print_table(
-            f"LPM {name} on {card.metrics['n_test']} held-out networks "
-            f"(trained on {card.metrics['n_train']})",
-            ["", "LPM", "straight line in MACs"],
-            metric_rows(card),
-        )
-        if curve is not None:
-            print_curve(curve, card.measured_cost)
-        retest = card.dataset["retest_sd_percent"]
-        if retest is not None:
-            note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
-    for line in warnings_of(card):
+        _print_result(result)
+    for line in result.warnings:
         warn(line)
+    entry = result.entry
     if entry and entry.space == "darts" and cost == LATENCY:
         note(f"next: latkit search --device {entry.device} --data digits --preset cpu --out found")
     elif entry:
@@ -217,64 +159,58 @@ def command(
         )
 
 
+def _print_result(result: TrainResult) -> None:
+    card, entry = result.card, result.entry
+    name = f"{card.target.device} ({card.training['kind']})"
+    if entry:
+        name = f"{entry.short_reference}@{entry.version}"
+    print_table(
+        f"LPM {name} on {card.metrics['n_test']} held-out networks "
+        f"(trained on {card.metrics['n_train']})",
+        ["", "LPM", "straight line in MACs"],
+        metric_rows(card),
+    )
+    if result.learning_curve is not None:
+        _print_curve(result.learning_curve, card.measured_cost)
+    retest = card.dataset["retest_sd_percent"]
+    if retest is not None:
+        note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
+
+
 def metric_rows(card: LPMCard) -> list[list[str]]:
     """The metrics of an LPM and its baseline as table rows."""
-    cost, ours, baseline = card.measured_cost, card.metrics, card.baselines["macs_only"]
-    absolute = (f"absolute error (MAE), {cost.unit}", f"mae_{cost.suffix}", 3)
+    quantity, baseline = card.measured_cost, card.baselines["macs_only"]
+    absolute = (f"absolute error (MAE), {quantity.unit}", f"mae_{quantity.suffix}", 3)
     return [
-        [label, number(ours.get(key), digits), number(baseline.get(key), digits)]
+        [label, number(card.metrics.get(key), digits), number(baseline.get(key), digits)]
         for label, key, digits in (absolute, *METRIC_ROWS)
     ]
 
 
-def print_curve(curve: list[dict[str, Any]], cost: MeasuredCost) -> None:
+def _print_curve(curve: Sequence[LearningPoint], quantity: MeasuredCost) -> None:
     """The paper's Table 1, of this dataset."""
-    columns = (
-        "n_train",
-        f"mae_{cost.suffix}",
-        "mape_percent",
-        "spearman",
-        "coverage_90",
-        "fit_seconds",
-    )
     rows = [
-        [str(point["n_train"]), *(number(point[name], 3) for name in columns[1:])]
+        [
+            str(point.n_train),
+            *(
+                number(value, 3)
+                for value in (
+                    point.metrics.mae,
+                    point.metrics.mape_percent,
+                    point.metrics.spearman,
+                    point.metrics.coverage_90,
+                    point.fit_seconds,
+                )
+            ),
+        ]
         for point in curve
     ]
-    names = ["trained on", f"MAE {cost.unit}", "MAPE %", "Spearman", "in 90 % interval", "fit, s"]
+    names = [
+        "trained on",
+        f"MAE {quantity.unit}",
+        "MAPE %",
+        "Spearman",
+        "in 90 % interval",
+        "fit, s",
+    ]
     print_table("learning curve, same held-out networks", names, rows)
-
-
-def _train(dataset: LatencyDataset, recipe: Recipe) -> TrainedLPM:
-    from latkit.lpm.training import train_lpm
-
-    if recipe.kind != "paper":
-        return train_lpm(dataset, recipe)
-    rows = recipe.n_train or 4 * dataset.usable().num_rows // 5
-    progress = ProgressLine("epochs", recipe.paper.epochs_for(rows))
-    try:
-        return train_lpm(
-            dataset, recipe, lambda epoch, loss: progress.update(epoch, f"loss {loss:.4g}")
-        )
-    finally:
-        progress.close()
-
-
-def _curve(dataset: LatencyDataset, recipe: Recipe) -> list[dict[str, Any]]:
-    from latkit.lpm.training import learning_curve
-
-    return learning_curve(dataset, recipe, lambda n: note(f"learning curve: {n} done"))
-
-
-def _only_dataset() -> Path:
-    found = sorted(path.parent for path in Path("datasets").glob("**/dataset.json"))
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise DatasetError(
-            "no DATASET was named and ./datasets holds none",
-            "make one with latkit profile, or name its folder before the options: latkit train-lpm "
-            "DATASET",
-        )
-    listed = ", ".join(str(path) for path in found)
-    raise DatasetError(f"./datasets holds {len(found)} datasets", f"name one of: {listed}")

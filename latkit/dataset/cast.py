@@ -1,4 +1,4 @@
-"""Columns as other tools write them, brought back to a dataset's own types without loss.
+"""Columns as other tools write them, brought back to a dataset's types without loss.
 
 pandas, polars and DuckDB keep the values of a Parquet file and change the types: other widths
 of offsets, other names inside lists, lists of nothing where every list is empty, an index.
@@ -67,7 +67,7 @@ def _is_alike(given: pa.DataType, wanted: pa.DataType) -> bool:
         return bool(types.is_string(given) or types.is_large_string(given)) or str(given) == (
             "string_view"
         )
-    if types.is_timestamp(wanted):  # without a time zone nobody knows which moment it is
+    if types.is_timestamp(wanted):  # without a time zone it is not a moment
         return bool(types.is_timestamp(given) and given.tz is not None)
     if types.is_list(wanted):
         return hasattr(given, "value_type") and (

@@ -1,9 +1,10 @@
 """The dataset format: a folder with ``dataset.json`` and ``part-*.parquet``.
 
-One row is one visit of one architecture. In a dataset that latkit measured, ``ratio_to_anchor``
-is what was measured, and ``latency_ms`` is that ratio times the median anchor time of the whole
-dataset. An imported dataset has no anchor, and lacks the columns of raw times. The folder may
-also hold ``journal.jsonl``, rows not yet in a part; they count as rows.
+One row is one measurement of one architecture, and ``visit`` the number of the replicate. In a
+dataset that latkit measured, ``ratio_to_anchor`` is what was measured, and ``latency_ms`` is that
+ratio times the median anchor time of the whole dataset. An imported dataset has no anchor, and
+lacks the columns of raw times. The folder may also hold ``journal.jsonl``, rows not yet in a part;
+they count as rows.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ METRICS = tuple(name for name in COSTS if name != LATENCY)
 
 # Of rows that other work on the machine disturbed; their other flags are the reasons.
 DISTURBED = "disturbed"
-# Flags of rows that belong to the fixed panel and not to the list asked for.
+# Flags of rows that belong to the fixed panel and not to the requested list.
 PANEL_START, PANEL_END = "panel-start", "panel-end"
 
 
@@ -146,7 +147,7 @@ class Manifest:
         protocol: how it was measured (``Protocol.to_dict()``).
         seed: names the list of architectures.
         anchor: name of the anchor network, e.g. ``darts_v2,cells=4``; None if imported.
-        requested: how many architectures of the list were asked for.
+        requested: how many architectures the list has.
         metrics: columns beside the latency (names of ``METRICS``).
         origin: of an imported or merged dataset, what it was made of.
     """
@@ -189,7 +190,7 @@ def part_paths(folder: Path) -> list[Path]:
     """The part files of a dataset, in the order in which they were written.
 
     Raises:
-        LatkitError: the folder cannot be listed: then nobody knows what was measured.
+        LatkitError: the folder cannot be listed, so that it is not known what was measured.
     """
     try:
         # Not Path.glob, to which a folder that may not be listed is an empty one.
@@ -201,8 +202,8 @@ def part_paths(folder: Path) -> list[Path]:
     return sorted(folder / name for name in names if fnmatch(name, "part-*.parquet"))
 
 
-def visit_keys(table: pa.Table) -> list[tuple[int, int]]:
-    """(arch_id, visit) of each row, which no two rows of a dataset share."""
+def replicate_keys(table: pa.Table) -> list[tuple[int, int]]:
+    """(arch_id, replicate) of each row, which no two rows of a dataset share."""
     return list(zip(table["arch_id"].to_pylist(), table["visit"].to_pylist(), strict=True))
 
 
@@ -369,9 +370,9 @@ def _check_rows(where: str, table: pa.Table, fix: str) -> None:
     good = np.ones(table.num_rows, dtype=bool)
     wrong_columns = []
     for name in measured:
-        own = _positive(table[name].to_numpy())
-        good &= own
-        if not own.all():
+        positive = _positive(table[name].to_numpy())
+        good &= positive
+        if not positive.all():
             wrong_columns.append(name)
     for name in ("samples_ms", "anchor_samples_ms"):
         if name in table.schema.names:
@@ -379,10 +380,10 @@ def _check_rows(where: str, table: pa.Table, fix: str) -> None:
             lengths = np.diff(lists.offsets.to_numpy())
             rows = np.repeat(np.arange(table.num_rows), lengths)
             wrong = ~_positive(lists.flatten().to_numpy(zero_copy_only=False))
-            own = lengths > 0
-            own[rows[wrong]] = False
-            good &= own
-            if not own.all():
+            positive = lengths > 0
+            positive[rows[wrong]] = False
+            good &= positive
+            if not positive.all():
                 wrong_columns.append(name)
     bad = np.flatnonzero(~good)
     if len(bad):

@@ -1,4 +1,4 @@
-"""A dataset in memory, and what its rows say."""
+"""A dataset in memory, and statistics of its rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from latkit.dataset.format import (
     read_journal,
     read_manifest,
     read_part,
-    visit_keys,
+    replicate_keys,
 )
 from latkit.dataset.statistics import RetestError
 
@@ -58,15 +58,15 @@ class LatencyDataset:
         # The journal first: a process that is writing may make a part of it in between.
         journal = read_journal(folder, manifest)
         parts = [read_part(part, manifest) for part in part_paths(folder)]
-        seen = {key for part in parts for key in visit_keys(part)}
-        journal = [row for row in journal if (row["arch_id"], row["visit"]) not in seen]
+        in_parts = {key for part in parts for key in replicate_keys(part)}
+        journal = [row for row in journal if (row["arch_id"], row["visit"]) not in in_parts]
         table = pa.concat_tables([*parts, pa.Table.from_pylist(journal, schema=manifest.schema)])
         if not table.num_rows:
             raise DatasetError(f"{folder} holds no measurements yet", "run latkit profile on it")
         keys = np.stack([table["arch_id"].to_numpy(), table["visit"].to_numpy()])
         if np.unique(keys, axis=1).shape[1] != table.num_rows:
             raise DatasetError(
-                f"{folder} holds the same visit of an architecture twice",
+                f"{folder} holds the same replicate of an architecture twice",
                 "remove the part file that was copied into it",
             )
         return cls(folder, manifest, with_latency(table, manifest))
@@ -83,8 +83,13 @@ class LatencyDataset:
 
     @functools.cached_property
     def in_panel(self) -> BoolArray:
-        """Per row, whether it is of the fixed panel and not of the list asked for."""
+        """Per row, whether it is of the fixed panel and not of the requested list."""
         return np.array([is_panel(f) for f in self.table["flags"].to_pylist()], dtype=bool)
+
+    @property
+    def disturbed(self) -> int:
+        """How many measurements of the list were disturbed."""
+        return int((self.flagged & ~self.in_panel).sum())
 
     @property
     def architectures(self) -> int:
@@ -92,7 +97,7 @@ class LatencyDataset:
         return len(np.unique(self.table["arch_id"].to_numpy()[~self.in_panel]))
 
     def usable(self) -> pa.Table:
-        """One row an architecture of the list: the mean of its undisturbed visits.
+        """One row an architecture of the list: the mean of its undisturbed replicates.
 
         Returns:
             A table with ``arch_id``, ``arch``, ``latency_ms``, ``visits`` (how many the mean is
@@ -108,12 +113,12 @@ class LatencyDataset:
             "params": "params_first",
             **{name: f"{name}_mean" for name in self.manifest.metrics},
         }
-        asked = [tuple(name.rsplit("_", 1)) for name in columns.values() if name != "arch_id"]
-        grouped = good.group_by("arch_id", use_threads=False).aggregate(asked)
+        aggregates = [tuple(name.rsplit("_", 1)) for name in columns.values() if name != "arch_id"]
+        grouped = good.group_by("arch_id", use_threads=False).aggregate(aggregates)
         return grouped.select(list(columns.values())).rename_columns(list(columns))
 
     def retest(self, cost: str = LATENCY) -> RetestError:
-        """Repeatability of undisturbed visits, from architectures visited more than once.
+        """Repeatability of undisturbed measurements, from architectures with replicates.
 
         The panel's are not among them: it is there to compare runs.
 
@@ -158,12 +163,12 @@ def anchor_ms(tables: Iterable[pa.Table]) -> float:
 def with_latency(table: pa.Table, manifest: Manifest, median_ms: float | None = None) -> pa.Table:
     """The table with ``latency_ms`` and its spread recomputed from what was measured.
 
-    ``latency_std_ms`` is the standard deviation of single runs within the visit.
+    ``latency_std_ms`` is the standard deviation of single runs within the measurement.
 
     Args:
         table: rows of a dataset.
         manifest: its manifest. Without an anchor the rows are returned as they are.
-        median_ms: the anchor time to which the latencies refer; by default the rows' own.
+        median_ms: the anchor time to which the latencies refer; by default that of the rows.
     """
     if manifest.anchor is None or not table.num_rows:
         return table

@@ -1,4 +1,4 @@
-"""What is made of raw times: estimates, repeatability, and how many replicates an error needs."""
+"""Statistics of raw times: estimates, repeatability, and how many replicates an error needs."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def faster_half_spread(times: Sequence[float]) -> float:
 class RetestError:
     """Repeatability, from things that were measured more than once.
 
-    The logarithms of all repeated measurements, each about the mean of its own thing, pooled:
+    The logarithms of all repeated measurements, each about the mean of what was measured, pooled:
     the relative standard deviation of one measurement.
     """
 
     def __init__(self, measured: Iterable[tuple[Hashable, float]] = ()) -> None:
-        self._seen: dict[Hashable, tuple[int, float]] = {}
+        self._means: dict[Hashable, tuple[int, float]] = {}
         self._squares = 0.0
         self._freedom = 0
         for thing, value in measured:
@@ -48,7 +48,7 @@ class RetestError:
 
     def add(self, thing: Hashable, value: float) -> None:
         """Take in a positive measurement of a thing."""
-        count, mean = self._seen.get(thing, (0, 0.0))
+        count, mean = self._means.get(thing, (0, 0.0))
         away = math.log(value) - mean
         count += 1
         mean += away / count
@@ -56,7 +56,7 @@ class RetestError:
             # Welford's update of the sum of squares about the running mean.
             self._squares += away * (math.log(value) - mean)
             self._freedom += 1
-        self._seen[thing] = (count, mean)
+        self._means[thing] = (count, mean)
 
     @property
     def repeats(self) -> int:
@@ -72,7 +72,10 @@ class RetestError:
 
 
 def replicates_for(sd: float, target_error: float) -> int:
-    """Replicates whose mean has a relative error of ``target_error``, at most MAX_REPLICATES."""
+    """How many replicates' mean has a relative error of at most ``target_error``.
+
+    At most ``MAX_REPLICATES``.
+    """
     # The mean of m replicates has sd / sqrt(m); a hair of tolerance keeps an exact fit exact.
     return min(MAX_REPLICATES, max(1, math.ceil((sd / target_error) ** 2 - 1e-9)))
 

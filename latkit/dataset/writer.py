@@ -34,7 +34,7 @@ from latkit.dataset.format import (
     read_journal,
     read_manifest,
     read_part,
-    visit_keys,
+    replicate_keys,
 )
 from latkit.dataset.latency import anchor_ms, with_latency
 
@@ -62,7 +62,7 @@ class DatasetWriter:
         manifest: what is measured. ``requested`` may differ from the earlier run's.
 
     Attributes:
-        done: rows that were there at the beginning: (arch_id, visit) to what a plan must know.
+        done: rows that were there at the beginning: (arch_id, replicate) to what a plan needs.
 
     Raises (on entering):
         DatasetError: another process writes the folder, it holds another dataset, or a file in
@@ -113,7 +113,7 @@ class DatasetWriter:
             self._settle()
             self._write_manifest()
         except OSError as problem:
-            # The journal still has the rows; a failure that is already under way tells more.
+            # The journal still has the rows; a failure that is already under way is the cause.
             if error is None:
                 raise self._os_error(problem) from None
         finally:
@@ -165,10 +165,10 @@ class DatasetWriter:
             if path in self._read_parts:
                 continue
             part = read_part(path, self.manifest)
-            keys = visit_keys(part)
+            keys = replicate_keys(part)
             if not self._in_parts.isdisjoint(keys):
                 raise DatasetError(
-                    f"{path} holds visits that another part file holds too",
+                    f"{path} holds measurements that another part file holds too",
                     "remove the part file that was copied into the folder",
                 )
             self._in_parts.update(keys)
@@ -204,18 +204,18 @@ class DatasetWriter:
         self._open_journal()
 
     def _check_same(self, earlier: Manifest) -> None:
-        ours, theirs = self.manifest, earlier
-        if theirs.origin:
-            how = "merged from others" if "merged" in theirs.origin else "imported"
+        now = self.manifest
+        if earlier.origin:
+            made = "merged from others" if "merged" in earlier.origin else "imported"
             raise DatasetError(
-                f"{self.folder} was {how}, and cannot be continued",
+                f"{self.folder} was {made}, and cannot be continued",
                 "choose another --out; latkit dataset merge makes one of both",
             )
         for name, changed in (
-            ("target", differences(ours.target.flat(), theirs.target.flat())),
-            ("protocol", differences(ours.protocol, theirs.protocol)),
-            ("machine", contradictions(ours.fingerprint, theirs.fingerprint)),
-            ("kind", differences({"metrics": ours.metrics}, {"metrics": theirs.metrics})),
+            ("target", differences(now.target.flat(), earlier.target.flat())),
+            ("protocol", differences(now.protocol, earlier.protocol)),
+            ("machine", contradictions(now.fingerprint, earlier.fingerprint)),
+            ("kind", differences({"metrics": now.metrics}, {"metrics": earlier.metrics})),
         ):
             if changed:
                 raise DatasetError(
@@ -223,10 +223,10 @@ class DatasetWriter:
                     f"(now / then: {'; '.join(changed)})",
                     "choose another --out, or repeat the earlier command exactly",
                 )
-        if ours.seed != theirs.seed or ours.anchor != theirs.anchor:
+        if now.seed != earlier.seed or now.anchor != earlier.anchor:
             raise DatasetError(
-                f"{self.folder} was begun with seed {theirs.seed} and anchor {theirs.anchor}",
-                f"repeat the command with --seed {theirs.seed}, or choose another --out",
+                f"{self.folder} was begun with seed {earlier.seed} and anchor {earlier.anchor}",
+                f"repeat the command with --seed {earlier.seed}, or choose another --out",
             )
 
     def _settle(self) -> None:

@@ -1,46 +1,93 @@
-"""What an LPM is: encodings in, mean and standard deviation of a cost out."""
+"""What an LPM is: encodings in, mean and standard deviation of a quantity out."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from typing_extensions import Self
+
+from latkit.core.events import SILENT, Listener
+
+if TYPE_CHECKING:
+    from latkit.lpm.recipe import Recipe
+    from latkit.lpm.rows import Rows
+    from latkit.lpm.store import LPMCard
 
 FloatArray = npt.NDArray[np.float64]
 
 STANDARD = 0.6827
-# Probabilities of the intervals that an LPM knows.
+# Probabilities of the intervals that an LPM has.
 LEVELS = (0.5, STANDARD, 0.9)
 SERVED_AT_ONCE = 4096
+# Each row is held out once of an LPM that calibrates another one's intervals.
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a kind that has none."""
 
 
 class LPM(ABC):
-    """A trained predictor of a cost of one target's networks.
+    """A trained predictor of a quantity of one target's networks; each subclass is a kind of LPM.
 
-    What the cost is and its unit are on the LPM's card, not in its names.
+    What the quantity is and its unit are on the LPM's card, not in the names here. A kind has a
+    name, by which ``LPM_KINDS`` (:mod:`latkit.lpm.kinds`) finds it. One that derives its intervals
+    from errors alone inherits from :class:`latkit.lpm.intervals.EmpiricalLPM` instead.
 
     Attributes:
-        kind: the recipe's name in files and on the command line.
-        hyper_parameters: everything besides the weights that :meth:`from_state` needs.
+        name: of the kind, in files and on the command line.
+        options_class: a frozen dataclass of the options of :meth:`fit` that only this kind has; all
+            its fields have defaults.
+        supports_gradient: whether :meth:`mean` is differentiable in the encodings.
+        can_be_published: whether :meth:`state` and :meth:`from_state` work.
+        learns_from_other_devices: whether :meth:`fit` uses the recipe's transfer prior.
+        needs_calibration: whether the intervals come from :meth:`calibrate` alone.
+        calibration_fits: of the ``FOLDS`` LPMs whose out-of-fold errors may calibrate one that is
+            fitted to all rows, how many are fitted: fewer where a fit takes long.
+        hyper_parameters: everything besides the weights that :meth:`from_state` needs, as JSON.
     """
 
-    kind: ClassVar[str]
+    name: ClassVar[str]
+    options_class: ClassVar[type[Any]] = NoOptions
+    supports_gradient: ClassVar[bool] = True
+    can_be_published: ClassVar[bool] = True
+    learns_from_other_devices: ClassVar[bool] = False
+    needs_calibration: ClassVar[bool] = False
+    calibration_fits: ClassVar[int] = FOLDS
+
     hyper_parameters: dict[str, Any]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, rows: Rows, recipe: Recipe, listener: Listener = SILENT) -> Self:
+        """An LPM fitted to all of some rows.
+
+        Args:
+            rows: what was measured: ``n x E*O`` encodings and ``n`` positive values.
+            recipe: its seed, its options (of the class ``options_class``) and its transfer prior.
+            listener: receives the progress where a fit takes long.
+
+        Raises:
+            LPMError: too few rows, or training failed.
+        """
 
     @abstractmethod
     def mean(self, encodings: Tensor) -> Tensor:
-        """Predicted costs in the unit of the cost, differentiable in the encodings.
+        """Predictions in the unit of the quantity.
 
         Args:
             encodings: a ``b x E*O``-dim tensor, where ``E*O`` is the space's encoding size.
 
         Returns:
-            A ``b``-dim tensor.
+            A ``b``-dim tensor, differentiable in the encodings where ``supports_gradient``.
         """
 
     @abstractmethod
@@ -52,7 +99,7 @@ class LPM(ABC):
             level: the probability, one of ``LEVELS``.
 
         Returns:
-            A ``b``-dim tensor, in the unit of the cost.
+            A ``b``-dim tensor, in the unit of the quantity.
         """
 
     @abstractmethod
@@ -65,11 +112,41 @@ class LPM(ABC):
         """The inverse of :attr:`hyper_parameters` and :meth:`state`.
 
         Raises:
-            KeyError, TypeError, RuntimeError: the state does not fit.
+            KeyError, TypeError, ValueError, RuntimeError: the state does not fit.
         """
 
+    def calibrate(self, errors: FloatArray) -> None:
+        """Set the intervals from errors on architectures that this LPM was not fitted to.
+
+        It is called where the kind ``needs_calibration``, and not where it models its own error.
+
+        Args:
+            errors: predicted minus measured, ``n`` numbers.
+        """
+        raise NotImplementedError(f"{type(self).__name__} models its own error")
+
+    def coefficients(self) -> tuple[Tensor, float] | None:
+        """Where the prediction is ``encoding @ c + d``: ``c``, an ``E*O``-dim tensor, and ``d``.
+
+        The expectation over architectures is exact then. None: it is not of this form.
+        """
+        return None
+
+    def training_facts(self) -> dict[str, Any]:
+        """What the card notes about the fit of this LPM; called after :meth:`fit` alone."""
+        return {}
+
+    def source_devices(self) -> set[str]:
+        """Devices other than its own whose measurements its transfer prior is made from."""
+        return set()
+
+    @classmethod
+    def warnings(cls, card: LPMCard) -> list[str]:
+        """What a user should know of an LPM of this kind, one line each."""
+        return []
+
     def predict(self, encodings: npt.ArrayLike) -> FloatArray:
-        """Predicted costs of ``n x E*O`` encodings, as an array of length ``n``."""
+        """Predictions for ``n x E*O`` encodings, as an array of length ``n``."""
         return self._serve(self.mean, encodings)
 
     def predict_std(self, encodings: npt.ArrayLike) -> FloatArray:

@@ -1,9 +1,9 @@
-"""A linear model in closed form that is honest about what little data says.
+"""A linear model in closed form whose posterior is wide where there is little data.
 
 Weights have independent normal priors whose scales are shared within groups of columns; the scales
 and the noise are set by the evidence (the probability of the data under the prior), pulled towards
 what is usual. Noise is proportional to the latency and heavy-tailed: rows are weighted by Student's
-t of their leave-one-out errors, so that a few wild ones do not move the fit.
+t of their leave-one-out errors, so that a few outliers do not move the fit.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GroupPrior:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the data says of the weights.
+    """The posterior of the weights.
 
     Attributes:
         weights: ``p`` means.
@@ -96,7 +96,7 @@ def fit_bayes(features: Array, values: Array, priors: Mapping[str, GroupPrior]) 
         error, variance, weights, covariance = _solve(
             features, rest, prior_variance, noise**2 * spread
         )
-        # As if the row's own noise were ordinary, whatever it was trusted with.
+        # With ordinary noise of the row itself, whatever its weight was.
         deviation = np.sqrt(variance + noise**2 * (level**2 - spread))
         standardized = error / deviation
         expected = level

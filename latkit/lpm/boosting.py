@@ -8,30 +8,46 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from latkit.core.errors import LPMError
-from latkit.lpm.base import LPM, FloatArray
-from latkit.lpm.seen_errors import SeenErrors
+from latkit.core.events import SILENT, Listener
+from latkit.lpm.intervals import EmpiricalLPM
+from latkit.lpm.kinds import LPM_KINDS
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
 from latkit.lpm.threads import one_thread
 
 _NOT_KEPT = (
-    "gradient boosting has no gradient to search with, and no file format without pickle",
-    "train it with --no-publish, to compare; publish --kind default",
+    "gradient boosting has no file format without pickle",
+    "publish an LPM of another kind, e.g. default",
 )
 
 
-class BoostingLPM(SeenErrors, LPM):
-    """What was fitted, in memory only."""
+@LPM_KINDS.register("gradient-boosting")
+class BoostingLPM(EmpiricalLPM):
+    """scikit-learn's histogram gradient boosting with its own settings, in memory only."""
 
-    kind = "gradient-boosting"
+    name = "gradient-boosting"
+    supports_gradient = False
+    can_be_published = False
 
     def __init__(self, model: Any) -> None:
-        super().__init__()
         self.hyper_parameters = {}
         self._model = model
 
+    @classmethod
+    def fit(cls, rows: Rows, recipe: Recipe, listener: Listener = SILENT) -> Self:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        # Leaves of 20 rows, the default, could not split a small dataset at all.
+        leaf = int(np.clip(len(rows) // 10, 1, 20))
+        model = HistGradientBoostingRegressor(min_samples_leaf=leaf, random_state=recipe.seed)
+        with one_thread():  # from here on: scikit-learn has brought its own OpenMP
+            model.fit(np.asarray(rows.encodings, dtype=np.float32), rows.values)
+        return cls(model)
+
     def mean(self, encodings: Tensor) -> Tensor:
-        """Not differentiable."""
         predicted = self._model.predict(encodings.detach().numpy())
         return torch.from_numpy(predicted).to(encodings.dtype)
 
@@ -39,19 +55,5 @@ class BoostingLPM(SeenErrors, LPM):
         raise LPMError(*_NOT_KEPT)
 
     @classmethod
-    def from_state(
-        cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]
-    ) -> BoostingLPM:
+    def from_state(cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> Self:
         raise LPMError(*_NOT_KEPT)
-
-
-def fit_boosting(encodings: FloatArray, values: FloatArray, seed: int) -> BoostingLPM:
-    """Fit scikit-learn's histogram gradient boosting with its own settings."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    # Leaves of 20 rows, the default, could not split a small dataset at all.
-    leaf = int(np.clip(len(values) // 10, 1, 20))
-    model = HistGradientBoostingRegressor(min_samples_leaf=leaf, random_state=seed)
-    with one_thread():  # from here on: scikit-learn has brought its own OpenMP
-        model.fit(np.asarray(encodings, dtype=np.float32), values)
-    return BoostingLPM(model)

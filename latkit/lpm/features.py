@@ -23,12 +23,12 @@ from latkit.spaces.registry import analytic_table
 # Architectures that the features are centred and scaled by: the first of the list of this seed.
 REFERENCE_SIZE = 4096
 REFERENCE_SEED = 2**32 + 1
-# Of the costliest operation: how near two ways must be to count as equally long.
+# Of the highest-cost operation: how near two paths must be to count as equally long.
 PATH_SOFTNESS = 0.02
-_NO_WAY = 1e4
+_NO_PATH = 1e4
 
 # Quantities of the analytic table that latency can follow; parameters are in the bytes.
-_ROOFLINE = slice(0, 4)
+_ANALYTIC_COLUMNS = slice(0, 4)
 
 
 class StructuralFeatures:
@@ -68,7 +68,7 @@ class StructuralFeatures:
     @classmethod
     def of(cls, space: SearchSpace, setting: Setting) -> StructuralFeatures:
         """The features of a space, centred and scaled by its first architectures."""
-        table = analytic_table(space.name, setting.network).operations[:, :, _ROOFLINE]
+        table = analytic_table(space.name, setting.network).operations[:, :, _ANALYTIC_COLUMNS]
         bare = cls(space, torch.from_numpy(np.ascontiguousarray(table)), {}, {}, ("all",))
         ids = space.sample(min(REFERENCE_SIZE, space.size), REFERENCE_SEED)
         reference = torch.from_numpy(space.encode(space.unrank(ids))).double()
@@ -131,7 +131,7 @@ class StructuralFeatures:
         return torch.cat(parts, dim=1)
 
     def per_edge_costs(self, weights: Tensor) -> Tensor:
-        """What a linear model says each operation adds on each edge: ``E x O`` from ``p``.
+        """What each operation adds on each edge in a linear model: ``E x O`` from ``p`` weights.
 
         Terms of more than one operation are left out.
         """
@@ -144,25 +144,25 @@ class StructuralFeatures:
         return costs.view(space.num_edges, space.num_operations)
 
     def longest_path(self, encodings: Tensor, costs: Tensor, view: str) -> Tensor:
-        """The costliest way from an input to an output: ``b`` values from ``E x O`` costs.
+        """The highest-cost path from an input to an output: ``b`` values from ``E x O`` costs.
 
-        Smooth: of ways that cost nearly the same, a little more than the costliest.
+        Smooth: of paths that cost nearly the same, a little more than the highest cost.
         """
         bits = self._bits(encodings, view)
-        own = (bits * costs).sum(2)
+        edge_costs = (bits * costs).sum(2)
         there = bits[:, :, self._kept].sum(2)
-        # An operation that is not there, or is none, is no way to go.
-        present = torch.where(there > 1e-6, torch.log(there.clamp_min(1e-6)), -_NO_WAY)
+        # An operation that is not there, or is none, is on no path.
+        present = torch.where(there > 1e-6, torch.log(there.clamp_min(1e-6)), -_NO_PATH)
         softness = PATH_SOFTNESS * costs.max().clamp_min(1e-6)
         edges = self.space.edges
-        arrival = {node: torch.zeros_like(own[:, 0]) for node in self.space.inputs}
+        arrival = {node: torch.zeros_like(edge_costs[:, 0]) for node in self.space.inputs}
         for node, members in sorted(_by_node([edge.target for edge in edges]).items()):
-            ways = [
-                arrival[edges[i].source] / softness + own[:, i] / softness + present[:, i]
+            paths = [
+                arrival[edges[i].source] / softness + edge_costs[:, i] / softness + present[:, i]
                 for i in members
                 if edges[i].source in arrival
             ]
-            arrival[node] = softness * torch.logsumexp(torch.stack(ways), dim=0).clamp_min(0)
+            arrival[node] = softness * torch.logsumexp(torch.stack(paths), dim=0).clamp_min(0)
         return torch.stack([arrival[node] for node in self.space.outputs]).amax(0)
 
     def reach(self, encodings: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,12 +205,12 @@ class StructuralFeatures:
         return torch.stack([1 - missed[edge.target] for edge in edges], dim=1)
 
     def _distinct_views(self, reference: Tensor) -> tuple[str, ...]:
-        seen: dict[str, Tensor] = {}
+        distinct: dict[str, Tensor] = {}
         for view in ("all", "reaching", "live"):
             bits = self._bits(reference, view)[:, :, self._kept]
-            if not any(torch.equal(bits, other) for other in seen.values()):
-                seen[view] = bits
-        return tuple(seen)
+            if not any(torch.equal(bits, other) for other in distinct.values()):
+                distinct[view] = bits
+        return tuple(distinct)
 
     def _raw(self, bits: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Group by group, its columns before centring: ``b x k`` from ``b x E x O``."""

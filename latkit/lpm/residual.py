@@ -1,7 +1,7 @@
-"""What a linear model leaves over, learnt by a few small networks, as far as it can be learnt.
+"""The residual of a linear model, learnt by a few small networks, as far as it can be learnt.
 
-Each member is trained without a part of the rows and judged on that part; a gate scales what they
-say together, and is zero where they do not help: on engines whose latency is additive.
+Each member is trained without one fold of the rows and judged on that fold; a gate scales the mean
+of their predictions, and is zero where they do not help: on engines whose latency is additive.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEPS = 1200
 BATCH = 256
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
-# With fewer rows, a part of them says nothing of the rest.
+# With fewer rows, one fold of them does not represent the others.
 MIN_ROWS = 200
 
 
@@ -32,7 +32,7 @@ class ResidualEnsemble:
 
     Args:
         weights: of all members, by name (see :meth:`state`).
-        gate: between 0 (silent) and 1.
+        gate: between 0 (no correction) and 1.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], gate: float) -> None:
@@ -53,42 +53,42 @@ class ResidualEnsemble:
 def fit_residual(
     encodings: Tensor, residual: Array, seed: int
 ) -> tuple[ResidualEnsemble, Array] | None:
-    """Learn what is left over.
+    """Learn the residual.
 
     Args:
         encodings: ``n x E*O``.
         residual: ``n`` values of spread about one, each not fitted to its own row.
-        seed: of the parts, the initial weights and the batches.
+        seed: of the folds, the initial weights and the batches.
 
     Returns:
-        The ensemble, and of each row what the member that never saw it says, times the gate; None
-        where there are too few rows or nothing was learnt.
+        The ensemble, and each row's out-of-fold prediction (of the member that was trained without
+        it), times the gate; None where there are too few rows or nothing was learnt.
     """
     n = len(residual)
     if n < MIN_ROWS:
         return None
     generator = torch.Generator().manual_seed(seed)
-    part = torch.arange(n)[torch.randperm(n, generator=generator)] % MEMBERS
-    # Wild rows teach nothing.
+    fold = torch.arange(n)[torch.randperm(n, generator=generator)] % MEMBERS
+    # Outliers would dominate the squared error.
     target = torch.from_numpy(np.clip(residual, -4, 4)).float()
     x = encodings.float()
-    weights = _train(x, target, part, generator)
+    weights = _train(x, target, fold, generator)
     with torch.inference_mode():
-        each = _forward(weights, x.expand(MEMBERS, -1, -1))
-    said = each[part, torch.arange(n)].double().numpy()
-    gate = _gate(said, np.clip(residual, -4, 4))
-    return (ResidualEnsemble(weights, gate), gate * said) if gate > 0 else None
+        predicted = _forward(weights, x.expand(MEMBERS, -1, -1))
+    out_of_fold = predicted[fold, torch.arange(n)].double().numpy()
+    gate = _gate(out_of_fold, np.clip(residual, -4, 4))
+    return (ResidualEnsemble(weights, gate), gate * out_of_fold) if gate > 0 else None
 
 
-def _gate(said: Array, residual: Array) -> float:
-    """The factor that makes ``said`` the best forecast, or 0 where it does not clearly help."""
-    strength = said @ said
+def _gate(out_of_fold: Array, residual: Array) -> float:
+    """The factor that scales the predictions best, or 0 where they do not clearly help."""
+    strength = out_of_fold @ out_of_fold
     if strength == 0:
         return 0.0
-    factor = min(1.0, float(said @ residual / strength))
+    factor = min(1.0, float(out_of_fold @ residual / strength))
     if factor <= 0:
         return 0.0
-    gain = residual**2 - (residual - factor * said) ** 2
+    gain = residual**2 - (residual - factor * out_of_fold) ** 2
     return factor if gain.mean() > 3 * gain.std() / np.sqrt(len(gain)) else 0.0
 
 
@@ -100,7 +100,7 @@ def _forward(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
 
 
 def _train(
-    x: Tensor, target: Tensor, part: Tensor, generator: torch.Generator
+    x: Tensor, target: Tensor, fold: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
     inputs = x.shape[1]
 
@@ -118,10 +118,12 @@ def _train(
     parameters = list(weights.values())
     means, squares = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     counts = [torch.zeros(()) for _ in parameters]
-    own = [torch.nonzero(part != member).squeeze(1) for member in range(MEMBERS)]
-    size = min(BATCH, min(len(rows) for rows in own))
+    in_training = [torch.nonzero(fold != member).squeeze(1) for member in range(MEMBERS)]
+    size = min(BATCH, min(len(rows) for rows in in_training))
     for step in range(STEPS):
-        rows = torch.stack([r[torch.randint(len(r), (size,), generator=generator)] for r in own])
+        rows = torch.stack(
+            [r[torch.randint(len(r), (size,), generator=generator)] for r in in_training]
+        )
         loss = (_forward(weights, x[rows]) - target[rows]).square().mean(1).sum()
         rate = LEARNING_RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
         gradients = list(torch.autograd.grad(loss, parameters))

@@ -18,16 +18,12 @@ from latkit.core.quantities import COSTS, MeasuredCost, get_cost
 from latkit.core.storage import Storage
 from latkit.dataset import Target
 from latkit.lpm.base import LPM
-from latkit.lpm.default import DefaultLPM
-from latkit.lpm.linear import LinearLPM
-from latkit.lpm.paper import PaperLPM
+from latkit.lpm.kinds import kind_in_file
 
 FORMAT = "latkit-lpm"
 FORMAT_VERSION = 1
 CARD = "lpm.json"
 WEIGHTS = "weights.safetensors"
-
-KINDS: dict[str, type[LPM]] = {cls.kind: cls for cls in (DefaultLPM, PaperLPM, LinearLPM)}
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class LPMCard:
     """What there is to know about an LPM besides its weights.
 
     Attributes:
-        kind: the recipe.
+        kind: a name in ``latkit.lpm.kinds.LPM_KINDS``.
         cost: what is predicted, one of ``latkit.core.quantities.COSTS``.
         target: for what.
         fingerprint: of the machine that was measured.
@@ -168,16 +164,17 @@ def read_lpm(storage: Storage, folder: str) -> tuple[LPM, LPMCard]:
     """The LPM of a folder, its weights checked against the card's digest.
 
     Raises:
-        LPMError: a file is missing or corrupt, or the kind is unknown.
+        LPMError: a file is missing or corrupt, or the kind is unknown or does not load.
         LatkitError: a file cannot be read.
     """
     card, digest = read_card(storage, folder)
     path = storage.location(f"{folder}/{WEIGHTS}")
     fix = "remove this version (its folder) and train it again"
-    if card.kind not in KINDS:
+    kind = kind_in_file(card.kind)
+    if kind is None:
         raise LPMError(
             f"{storage.location(folder)} has the unknown kind {card.kind!r}",
-            "use the version that wrote it",
+            "install the package that has this kind, or use the version that wrote the LPM",
         )
     try:
         weights = storage.read(f"{folder}/{WEIGHTS}")
@@ -189,6 +186,6 @@ def read_lpm(storage: Storage, folder: str) -> tuple[LPM, LPMCard]:
         raise LPMError(f"{path} is corrupt (its SHA-256 is not the card's)", fix)
     try:
         state = safetensors.torch.load(weights)
-        return KINDS[card.kind].from_state(card.hyper_parameters, state), card
+        return kind.from_state(card.hyper_parameters, state), card
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise LPMError(f"{path} does not fit its card ({error})", fix) from None

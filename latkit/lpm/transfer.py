@@ -1,9 +1,10 @@
-"""What other devices' LPMs say beforehand about a new device.
+"""The transfer prior: LPMs of source devices as a prior for a new device.
 
-Devices differ, but not in every way at once: a new one's cost is mostly some mixture of known
-ones'. So the predictions of the sources, each scaled to its own median, join the structural
-features as columns of one more group. How much they are trusted is set by the evidence like every
-group's scale, so that a device unlike any source falls back to the structural prior.
+Devices differ, but not in every way at once: what a network takes on a new one is mostly some
+mixture of what it takes on known ones. So the predictions of the source devices' LPMs, each scaled
+to its own median, join the structural features as columns of one more group. The weight of that
+group is set by the evidence like every group's scale, so that a device unlike any source device
+falls back to the structural prior.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from latkit.core.errors import LPMError
 from latkit.lpm.base import LPM
 from latkit.spaces import SearchSpace
 
-# The sources' scales are those of the space's first architectures.
+# The scales are medians over the first architectures of this seed's list.
 REFERENCE_SIZE = 1024
 REFERENCE_SEED = 2**32 + 2
 
 
 @dataclass(frozen=True)
-class SourcePrior:
-    """Other devices' LPMs of one space and cost, all of the kind that leans on them.
+class TransferPrior:
+    """LPMs of source devices, of one space, one quantity and one kind.
 
     Attributes:
-        names: of the sources.
-        lpms: the sources.
+        names: references of the LPMs.
+        lpms: the LPMs.
         scales: each one's median prediction.
     """
 
@@ -40,14 +41,14 @@ class SourcePrior:
     scales: tuple[float, ...]
 
     @classmethod
-    def of(cls, space: SearchSpace, sources: Sequence[tuple[str, LPM]]) -> SourcePrior:
-        """Sources by name.
+    def of(cls, space: SearchSpace, sources: Sequence[tuple[str, LPM]]) -> TransferPrior:
+        """The prior of LPMs by reference.
 
         Raises:
-            LPMError: there are none, or one predicts what no cost is.
+            LPMError: there are none, or one predicts what no quantity can be.
         """
         if not sources:
-            raise LPMError("there is no source to transfer from", "name devices with LPMs")
+            raise LPMError("there is no source device to transfer from", "name devices with LPMs")
         ids = space.sample(min(REFERENCE_SIZE, space.size), REFERENCE_SEED)
         encodings = space.encode(space.unrank(ids))
         scales = [float(np.median(lpm.predict(encodings))) for _, lpm in sources]
@@ -57,8 +58,13 @@ class SourcePrior:
         names, lpms = zip(*sources, strict=True)
         return cls(names, lpms, tuple(scales))
 
+    def devices(self) -> set[str]:
+        """The source devices, and those that their LPMs have a transfer prior of."""
+        devices = {name.split("/")[0] for name in self.names}
+        return devices.union(*(lpm.source_devices() for lpm in self.lpms))
+
     def columns(self, encodings: Tensor) -> Tensor:
-        """What the sources predict, each around one: ``b x S``."""
+        """The source LPMs' predictions, each around one: ``b x S``."""
         return torch.stack(
             [
                 lpm.mean(encodings) / scale
@@ -75,7 +81,7 @@ class SourcePrior:
         ]
 
     def state(self) -> dict[str, Tensor]:
-        """The sources' weights, by number and name."""
+        """The source LPMs' weights, by number and name."""
         return {
             f"{index}.{name}": tensor
             for index, lpm in enumerate(self.lpms)
@@ -88,7 +94,7 @@ class SourcePrior:
         descriptions: Sequence[Mapping[str, Any]],
         state: Mapping[str, Tensor],
         lpm_class: type[LPM],
-    ) -> SourcePrior:
+    ) -> TransferPrior:
         """The inverse of :meth:`to_dicts` and :meth:`state`.
 
         Raises:
@@ -96,12 +102,12 @@ class SourcePrior:
         """
         lpms = []
         for index, description in enumerate(descriptions):
-            own = {
+            weights = {
                 name.removeprefix(f"{index}."): tensor
                 for name, tensor in state.items()
                 if name.startswith(f"{index}.")
             }
-            lpms.append(lpm_class.from_state(description["hyper_parameters"], own))
+            lpms.append(lpm_class.from_state(description["hyper_parameters"], weights))
         return cls(
             tuple(str(d["name"]) for d in descriptions),
             tuple(lpms),

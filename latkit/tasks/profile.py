@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,16 +11,13 @@ from latkit.backends import BACKENDS, Backend, Clock, default_backend_name
 from latkit.core.device import check_device_name, suggest_device_name
 from latkit.core.errors import InputError
 from latkit.core.events import SILENT, Listener
-from latkit.core.quantities import LATENCY
 from latkit.dataset import LatencyDataset, Target
-from latkit.dataset.check import summarize
+from latkit.dataset.check import DatasetSummary, summarize
 from latkit.dataset.statistics import MAX_REPLICATES
-from latkit.lpm.default import DefaultLPM
 from latkit.lpm.selection import MAX_CANDIDATES, choose_active
-from latkit.lpm.transfer import SourcePrior
 from latkit.profiling.loop import profile
 from latkit.profiling.protocol import PRESETS, Protocol
-from latkit.registry import Registry
+from latkit.registry.training import load_transfer_prior
 from latkit.spaces import Setting, default_setting, get_space, parse_setting
 
 Choice = Literal["random", "active"]
@@ -135,11 +131,11 @@ class ProfileResult:
     """
 
     dataset: Path
-    summary: dict[str, Any]
+    summary: DatasetSummary
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {"dataset": str(self.dataset), **self.summary}
+        return {"dataset": str(self.dataset), **self.summary.to_dict()}
 
 
 def run_profile(request: ProfileRequest, listener: Listener = SILENT) -> ProfileResult:
@@ -200,15 +196,15 @@ def run_profile(request: ProfileRequest, listener: Listener = SILENT) -> Profile
     return ProfileResult(out, summary, tuple(_warnings(summary, request.target_error)))
 
 
-def _warnings(summary: dict[str, Any], target_error: float | None) -> list[str]:
+def _warnings(summary: DatasetSummary, target_error: float | None) -> list[str]:
     warnings = []
-    if summary["architectures_unusable"]:
+    if summary.architectures_unusable:
         warnings.append(
-            f"{summary['architectures_unusable']} of {summary['architectures']} architectures have "
+            f"{summary.architectures_unusable} of {summary.architectures} architectures have "
             "only measurements that other work on this machine disturbed, and will not be used; "
             "the same command re-measures them"
         )
-    error_percent = summary["error_percent"]
+    error_percent = summary.error_percent
     if target_error is not None and (error_percent is None or error_percent > 100 * target_error):
         reached = "unknown" if error_percent is None else f"{error_percent:.2f} %"
         warnings.append(
@@ -235,50 +231,3 @@ def _choose_active(request: ProfileRequest, target: Target, listener: Listener) 
     candidates = space.encode(space.unrank(ids))
     rows = choose_active(space, target.setting, candidates, request.n, transfer)
     return [int(i) for i in ids[rows]]
-
-
-def load_transfer_prior(
-    references: Sequence[str],
-    target: Target,
-    cost: str = LATENCY,
-    listener: Listener = SILENT,
-) -> SourcePrior:
-    """The LPMs of source devices that references name.
-
-    Args:
-        references: of LPMs, one a source device.
-        target: that the prior is for.
-        cost: the quantity, of all of them.
-        listener: receives notes of LPMs of another setting.
-
-    Raises:
-        InputError: one is unknown, of another quantity, of a kind that is no source, or of the
-            target's own device: it may have been trained on what is to judge the new one.
-    """
-    registry = Registry()
-    sources = []
-    for reference in references:
-        entry = registry.resolve(reference, target.space, cost)
-        lpm, card = registry.load(entry)
-        if not isinstance(lpm, DefaultLPM):
-            raise InputError(
-                f"the LPM {entry.reference} is of the kind {card.training['kind']}",
-                "only LPMs of the kind default can be source devices; leave this one out",
-            )
-        if target.device in {entry.device, *_source_devices(lpm.hyper_parameters)}:
-            raise InputError(
-                f"the LPM {entry.reference} was made from measurements of {target.device} itself",
-                "name other devices",
-            )
-        if card.target.setting != target.setting:
-            listener.note(f"{entry.reference} is of another setting than {target.setting.slug}")
-        sources.append((entry.reference, lpm))
-    return SourcePrior.of(get_space(target.space), sources)
-
-
-def _source_devices(hyper_parameters: dict[str, Any]) -> set[str]:
-    """Source devices of an LPM, and those of their LPMs."""
-    devices: set[str] = set()
-    for source in hyper_parameters.get("sources", []):
-        devices |= {source["name"].split("/")[0], *_source_devices(source["hyper_parameters"])}
-    return devices

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latkit.lpm.training import Recipe, train_lpm
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.training import train_lpm
 from latkit.registry import Registry
 from latkit.spaces import get_space
 from latkit.spaces.darts.genotype import parse_genotype
@@ -112,15 +113,15 @@ def test_transfer_leans_on_the_same_cost_only(latkit: RunLatkit, tmp_path: Path)
         Registry().publish(made.lpm, made.card)
     both_dataset(tmp_path / "new", 60, "new")
     new = ("train-lpm", tmp_path / "new", "--n-train", 5)
-    line = refused(latkit, *new, "--cost", "energy_mj", "--from-devices", "a")
+    line = refused(latkit, *new, "--cost", "energy_mj", "--from-device", "a")
     assert "'a' names an LPM of latency_ms, and only energy_mj will do here" in line
-    line = refused(latkit, *new, "--from-devices", "a+energy_mj")
+    line = refused(latkit, *new, "--from-device", "a+energy_mj")
     assert "only latency_ms will do here" in line
     line = refused(latkit, "profile", "--setting", "tiny", "--device", "new", "--choose", "active",
                    "--backend", "torch-cpu", "--transfer-from", "a+energy_mj",
                    "--out", "d")  # fmt: skip
     assert "only latency_ms will do here" in line
-    leant = ok(latkit, *new, "--cost", "energy_mj", "--from-devices", "a+energy_mj")
+    leant = ok(latkit, *new, "--cost", "energy_mj", "--from-device", "a+energy_mj")
     (source,) = leant["training"]["from_devices"]
     assert source == f"a/torch-cpu/{MICRO.slug}+energy_mj@1"
     alone = ok(latkit, *new, "--cost", "energy_mj", "--no-publish")

@@ -56,7 +56,7 @@ def test_check_tells_scripts_by_its_exit_code(latkit: RunLatkit) -> None:
                 writer.append(made_row(arch_id, latency, visit, measured_at=at))
     done = latkit("dataset", "check", "d")
     assert (done.returncode, "verdict: good" in done.stdout) == (0, True)
-    assert "retest sd of one visit" in done.stdout
+    assert "retest sd of one measurement" in done.stdout
     assert "latkit train-lpm d" in done.stderr
     done = latkit("dataset", "check", "d", "--max-error", "1%")
     assert (done.returncode, "verdict: unfit" in done.stdout) == (3, True)

@@ -150,7 +150,7 @@ class TestTrain:
         made_dataset(tmp_path / "new", 60, "new", 3.0)
         done = latkit(
             "train-lpm", tmp_path / "new", "--n-train", 5, "--choose", "active",
-            "--from-devices", "a", "b", "--json",
+            "--from-device", "a", "--from-device", "b", "--json",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         result = json.loads(done.stdout)
@@ -158,13 +158,12 @@ class TestTrain:
         assert result["metrics"]["mape_percent"] < 1
         done = latkit("predict", "--device", "new", "gdas", "--json")
         assert done.returncode == 0, done.stderr
-        done = latkit("train-lpm", tmp_path / "a", "--from-devices", "b", "a")
+        done = latkit("train-lpm", tmp_path / "a", "--from-device", "b", "--from-device", "a")
         assert done.returncode == 2
         assert "made from measurements of a itself" in done.stderr.replace("\n", " ")
-        done = latkit("train-lpm", tmp_path / "new", "--from-devices", "--json")
-        assert done.returncode == 2
-        assert "--from-devices" in done.stderr
-        done = latkit("train-lpm", tmp_path / "new", "--from-devices", "a", "nobody")
+        done = latkit(
+            "train-lpm", tmp_path / "new", "--from-device", "a", "--from-device", "nobody"
+        )
         assert done.returncode == 2
         assert "no LPM for device 'nobody'" in done.stderr
 

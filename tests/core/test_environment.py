@@ -90,13 +90,13 @@ def test_datasets_of_two_environments(
     slow = measure(tmp_path / "slow", micro)
     with pytest.raises(DatasetError, match="ONEDNN_MAX_CPU_ISA"):
         merge_datasets([plain, slow], tmp_path / "both")
-    merged = merge_datasets([plain, slow], tmp_path / "both", unlike_machines=True)
+    merged = merge_datasets([plain, slow], tmp_path / "both", different_hardware=True)
     assert ISA not in merged.manifest.fingerprint
     assert merged.manifest.fingerprint["env.OMP_WAIT_POLICY"] is None
-    report = compare_datasets(plain, slow)
+    report = compare_datasets(plain, slow).to_dict()
     assert report["differences"]["fingerprint"] == [f"{ISA}: None / SSE41"]
-    assert check_dataset(plain)["environment"] == {}
-    report = check_dataset(slow)
+    assert check_dataset(plain).to_dict()["environment"] == {}
+    report = check_dataset(slow).to_dict()
     assert report["environment"] == {"ONEDNN_MAX_CPU_ISA": "SSE41"}
     assert any("ONEDNN_MAX_CPU_ISA=SSE41" in found["text"] for found in report["findings"])
     # Shown where it is set.

@@ -35,7 +35,7 @@ def use_in_every_way(folder: Path) -> None:
     """What the commands do with a dataset; only a LatkitError may come of it."""
 
     def judge() -> None:
-        json.dumps(check_dataset(LatencyDataset.open(folder)), allow_nan=False)
+        json.dumps(check_dataset(LatencyDataset.open(folder)).to_dict(), allow_nan=False)
 
     def show() -> None:
         json.dumps(LatencyDataset.open(folder).manifest.to_dict(), allow_nan=False)
@@ -164,9 +164,11 @@ class TestBroken:
     def test_a_copied_part(self, folder: Path) -> None:
         part = part_paths(folder)[0]
         part.with_name("part-000009.parquet").write_bytes(part.read_bytes())
-        with pytest.raises(DatasetError, match="same visit of an architecture twice"):
+        with pytest.raises(DatasetError, match="same replicate of an architecture twice"):
             LatencyDataset.open(folder)
-        with pytest.raises(DatasetError, match=r"part-000009\.parquet holds visits that another"):
+        with pytest.raises(
+            DatasetError, match=r"part-000009\.parquet holds measurements that another"
+        ):
             write(folder, [])
 
     def test_a_foreign_parquet_file(self, folder: Path) -> None:

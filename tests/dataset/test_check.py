@@ -69,7 +69,7 @@ def texts(report: dict[str, Any]) -> str:
 
 
 def test_a_good_one(tmp_path: Path) -> None:
-    report = check_dataset(make(tmp_path / "d"))
+    report = check_dataset(make(tmp_path / "d")).to_dict()
     assert report["verdict"] == "good"
     assert report["findings"] == []
     assert report["retest_sd_percent"] == pytest.approx(1, rel=0.5)
@@ -81,11 +81,11 @@ def test_a_good_one(tmp_path: Path) -> None:
 
 def test_a_noisy_one(tmp_path: Path) -> None:
     dataset = make(tmp_path / "d", noise=0.1)
-    report = check_dataset(dataset)
+    report = check_dataset(dataset).to_dict()
     assert report["verdict"] == "unfit"
     assert "unfit: a latency is known only to" in texts(report)
     assert "--target-error" in texts(report)
-    assert "known only to" not in texts(check_dataset(dataset, max_error=0.3))
+    assert "known only to" not in texts(check_dataset(dataset, max_error=0.3).to_dict())
 
 
 def test_more_visits_make_a_noisy_one_fit(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_more_visits_make_a_noisy_one_fit(tmp_path: Path) -> None:
                 latency = (5.0 + k) * math.exp(rng.normal(0, 0.09))
                 at = BEGIN + (30 * visit + k) * SECOND
                 writer.append(made_row(arch_id, latency, visit, measured_at=at))
-    report = check_dataset(LatencyDataset.open(tmp_path / "d"))
+    report = check_dataset(LatencyDataset.open(tmp_path / "d")).to_dict()
     assert report["retest_sd_percent"] == pytest.approx(9, rel=0.2)
     assert report["error_percent"] == pytest.approx(report["retest_sd_percent"] / 3)
     assert report["verdict"] == "good"
@@ -106,52 +106,52 @@ def test_more_visits_make_a_noisy_one_fit(tmp_path: Path) -> None:
 def test_nothing_but_the_panel(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path / "d", made_manifest(3)) as writer:
         writer.append(made_row(1, 5.0, flags=["panel-start"]))
-    report = check_dataset(LatencyDataset.open(tmp_path / "d"))
+    report = check_dataset(LatencyDataset.open(tmp_path / "d")).to_dict()
     assert report["verdict"] == "unfit"
     assert texts(report) == (
         "unfit: nothing of the list is measured yet: repeat the latkit profile command"
     )
 
 
-@pytest.mark.parametrize(("repeats", "says"), [(0, "too few repeated"), (5, "from 5 repeats")])
+@pytest.mark.parametrize(("repeats", "says"), [(0, "too few replicates"), (5, "from 5 repeats")])
 def test_few_repeats(tmp_path: Path, repeats: int, says: str) -> None:
-    report = check_dataset(make(tmp_path / "d", repeats=repeats))
+    report = check_dataset(make(tmp_path / "d", repeats=repeats)).to_dict()
     assert report["verdict"] == "usable"
     assert says in texts(report)
 
 
 def test_disturbed_ones(tmp_path: Path) -> None:
-    report = check_dataset(make(tmp_path / "a", disturbed=range(20)))
+    report = check_dataset(make(tmp_path / "a", disturbed=range(20))).to_dict()
     assert report["disturbed"] == {"share": 20 / 80, "rows_by_reason": {"spread": 20}}
-    assert report["architectures_unusable"] == 0  # each of them has a second visit
+    assert report["architectures_unusable"] == 0  # each of them has a second measurement
     assert report["verdict"] == "usable"
-    assert "25 % of the visits were disturbed" in texts(report)
+    assert "25 % of the measurements were disturbed" in texts(report)
 
-    report = check_dataset(make(tmp_path / "b", disturbed=range(10, 35)))
+    report = check_dataset(make(tmp_path / "b", disturbed=range(10, 35))).to_dict()
     assert report["architectures_unusable"] == 15
     assert report["verdict"] == "unfit"
-    assert "15 of 60 architectures have only disturbed visits" in texts(report)
+    assert "15 of 60 architectures have only disturbed measurements" in texts(report)
 
-    report = check_dataset(make(tmp_path / "c", repeats=0, disturbed=range(60)))
+    report = check_dataset(make(tmp_path / "c", repeats=0, disturbed=range(60))).to_dict()
     assert report["latency_ms"] is None
-    assert "no architecture has an undisturbed visit" in texts(report)
+    assert "no architecture has an undisturbed measurement" in texts(report)
 
 
 def test_an_unfinished_one(tmp_path: Path) -> None:
-    report = check_dataset(make(tmp_path / "d", requested=100))
+    report = check_dataset(make(tmp_path / "d", requested=100)).to_dict()
     assert report["verdict"] == "usable"
     assert "60 of 100 architectures are measured" in texts(report)
 
 
 def test_a_panel_that_moved(tmp_path: Path) -> None:
-    report = check_dataset(make(tmp_path / "d", panel_shift=0.06))
+    report = check_dataset(make(tmp_path / "d", panel_shift=0.06)).to_dict()
     (run,) = report["panel_runs"]
     assert run["architectures"] == 16
     assert run["shift_percent"] == pytest.approx(6, abs=1)
     assert run["deviation_percent"] < 3
     assert run["started"] < run["ended"]
     assert "the panel's latencies moved by +" in texts(report)
-    assert check_dataset(make(tmp_path / "e", panel_shift=None))["panel_runs"] == []
+    assert check_dataset(make(tmp_path / "e", panel_shift=None)).to_dict()["panel_runs"] == []
 
 
 @pytest.mark.parametrize(("panel_size", "shift", "noted"), [(2, 0.02, False), (16, 0.06, True)])
@@ -160,7 +160,7 @@ def test_a_small_panel_moves_by_chance(
 ) -> None:
     """Five percent are little where one measurement repeats to three and the panel has two."""
     made = make(tmp_path / "d", noise=0.03, panel_shift=shift, panel_size=panel_size)
-    report = check_dataset(made)
+    report = check_dataset(made).to_dict()
     (run,) = report["panel_runs"]
     assert 4 < run["shift_percent"] < 8
     assert ("panel's latencies moved" in texts(report)) == noted
@@ -174,7 +174,7 @@ def test_the_panel_of_a_killed_run_is_not_paired(tmp_path: Path) -> None:
             for arch_id in (7, 8):
                 at = BEGIN + (10 * visit + arch_id) * SECOND
                 writer.append(made_row(arch_id, 10.0 * factor, visit, flags=[flag], measured_at=at))
-    (run,) = check_dataset(LatencyDataset.open(tmp_path / "d"))["panel_runs"]
+    (run,) = check_dataset(LatencyDataset.open(tmp_path / "d")).to_dict()["panel_runs"]
     assert run["architectures"] == 2
     assert run["shift_percent"] == pytest.approx(10)
 
@@ -185,7 +185,7 @@ def test_copied_rows(tmp_path: Path) -> None:
             writer.append(
                 made_row(arch_id, 5.0 + arch_id, visit, measured_at=BEGIN + arch_id * SECOND)
             )
-    report = check_dataset(LatencyDataset.open(tmp_path / "d"))
+    report = check_dataset(LatencyDataset.open(tmp_path / "d")).to_dict()
     assert report["duplicate_rows"] == 1
     assert report["verdict"] == "unfit"
     assert "rows were copied" in texts(report)
@@ -194,7 +194,7 @@ def test_copied_rows(tmp_path: Path) -> None:
 def test_the_anchors_history(tmp_path: Path) -> None:
     """Twice as slow in the second half, which the ratios do not see and the history shows."""
     dataset = make(tmp_path / "d", n=200, anchor_ms=lambda p: 10.0 if p < 126 else 20.0)
-    history = check_dataset(dataset)["anchor_history"]
+    history = check_dataset(dataset).to_dict()["anchor_history"]
     assert len(history) == 60
     assert sum(stretch["rows"] for stretch in history) == dataset.table.num_rows
     assert [s["from"] for s in history] == sorted(s["from"] for s in history)

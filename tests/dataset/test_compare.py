@@ -26,7 +26,7 @@ def write(folder: Path, latencies: dict[int, float], **manifest: Any) -> Latency
 
 def test_the_same_twice_as_slow(tmp_path: Path) -> None:
     first, second = made_dataset(tmp_path / "a", 50), made_dataset(tmp_path / "b", 50, scale=2.0)
-    report = compare_datasets(first, second)
+    report = compare_datasets(first, second).to_dict()
     assert report["architectures"] == 50
     assert report["ratio"] == pytest.approx(2)
     assert report["deviation_percent"] == pytest.approx(0, abs=1e-9)
@@ -40,7 +40,7 @@ def test_against_scipy_on_the_common_architectures(tmp_path: Path) -> None:
     ids = SPACE.sample(60, 0).tolist()
     ours = dict(zip(ids[:45], rng.uniform(5, 20, 45).tolist(), strict=True))
     theirs = {a: ours.get(a, 9.0) * float(rng.uniform(0.9, 1.3)) for a in reversed(ids[15:])}
-    report = compare_datasets(write(tmp_path / "a", ours), write(tmp_path / "b", theirs))
+    report = compare_datasets(write(tmp_path / "a", ours), write(tmp_path / "b", theirs)).to_dict()
     common = ids[15:45]
     x, y = np.array([ours[a] for a in common]), np.array([theirs[a] for a in common])
     logs = np.log(y / x)
@@ -61,7 +61,7 @@ def test_what_differs(tmp_path: Path) -> None:
         fingerprint={"cpu": "another", "cores": 8},
         protocol={**manifest.protocol, "runs_per_visit": 3},
     )  # fmt: skip
-    assert compare_datasets(first, second)["differences"] == {
+    assert compare_datasets(first, second).to_dict()["differences"] == {
         "target": ["device: formula / other"],
         "protocol": ["runs_per_visit: 6 / 3"],
         "fingerprint": ["cores: None / 8", "cpu: none: made by formula / another"],
@@ -79,7 +79,7 @@ def test_by_the_panel_where_the_lists_differ(tmp_path: Path) -> None:
                 writer.append(made_row(arch_id, 9.0))
         return LatencyDataset.open(tmp_path / name)
 
-    report = compare_datasets(make("a", 0, 1.0), make("b", 1, 1.5))
+    report = compare_datasets(make("a", 0, 1.0), make("b", 1, 1.5)).to_dict()
     assert report["judged_by"] == "panel"
     assert report["architectures"] == 0
     assert report["ratio"] == pytest.approx(1.5)
@@ -97,7 +97,7 @@ def test_nothing_in_common(tmp_path: Path) -> None:
 def test_constant_latencies_have_no_rank_correlation(tmp_path: Path) -> None:
     ids = SPACE.sample(4, 0).tolist()
     first = write(tmp_path / "a", dict.fromkeys(ids, 5.0))
-    report = compare_datasets(first, made_dataset(tmp_path / "b", 4))
+    report = compare_datasets(first, made_dataset(tmp_path / "b", 4)).to_dict()
     assert report["spearman"] is None
     assert report["kendall_tau"] is None
 
@@ -115,7 +115,7 @@ def test_the_deviation_to_expect_follows_from_the_retest_errors(tmp_path: Path) 
                     writer.append(made_row(arch_id, measured, visit))
         return LatencyDataset.open(tmp_path / name)
 
-    report = compare_datasets(noisy("a"), noisy("b"))
+    report = compare_datasets(noisy("a"), noisy("b")).to_dict()
     # Here each latency is a mean of two visits, which deviates less by the root of two.
     assert report["expected_deviation_percent"] == pytest.approx(
         report["deviation_percent"] * 2**0.5, rel=0.2

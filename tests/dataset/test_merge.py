@@ -80,17 +80,19 @@ def test_runs_that_overlapped_have_no_panel_report(tmp_path: Path) -> None:
         return LatencyDataset.open(tmp_path / name)
 
     first, second = run("a", 1), run("b", 2)
-    assert len(check_dataset(first)["panel_runs"]) == 1
-    assert check_dataset(merge_datasets([first, second], tmp_path / "m"))["panel_runs"] == []
+    assert len(check_dataset(first).to_dict()["panel_runs"]) == 1
+    assert (
+        check_dataset(merge_datasets([first, second], tmp_path / "m")).to_dict()["panel_runs"] == []
+    )
 
 
-def test_unlike_machines_only_when_told(tmp_path: Path) -> None:
+def test_different_hardware_only_on_request(tmp_path: Path) -> None:
     a = make(tmp_path / "a", [(1, 5.0, 10)], fingerprint={"cpu": "x", "torch": "2", "kernel": "6"})
     b = make(tmp_path / "b", [(2, 6.0, 30)], fingerprint={"cpu": "y", "torch": "2"})
-    with pytest.raises(DatasetError, match=r"unlike machines \(cpu: x / y\).*--unlike-machines"):
+    with pytest.raises(DatasetError, match=r"different hardware \(cpu: x / y\).*--unlike-machines"):
         merge_datasets([a, b], tmp_path / "m")
     assert not (tmp_path / "m").exists()
-    merged = merge_datasets([a, b], tmp_path / "m", unlike_machines=True)
+    merged = merge_datasets([a, b], tmp_path / "m", different_hardware=True)
     assert merged.manifest.fingerprint == {"torch": "2", "kernel": "6"}
 
 
@@ -106,7 +108,7 @@ def test_what_does_not_belong_together(tmp_path: Path, change: dict[str, Any], n
     a = make(tmp_path / "a", [(1, 5.0, 10)])
     b = make(tmp_path / "b", [(2, 6.0, 30)], **change)
     with pytest.raises(DatasetError, match=f"do not belong together.*{named}"):
-        merge_datasets([a, b], tmp_path / "m", unlike_machines=True)
+        merge_datasets([a, b], tmp_path / "m", different_hardware=True)
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from latkit.core.errors import DatasetError, LatkitError
 from latkit.core.parquet import read_parquet
 from latkit.dataset import LatencyDataset
-from latkit.dataset.foreign import export_dataset
 from latkit.dataset.format import JOURNAL, MANIFEST, count_rows, part_paths
+from latkit.dataset.tables import export_dataset
 from latkit.dataset.writer import DatasetWriter, write_dataset
 from tests.conftest import MICRO_TEXT, RunLatkit
 from tests.made import made_dataset, made_manifest

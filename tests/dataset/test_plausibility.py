@@ -11,8 +11,8 @@ import pytest
 
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import check_dataset
-from latkit.dataset.foreign import ForeignColumn, read_foreign, write_imported
 from latkit.dataset.plausibility import doubts
+from latkit.dataset.tables import TableColumn, read_table, write_imported
 from latkit.spaces import get_preset
 from tests.conftest import SHARED
 from tests.made import made_dataset
@@ -29,9 +29,9 @@ def imported(folder: Path, units: dict[str, str], batch: int = 1, copies: int = 
     n = len(columns["took"])
     table = pa.table({"cell": [i // copies for i in range(n)], **columns})
     pq.write_table(table, folder / "t")
-    named = {COSTS[name]: ForeignColumn(name, units[name]) for name in columns}
-    foreign = read_foreign(folder / "t", target, "cell", named)
-    return write_imported(foreign, target, folder / "d")
+    named = {COSTS[name]: TableColumn(name, units[name]) for name in columns}
+    table = read_table(folder / "t", target, "cell", named)
+    return write_imported(table, target, folder / "d")
 
 
 LATENCIES = np.linspace(3, 30, 10)
@@ -46,7 +46,7 @@ def test_latencies(tmp_path: Path, factor: float, unit: str, doubted: bool) -> N
     dataset = imported(tmp_path / "i", {"took": unit}, took=(LATENCIES * factor).tolist())
     found = list(doubts(dataset))
     assert len(found) == doubted
-    report = check_dataset(dataset)
+    report = check_dataset(dataset).to_dict()
     assert report["verdict"] == "usable"
     texts = [finding["text"] for finding in report["findings"]]
     assert set(found) <= set(texts)
@@ -108,7 +108,7 @@ def test_public_tables(tmp_path: Path) -> None:
             setting = get_preset(space).replace(batch=int(batch) if few else 1)
             target = Target(space, "x", "y", setting)
             for unit, doubted in (("ms", 0), ("us", 1), ("s", 1)):
-                columns = {"latency_ms": ForeignColumn(name, unit)}
-                foreign = read_foreign(tmp_path / "t", target, "arch", columns)
-                dataset = write_imported(foreign, target, tmp_path / space / name / unit)
+                columns = {"latency_ms": TableColumn(name, unit)}
+                table = read_table(tmp_path / "t", target, "arch", columns)
+                dataset = write_imported(table, target, tmp_path / space / name / unit)
                 assert len(list(doubts(dataset))) == doubted, (space, name, unit)

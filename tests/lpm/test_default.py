@@ -12,11 +12,13 @@ import torch
 
 from latkit.core.errors import LPMError
 from latkit.lpm.base import LEVELS, LPM
-from latkit.lpm.default import DefaultLPM, fit_default
-from latkit.lpm.linear import fit_linear
+from latkit.lpm.default import DefaultLPM
+from latkit.lpm.linear import LookupTableLPM
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
 from latkit.lpm.store import weights_of
-from latkit.lpm.training import Recipe, learning_curve, split_rows, train_lpm
-from latkit.lpm.transfer import SourcePrior
+from latkit.lpm.training import learning_curve, split_rows, train_lpm
+from latkit.lpm.transfer import TransferPrior
 from latkit.spaces import get_preset, get_space
 from tests.made import SPACE, made_dataset
 
@@ -34,6 +36,10 @@ def _encodings(n: int, seed: int) -> Any:
     return SPACE.encode(SPACE.unrank(SPACE.sample(n, seed))).astype(np.float64)
 
 
+def fitted(x: Any, values: Any, transfer: TransferPrior | None = None) -> DefaultLPM:
+    return DefaultLPM.fit(Rows(SPACE, SETTING, x, values), Recipe(transfer=transfer))
+
+
 def _mape(lpm: LPM, x: Any, truth: Any) -> float:
     return float(100 * np.mean(np.abs(lpm.predict(x) - truth) / truth))
 
@@ -43,15 +49,16 @@ def test_few_rows_teach_an_additive_device() -> None:
     truth = additive_ms(test, 0)
     for n, worst in ((10, 6.0), (50, 2.5), (400, 1.2)):
         x = _encodings(n, 1)
-        lpm = fit_default(SPACE, SETTING, x, additive_ms(x, 0.02), 0)
+        lpm = fitted(x, additive_ms(x, 0.02))
         assert _mape(lpm, test, truth) < worst, n
-        line = fit_linear("lookup-table", SPACE, SETTING, x, additive_ms(x, 0.02))
+        rows = Rows(SPACE, SETTING, x, additive_ms(x, 0.02))
+        line = LookupTableLPM.fit(rows, Recipe("lookup-table"))
         assert _mape(lpm, test, truth) < _mape(line, test, truth), n
 
 
 def test_nothing_is_left_to_learn_on_an_additive_device() -> None:
     x = _encodings(2000, 1)
-    lpm = fit_default(SPACE, SETTING, x, additive_ms(x, 0.02), 0)
+    lpm = fitted(x, additive_ms(x, 0.02))
     assert lpm.gate < 0.1
     assert _mape(lpm, _encodings(500, 9), additive_ms(_encodings(500, 9), 0)) < 0.6
 
@@ -63,7 +70,7 @@ def test_wild_rows_do_not_move_it() -> None:
     y = additive_ms(x, 0.03)
     wild = y.copy()
     wild[::20] *= 3
-    clean, moved = (fit_default(SPACE, SETTING, x, values, 0) for values in (y, wild))
+    clean, moved = (fitted(x, values) for values in (y, wild))
     assert _mape(moved, test, truth) < 1.1 * _mape(clean, test, truth) + 0.05
 
 
@@ -72,7 +79,7 @@ def test_intervals_hold_what_they_say(n: int) -> None:
     covered = []
     for seed in range(8):
         x, test = _encodings(n, seed), _encodings(500, 99)
-        lpm = fit_default(SPACE, SETTING, x, additive_ms(x, 0.03, seed), 0)
+        lpm = fitted(x, additive_ms(x, 0.03, seed))
         error = np.abs(lpm.predict(test) - additive_ms(test, 0.03, 1234))
         covered.append([np.mean(error <= lpm.predict_half_width(test, level)) for level in LEVELS])
     half, _, ninety = np.median(covered, axis=0)
@@ -82,7 +89,7 @@ def test_intervals_hold_what_they_say(n: int) -> None:
 
 def test_prediction_is_differentiable_and_knows_what_is_dear() -> None:
     x = _encodings(100, 1)
-    lpm = fit_default(SPACE, SETTING, x, additive_ms(x, 0.01), 0)
+    lpm = fitted(x, additive_ms(x, 0.01))
     lpm.predict(_encodings(5, 2))  # in inference mode, which must leave nothing behind
     rows = torch.from_numpy(_encodings(5, 2)).float().requires_grad_()
     (gradient,) = torch.autograd.grad(lpm.mean(rows).sum(), rows)
@@ -93,9 +100,9 @@ def test_prediction_is_differentiable_and_knows_what_is_dear() -> None:
 def test_the_state_makes_the_same_lpm() -> None:
     x = _encodings(250, 1)
     y = additive_ms(x, 0.02) + 3 * (x[:, 5] * x[:, 20])
-    sources = SourcePrior.of(SPACE, [("a", fit_default(SPACE, SETTING, x, y, 0))])
+    sources = TransferPrior.of(SPACE, [("a", fitted(x, y))])
     for leaning in (None, sources):
-        lpm = fit_default(SPACE, SETTING, x, y, 0, leaning)
+        lpm = fitted(x, y, leaning)
         state = safetensors.torch.load(weights_of(lpm))
         again = DefaultLPM.from_state(lpm.hyper_parameters, state)
         rows = _encodings(20, 3)
@@ -105,7 +112,7 @@ def test_the_state_makes_the_same_lpm() -> None:
 
 def test_intervals_in_single_precision_are_those_in_double() -> None:
     x = _encodings(400, 1)
-    lpm = fit_default(SPACE, SETTING, x, additive_ms(x, 0), 0)
+    lpm = fitted(x, additive_ms(x, 0))
     rows = torch.from_numpy(_encodings(50, 2))
     single = lpm.half_width(rows.float(), 0.9).double()
     assert torch.allclose(single, lpm.half_width(rows, 0.9), rtol=0.02)
@@ -115,26 +122,26 @@ def test_nothing_that_is_no_latency_is_fitted() -> None:
     x = _encodings(5, 0)
     for wrong in (np.nan, np.inf, 0.0, -1.0):
         with pytest.raises(LPMError, match="not a positive number"):
-            fit_default(SPACE, SETTING, x, np.array([1.0, 2.0, wrong, 3.0, 4.0]), 0)
+            fitted(x, np.array([1.0, 2.0, wrong, 3.0, 4.0]))
 
 
 def test_one_row_is_refused() -> None:
     with pytest.raises(LPMError, match="1 architectures"):
-        fit_default(SPACE, SETTING, _encodings(1, 0), np.array([3.0]), 0)
+        fitted(_encodings(1, 0), np.array([3.0]))
 
 
 class TestTransfer:
     def test_a_like_device_helps_and_an_unlike_one_does_no_harm(self) -> None:
         many, few, test = _encodings(500, 1), _encodings(8, 2), _encodings(800, 9)
-        like = fit_default(SPACE, SETTING, many, 3 * additive_ms(many, 0.02), 0)
+        like = fitted(many, 3 * additive_ms(many, 0.02))
         unlike_costs = COSTS[:, ::-1].reshape(-1)
-        unlike = fit_default(SPACE, SETTING, many, 5 + many @ unlike_costs, 0)
+        unlike = fitted(many, 5 + many @ unlike_costs)
         y, truth = additive_ms(few, 0.02), additive_ms(test, 0)
-        alone = _mape(fit_default(SPACE, SETTING, few, y, 0), test, truth)
+        alone = _mape(fitted(few, y), test, truth)
 
         def leaning(*sources: tuple[str, LPM]) -> float:
-            prior = SourcePrior.of(SPACE, list(sources))
-            return _mape(fit_default(SPACE, SETTING, few, y, 0, prior), test, truth)
+            prior = TransferPrior.of(SPACE, list(sources))
+            return _mape(fitted(few, y, prior), test, truth)
 
         assert leaning(("like", like)) < 0.8 * alone
         assert leaning(("unlike", unlike)) < 1.5 * alone
@@ -154,8 +161,6 @@ class TestChoice:
         assert np.median(errors["active"]) > np.median(errors["random"]) - 0.02
 
     def test_is_the_same_for_a_seed_and_repeats_nothing(self, tmp_path: Path) -> None:
-        from latkit.lpm.training import Rows
-
         dataset = made_dataset(tmp_path / "d", 100)
         rows = Rows.of(dataset)
         recipe = Recipe(n_train=30, choose="active", seed=3)
@@ -166,9 +171,9 @@ class TestChoice:
 
 def test_learning_curve(tmp_path: Path) -> None:
     curve = learning_curve(made_dataset(tmp_path / "d", 150), Recipe())
-    assert [point["n_train"] for point in curve] == [10, 20, 50, 100, 120]
-    assert {point["n_test"] for point in curve} == {30}
-    assert curve[-1]["mape_percent"] < curve[0]["mape_percent"]
+    assert [point.n_train for point in curve] == [10, 20, 50, 100, 120]
+    assert {point.metrics.n_test for point in curve} == {30}
+    assert curve[-1].metrics.mape_percent < curve[0].metrics.mape_percent
 
 
 @pytest.mark.parametrize("name", ["nasbench201", "fbnet"])
@@ -176,7 +181,7 @@ def test_other_spaces(name: str) -> None:
     space = get_space(name)
     x = space.encode(space.unrank(space.sample(60, 0))).astype(np.float64)
     weights = np.random.default_rng(0).uniform(0.5, 2, space.encoding_size)
-    lpm = fit_default(space, get_preset(name), x, 5 + x @ weights, 0)
+    lpm = DefaultLPM.fit(Rows(space, get_preset(name), x, 5 + x @ weights), Recipe())
     again = DefaultLPM.from_state(lpm.hyper_parameters, lpm.state())
     assert np.isfinite(again.predict(x)).all()
     assert (again.predict_std(x) > 0).all()

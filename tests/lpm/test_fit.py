@@ -7,9 +7,12 @@ import pytest
 
 from latkit.core.errors import LPMError
 from latkit.lpm.base import LPM
-from latkit.lpm.linear import fit_linear
+from latkit.lpm.kinds import LPM_KINDS
+from latkit.lpm.linear import OperationCountLPM
 from latkit.lpm.paper import PaperRecipe
-from latkit.lpm.training import KINDS, Recipe, Rows, fit
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
+from latkit.lpm.training import fit
 from tests.made import MICRO, SPACE, formula_ms
 
 
@@ -21,11 +24,12 @@ def rows(n: int) -> Rows:
     return Rows(SPACE, MICRO, encodings, formula_ms(ids) * noise, "latency_ms")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LPM_KINDS.names())
 def test_an_lpm_straight_from_fit_has_intervals(kind: str) -> None:
     """That hold about as many further architectures as they say."""
     train, test = rows(220).take(np.arange(150)), rows(220).take(np.arange(150, 220))
-    lpm: LPM = fit(train, Recipe(kind, paper=PaperRecipe(epochs=300)))
+    options = PaperRecipe(epochs=300) if kind == "paper" else None
+    lpm: LPM = fit(train, Recipe(kind, options=options))
     error = np.abs(lpm.predict(test.encodings) - test.values)
     half, most = (lpm.predict_half_width(test.encodings, level) for level in (0.5, 0.9))
     assert (half > 0).all()
@@ -47,7 +51,7 @@ def test_one_row_is_not() -> None:
 
 def test_intervals_that_nothing_is_known_of_are_refused() -> None:
     some = rows(20)
-    lpm = fit_linear("op-count", SPACE, MICRO, some.encodings, some.values)
+    lpm = OperationCountLPM.fit(some, Recipe("op-count"))
     assert np.isfinite(lpm.predict(some.encodings)).all()
     with pytest.raises(LPMError):
         lpm.predict_std(some.encodings)

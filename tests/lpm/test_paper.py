@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from latkit.core.errors import DatasetError, LPMError
-from latkit.lpm.paper import PaperLPM, PaperRecipe, train_paper_lpm
-from latkit.lpm.training import Recipe, train_lpm, warnings_of
-from tests.made import SPACE, formula_ms, made_dataset
+from latkit.lpm.paper import PaperLPM, PaperRecipe
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
+from latkit.lpm.training import train_lpm, warnings_of
+from tests.made import MICRO, SPACE, formula_ms, made_dataset
 
 
 def paper(recipe: PaperRecipe, seed: int) -> Recipe:
-    return Recipe("paper", seed=seed, paper=recipe)
+    return Recipe("paper", seed=seed, options=recipe)
 
 
 def test_shape_in_print() -> None:
@@ -43,7 +45,9 @@ def test_one_step_is_sgd_with_momentum_and_weight_decay_by_hand() -> None:
     ids = SPACE.sample(50, 0)
     x, y = SPACE.encode(SPACE.unrank(ids)).astype(np.float64), formula_ms(ids)
     recipe = PaperRecipe(epochs=2, standardize=False)
-    start = train_paper_lpm(x, y, dataclasses.replace(recipe, epochs=1, learning_rate=0.0), 0)
+    rows = Rows(SPACE, MICRO, x, y)
+    still = dataclasses.replace(recipe, epochs=1, learning_rate=0.0)
+    start = PaperLPM.fit(rows, paper(still, 0))
     reference = PaperLPM.from_state(start.hyper_parameters, start.state()).network
     reference.requires_grad_(True)
     velocity = [torch.zeros_like(p) for p in reference.parameters()]
@@ -55,7 +59,7 @@ def test_one_step_is_sgd_with_momentum_and_weight_decay_by_hand() -> None:
             for p, v, g in zip(reference.parameters(), velocity, gradients, strict=True):
                 v.mul_(0.9).add_(g + 1e-5 * p)
                 p.sub_(0.01 * v)
-    trained = train_paper_lpm(x, y, recipe, seed=0)
+    trained = PaperLPM.fit(rows, paper(recipe, 0))
     for ours, theirs in zip(trained.network.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs.detach(), rtol=1e-4, atol=1e-5)
 
@@ -112,10 +116,8 @@ def test_too_few_architectures(tmp_path: Path) -> None:
 
 def test_divergence_is_named() -> None:
     ids = SPACE.sample(20, 0)
+    encodings = SPACE.encode(SPACE.unrank(ids)).astype(np.float64)
+    rows = Rows(SPACE, MICRO, encodings, formula_ms(ids, 1e20))
+    recipe = paper(PaperRecipe(epochs=50, standardize=False), 0)
     with pytest.raises(LPMError, match="diverged in epoch"):
-        train_paper_lpm(
-            SPACE.encode(SPACE.unrank(ids)).astype(np.float64),
-            formula_ms(ids, 1e20),
-            PaperRecipe(epochs=50, standardize=False),
-            seed=0,
-        )
+        PaperLPM.fit(rows, recipe)

@@ -156,7 +156,7 @@ class TestRefused:
         assert url in row["reason"]
         assert VARIABLE in row["fix"]
         # Before it trains: nothing is trained that could not be kept.
-        monkeypatch.setattr("latkit.lpm.training.train_lpm", None)
+        monkeypatch.setattr("latkit.registry.training.train_lpm", None)
         done = latkit("train-lpm", "d")
         assert done.returncode == 1
         assert url in done.stderr.splitlines()[-1]

@@ -12,14 +12,16 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from latkit.lpm.default import fit_default
-from latkit.lpm.linear import LinearLPM
-from latkit.lpm.paper import PaperRecipe, train_paper_lpm
+from latkit.lpm.default import DefaultLPM
+from latkit.lpm.linear import LookupTableLPM
+from latkit.lpm.paper import PaperLPM, PaperRecipe
+from latkit.lpm.recipe import Recipe
 from latkit.lpm.residual import fit_residual
+from latkit.lpm.rows import Rows
 from latkit.lpm.selection import choose_active
 from latkit.lpm.threads import one_thread
-from latkit.lpm.training import Rows, judge
-from latkit.lpm.transfer import SourcePrior
+from latkit.lpm.training import judge
+from latkit.lpm.transfer import TransferPrior
 from tests.made import MICRO, SPACE, formula_ms
 
 Seen = set[tuple[str, int]]
@@ -43,7 +45,7 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-class Watching(LinearLPM):
+class Watching(LookupTableLPM):
     """An LPM that notes how many threads there are when it predicts."""
 
     def __init__(self) -> None:
@@ -56,12 +58,13 @@ class Watching(LinearLPM):
 
 
 def fits_default(watching: Watching) -> None:
-    prior = SourcePrior(("watching",), (watching,), (10.0,))
-    fit_default(SPACE, MICRO, ENCODINGS[:40], VALUES[:40], 0, prior)
+    prior = TransferPrior(("watching",), (watching,), (10.0,))
+    rows = Rows(SPACE, MICRO, ENCODINGS[:40], VALUES[:40])
+    DefaultLPM.fit(rows, Recipe(transfer=prior))
 
 
 def chooses(watching: Watching) -> None:
-    prior = SourcePrior(("watching",), (watching,), (10.0,))
+    prior = TransferPrior(("watching",), (watching,), (10.0,))
     choose_active(SPACE, MICRO, ENCODINGS, 5, prior)
 
 
@@ -82,7 +85,8 @@ def test_what_asks_an_lpm(use: Callable[[Watching], None]) -> None:
 
 
 def trains_the_paper(encodings: Any) -> None:
-    train_paper_lpm(encodings, VALUES, PaperRecipe(epochs=2), 0)
+    rows = Rows(SPACE, MICRO, encodings, VALUES)
+    PaperLPM.fit(rows, Recipe("paper", options=PaperRecipe(epochs=2)))
 
 
 def trains_the_residual(encodings: Any) -> None:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from latkit.core.errors import InputError
-from latkit.lpm.default import fit_default
-from latkit.lpm.linear import fit_linear
+from latkit.lpm.default import DefaultLPM
+from latkit.lpm.linear import OperationCountLPM
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
 from latkit.search.costs import (
     CostParts,
     LPMCost,
@@ -35,7 +37,7 @@ def ids() -> np.ndarray:
 
 def test_lpm_cost_is_what_the_lpm_predicts(ids: np.ndarray) -> None:
     x = SPACE.encode(SPACE.unrank(ids)).astype(np.float64)
-    lpm = fit_default(SPACE, MICRO, x, formula_ms(ids), seed=0)
+    lpm = DefaultLPM.fit(Rows(SPACE, MICRO, x, formula_ms(ids)), Recipe())
     cost = LPMCost(lpm)
     assert (cost.name, cost.unit) == ("latency_ms", "ms")
     assert cost.coefficients() is None
@@ -61,7 +63,7 @@ def test_lpm_cost_is_what_the_lpm_predicts(ids: np.ndarray) -> None:
 
 def test_a_table_lpm_has_an_exact_expectation(ids: np.ndarray) -> None:
     x = SPACE.encode(SPACE.unrank(ids)).astype(np.float64)
-    lpm = fit_linear("op-count", SPACE, MICRO, x, formula_ms(ids))
+    lpm = OperationCountLPM.fit(Rows(SPACE, MICRO, x, formula_ms(ids)), Recipe())
     cost = LPMCost(lpm)
     value = expectation(SPACE, torch.zeros(14, 8), cost)
     # Uniform α: 8 edges with a mean operation of the formula's seven.
@@ -69,7 +71,7 @@ def test_a_table_lpm_has_an_exact_expectation(ids: np.ndarray) -> None:
 
 
 def test_energy_has_its_own_unit_and_unknown_ones_are_refused() -> None:
-    lpm = fit_linear("op-count", SPACE, MICRO, np.eye(112)[:3], np.ones(3))
+    lpm = OperationCountLPM.fit(Rows(SPACE, MICRO, np.eye(112)[:3], np.ones(3)), Recipe())
     assert LPMCost(lpm, "energy_mj").unit == "mJ"
     with pytest.raises(InputError, match="unknown cost 'beauty'"):
         LPMCost(lpm, "beauty")

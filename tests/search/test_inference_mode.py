@@ -9,7 +9,8 @@ import torch
 
 from latkit.lpm.base import LPM
 from latkit.networks.weights import _random_pool, _template
-from latkit.registry import Registry, _built_in
+from latkit.registry import Registry
+from latkit.registry.entries import load_built_in
 from latkit.search.costs import LPMCost
 from latkit.search.estimators.distribution import tables
 from latkit.search.penalty import FixedWeight, Penalty
@@ -61,7 +62,7 @@ def test_gradients_after_inference(name: str, lpm: LPM, micro: Setting) -> None:
         compute = estimate_of(None, "uniform")
     else:
         compute = network_of(micro)
-    for cache in (_shares, tables, _built_in, _template, _random_pool):
+    for cache in (_shares, tables, load_built_in, _template, _random_pool):
         cache.cache_clear()  # type: ignore[attr-defined]
     with torch.inference_mode():
         compute()

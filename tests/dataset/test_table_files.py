@@ -23,7 +23,7 @@ import pytest
 
 from latkit.core.errors import DatasetError, InputError, LatkitError
 from latkit.dataset import Target
-from latkit.dataset.foreign import ForeignColumn, ForeignTable, read_foreign
+from latkit.dataset.tables import MeasuredTable, TableColumn, read_table
 from latkit.spaces import get_preset, get_space
 
 TARGET = Target("nasbench201", "pi", "litert", get_preset("nasbench201"))
@@ -35,15 +35,15 @@ TABLE = pa.table({"cell": ARCHS, "took": [5.0, 6.0, 7.0]})
 
 
 def read(*files: str | Path, took: str = "took", cell: str | None = "cell",
-         decimal: str = ".") -> ForeignTable:  # fmt: skip
-    columns = {"latency_ms": ForeignColumn(took, "ms")}
-    return read_foreign(files, TARGET, cell, columns, decimal=decimal)
+         decimal: str = ".") -> MeasuredTable:  # fmt: skip
+    columns = {"latency_ms": TableColumn(took, "ms")}
+    return read_table(files, TARGET, cell, columns, decimal=decimal)
 
 
-def assert_all_there(foreign: ForeignTable) -> None:
-    assert foreign.bad_rows == ()
-    assert foreign.table["arch_id"].to_pylist() == IDS
-    assert foreign.table["latency_ms"].to_pylist() == [5.0, 6.0, 7.0]
+def assert_all_there(table: MeasuredTable) -> None:
+    assert table.bad_rows == ()
+    assert table.rows["arch_id"].to_pylist() == IDS
+    assert table.rows["latency_ms"].to_pylist() == [5.0, 6.0, 7.0]
 
 
 class TestText:
@@ -85,17 +85,17 @@ class TestText:
         rows = [delimiter.join([str(5 + i), "1, 2", arch]) for i, arch in enumerate(ARCHS)]
         path = tmp_path / "t.csv"
         path.write_text("\n".join([header, *rows, f"x{delimiter}x{delimiter}unknown"]))
-        foreign = read(path, took=name)
+        table = read(path, took=name)
         # Its line, also below a header of two lines.
-        assert [bad.number for bad in foreign.bad_rows] == [5 + header.count("\n")]
-        assert foreign.table["arch_id"].to_pylist() == IDS
+        assert [bad.number for bad in table.bad_rows] == [5 + header.count("\n")]
+        assert table.rows["arch_id"].to_pylist() == IDS
 
     def test_a_row_over_several_lines_is_where_it_begins(self, tmp_path: Path) -> None:
         path = tmp_path / "t.csv"
         path.write_text(f'note,cell,took\n\n"a\nb\nc",{ARCHS[0]},x\n"a\nb",{ARCHS[1]},6\n')
-        foreign = read(path)
-        assert [bad.place for bad in foreign.bad_rows] == ["line 3"]
-        assert foreign.table["arch_id"].to_pylist() == IDS[1:2]
+        table = read(path)
+        assert [bad.place for bad in table.bad_rows] == ["line 3"]
+        assert table.rows["arch_id"].to_pylist() == IDS[1:2]
 
     @pytest.mark.parametrize("delimiter", [";", "\t", ","])
     def test_a_decimal_comma(self, tmp_path: Path, delimiter: str) -> None:
@@ -109,17 +109,17 @@ class TestText:
             )
         ]  # fmt: skip
         path.write_text("\n".join([f"cell{delimiter}took", *lines]))
-        foreign = read(path, decimal=",")
-        assert foreign.table["arch_id"].to_pylist() == [4, 11]
-        assert foreign.table["latency_ms"].to_pylist() == [5.25, 6.0]
-        assert [bad.number for bad in foreign.bad_rows] == [4, 5, 6]
+        table = read(path, decimal=",")
+        assert table.rows["arch_id"].to_pylist() == [4, 11]
+        assert table.rows["latency_ms"].to_pylist() == [5.25, 6.0]
+        assert [bad.number for bad in table.bad_rows] == [4, 5, 6]
 
     def test_a_decimal_comma_that_nobody_named(self, tmp_path: Path) -> None:
         path = tmp_path / "t.csv"
         path.write_text("cell;took\n4;5,25\n")
-        foreign = read(path)
-        assert foreign.table.num_rows == 0
-        assert "decimal" in foreign.bad_rows[0].reason
+        table = read(path)
+        assert table.rows.num_rows == 0
+        assert "decimal" in table.bad_rows[0].reason
 
     def test_a_column_without_a_name(self, tmp_path: Path) -> None:
         path = tmp_path / "t.csv"
@@ -275,9 +275,9 @@ class TestColumns:
             ) as writer,
         ):
             writer.write_table(pa.table({"cell": cells, "took": took}))
-        foreign = read(tmp_path / "t")
-        assert foreign.table["arch_id"].to_pylist() == [4]
-        assert [bad.place for bad in foreign.bad_rows] == ["row 2", "row 3", "row 4"]
+        table = read(tmp_path / "t")
+        assert table.rows["arch_id"].to_pylist() == [4]
+        assert [bad.place for bad in table.bad_rows] == ["row 2", "row 3", "row 4"]
 
     @pytest.mark.parametrize(
         "cells",
@@ -309,9 +309,9 @@ class TestShards:
     def test_in_the_order_of_their_numbers(self, folder: Path) -> None:
         shards = [folder / f"part-{number}.parquet" for number in (1, 2, 10)]
         for files in (shards, [folder], [f"{folder}/"], [f"{folder}/part*.parquet"]):
-            foreign = read(*files)
-            assert_all_there(foreign)
-            assert foreign.origin["files"] == [shard.name for shard in shards]
+            table = read(*files)
+            assert_all_there(table)
+            assert table.origin["files"] == [shard.name for shard in shards]
 
     def test_a_bad_row_has_its_file(self, folder: Path) -> None:
         (folder / "part-3.csv").write_text("cell,took\nunknown,5\n")
@@ -413,7 +413,7 @@ class TestRowNumbers:
         return path
 
     def ids(self, *files: Path) -> list[int]:
-        return list(read(*files, cell=None).table["arch_id"].to_pylist())
+        return list(read(*files, cell=None).rows["arch_id"].to_pylist())
 
     def test_count_from_zero_through_all_files(self, tmp_path: Path) -> None:
         files = [self.write(tmp_path / f"{i}.csv", 3) for i in range(2)]
@@ -424,10 +424,10 @@ class TestRowNumbers:
     def test_a_bad_row_has_a_number_too(self, tmp_path: Path) -> None:
         path = tmp_path / "t.csv"
         path.write_text("took\n5\nx\n7\n\n9\n\n\n")
-        foreign = read(path, cell=None)
-        assert foreign.table["arch_id"].to_pylist() == [0, 2, 4]
+        table = read(path, cell=None)
+        assert table.rows["arch_id"].to_pylist() == [0, 2, 4]
         # An empty line is a missing number, but for those at the end.
-        assert [bad.number for bad in foreign.bad_rows] == [3, 5]
+        assert [bad.number for bad in table.bad_rows] == [3, 5]
 
     @pytest.mark.parametrize(
         ("stored", "ids"), [((0, 3, 1), [0, 1, 2]), ((50, 53, 1), [50, 51, 52]),
@@ -446,6 +446,6 @@ class TestRowNumbers:
 
     def test_beyond_the_space(self, tmp_path: Path) -> None:
         last = SPACE.size - 1
-        foreign = read(self.write_stored(tmp_path / "t", last, last + 3, 1), cell=None)
-        assert foreign.table["arch_id"].to_pylist() == [last]
-        assert [bad.number for bad in foreign.bad_rows] == [2, 3]
+        table = read(self.write_stored(tmp_path / "t", last, last + 3, 1), cell=None)
+        assert table.rows["arch_id"].to_pylist() == [last]
+        assert [bad.number for bad in table.bad_rows] == [2, 3]

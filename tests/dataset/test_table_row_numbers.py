@@ -11,7 +11,7 @@ import pytest
 
 from latkit.core.errors import InputError
 from latkit.dataset import Target
-from latkit.dataset.foreign import ForeignColumn, read_foreign
+from latkit.dataset.tables import TableColumn, read_table
 from tests.made import MICRO
 
 TARGET = Target("darts", "made", "elsewhere", MICRO)
@@ -29,8 +29,8 @@ class TestRowNumbers:
         return path
 
     def ids(self, path: Path) -> list[int]:
-        foreign = read_foreign(path, TARGET, None, {"latency_ms": ForeignColumn("took", "ms")})
-        return [int(i) for i in foreign.table["arch_id"].to_pylist()]
+        table = read_table(path, TARGET, None, {"latency_ms": TableColumn("took", "ms")})
+        return [int(i) for i in table.rows["arch_id"].to_pylist()]
 
     def test_a_whole_range(self, tmp_path: Path) -> None:
         index = '[{"kind": "range", "start": 10, "stop": 13, "step": 1, "name": null}]'

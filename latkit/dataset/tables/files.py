@@ -69,7 +69,7 @@ class TableFile:
 
     @property
     def name(self) -> str:
-        """The last part of the path, without what a URL says behind ``?``."""
+        """The last part of the path, without the part of a URL after ``?``."""
         return self.path.rstrip("/").rpartition("/")[2].partition("?")[0]
 
 

@@ -35,7 +35,7 @@ class Duration:
 
 
 @dataclass(frozen=True)
-class ForeignColumn:
+class TableColumn:
     """A column of measurements.
 
     Attributes:
@@ -48,7 +48,7 @@ class ForeignColumn:
     unit: str | None
 
 
-def check_units(columns: Mapping[str, ForeignColumn]) -> None:
+def check_units(columns: Mapping[str, TableColumn]) -> None:
     """Refuse unknown costs and units.
 
     Raises:
@@ -65,7 +65,7 @@ def check_units(columns: Mapping[str, ForeignColumn]) -> None:
             raise InputError(f"unknown unit {unit!r} of {cost.noun}", _units(cost))
 
 
-def measured(cost: MeasuredCost, column: ForeignColumn, cell: Any, decimal: str) -> float:
+def measured(cost: MeasuredCost, column: TableColumn, cell: Any, decimal: str) -> float:
     """The positive number in a cell, in the unit of the cost.
 
     Args:

@@ -1,7 +1,7 @@
 """The registry: versioned LPMs under ``<space>/<device>/<backend>/<setting>/<version>/``.
 
 It is a folder on any fsspec URL: ``$LATKIT_REGISTRY``, by default in the platform's data folder.
-Versions are immutable and count from 1. LPMs of other costs than the latency have a folder of
+Versions are immutable and count from 1. LPMs of other quantities than the latency have a folder of
 their own beside those of the same target, ``<setting>+<cost>/``: the one is never taken for, or
 counted with, the other.
 """
@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import os
 import re
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from latkit.core.errors import InputError, LatkitError, LPMError, from_os_error
 from latkit.core.files import user_folder
@@ -25,12 +21,9 @@ from latkit.core.quantities import LATENCY, get_cost
 from latkit.core.storage import Storage
 from latkit.lpm.base import LPM
 from latkit.lpm.store import CARD, LPMCard, read_card, read_lpm, weights_of, write_lpm
+from latkit.registry.entries import BUILT_IN, Entry, built_in_entries, load_built_in
 
 VARIABLE = "LATKIT_REGISTRY"
-# The version of an LPM that comes with latkit; published ones count from 1.
-BUILT_IN = 0
-if TYPE_CHECKING:
-    from latkit.lpm.training import TrainedLPM
 
 _REFERENCE = re.compile(
     r"(?P<device>[^/@+]+)(?:/(?P<backend>[^/@+]+))?(?:/(?P<setting>[^/@+]+))?"
@@ -38,77 +31,17 @@ _REFERENCE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One published version."""
-
-    space: str
-    device: str
-    backend: str
-    setting: str
-    version: int
-    cost: str = LATENCY
-
-    @property
-    def parent(self) -> str:
-        """The folder of all versions."""
-        return f"{self.space}/{self.device}/{self.backend}/{self.setting}{self._suffix}"
-
-    @property
-    def folder(self) -> str:
-        return f"{self.parent}/{self.version}"
-
-    @property
-    def reference(self) -> str:
-        """The full reference that names this version alone (within its space)."""
-        return f"{self.device}/{self.backend}/{self.setting}{self._suffix}@{self.version}"
-
-    @property
-    def short_reference(self) -> str:
-        """Of any backend and setting, the newest version: what there is of the device."""
-        return f"{self.device}{self._suffix}"
-
-    @property
-    def _suffix(self) -> str:
-        return "" if self.cost == LATENCY else f"+{self.cost}"
-
-
-def with_built_in(published: Sequence[Entry]) -> list[Entry]:
-    """What was published, then the LPMs that come with latkit for targets of which no LPM of the
-    same cost was."""
-    parents = {entry.parent for entry in published}
-    return [*published, *(e for e in built_in_entries() if e.parent not in parents)]
-
-
-def built_in_entries() -> list[Entry]:
-    """The LPMs that come with latkit."""
-    from latkit.lpm.published import TARGET
-
-    return [Entry(TARGET.space, TARGET.device, TARGET.backend, TARGET.setting.slug, BUILT_IN)]
-
-
 def _check_place(entry: Entry, card: LPMCard) -> None:
     """Refuse an LPM that was moved where another one belongs."""
-    for what, own, place in (
+    for what, of_card, of_place in (
         ("space", card.target.space, entry.space),
         ("cost", card.cost, entry.cost),
     ):
-        if own != place:
+        if of_card != of_place:
             raise LPMError(
-                f"{entry.folder} holds an LPM of the {what} {own}",
+                f"{entry.folder} holds an LPM of the {what} {of_card}",
                 f"move it to the folder of its {what}",
             )
-
-
-@functools.cache
-def _built_in() -> TrainedLPM:
-    import torch
-
-    from latkit.lpm.published import published_lpm
-
-    # What is made in inference mode could not be used for gradients later.
-    with torch.inference_mode(False):
-        return published_lpm()
 
 
 class Registry:
@@ -213,8 +146,8 @@ class Registry:
         published = self.entries()
         entries = [entry for entry in published if entry.space == space]
         built_in = [entry for entry in built_in_entries() if entry.space == space]
-        own = [e for e in (*entries, *built_in) if e.device == match["device"]]
-        if not own:
+        of_device = [e for e in (*entries, *built_in) if e.device == match["device"]]
+        if not of_device:
             all_there = {e.short_reference for e in (*entries, *built_in)}
             known = ", ".join(sorted(all_there)) or "none yet"
             elsewhere = sorted({e.space for e in published if e.device == match["device"]})
@@ -225,28 +158,28 @@ class Registry:
                 "use one of these, or make one: "
                 f"latkit profile --device {match['device']} --space {space} and latkit train-lpm",
             )
-        others, own = own, [e for e in own if e.cost == cost]
-        if not own:
+        fitting_cost = [e for e in of_device if e.cost == cost]
+        if not fitting_cost:
             option = "" if cost == LATENCY else f" --cost {cost}"
             fix = f"make one: latkit train-lpm{option}"
             if only is None:  # else another cost would be refused
-                fix = f"use one of: {', '.join(e.reference for e in others)}, or {fix}"
+                fix = f"use one of: {', '.join(e.reference for e in of_device)}, or {fix}"
             raise InputError(
                 f"no LPM of {cost} for device {match['device']!r} and space {space} in {self.url}",
                 fix,
             )
-        asked = {name: match[name] for name in ("device", "backend", "setting") if match[name]}
-        asked["cost"] = cost
+        wanted = {name: match[name] for name in ("device", "backend", "setting") if match[name]}
+        wanted["cost"] = cost
 
         def fitting(among: list[Entry]) -> list[Entry]:
-            fit = [e for e in among if all(getattr(e, k) == v for k, v in asked.items())]
+            fit = [e for e in among if all(getattr(e, k) == v for k, v in wanted.items())]
             if match["version"] and match["version"] != "latest":
                 fit = [e for e in fit if e.version == int(match["version"])]
             return fit
 
         candidates = fitting(entries) or fitting(built_in)
         if not candidates:
-            listed = ", ".join(e.reference for e in own)
+            listed = ", ".join(e.reference for e in fitting_cost)
             raise InputError(f"no LPM {reference!r}", f"use one of: {listed}")
         targets = {(entry.backend, entry.setting) for entry in candidates}
         if len(targets) > 1:
@@ -256,6 +189,16 @@ class Registry:
             )
         return candidates[-1]
 
+    def resolve_version(self, reference: str, space: str) -> Entry:
+        """:meth:`resolve`, of a reference that names its version, for what cannot be undone.
+
+        Raises:
+            InputError: as in :meth:`resolve`, or it names no version.
+        """
+        if "@" not in reference:
+            raise InputError(f"{reference!r} names no version", f"write e.g. {reference}@3")
+        return self.resolve(reference, space)
+
     def card(self, entry: Entry) -> LPMCard:
         """The card of a version.
 
@@ -263,15 +206,15 @@ class Registry:
             LPMError: it is corrupt.
         """
         if entry.version == BUILT_IN:
-            return _built_in().card
+            return load_built_in().card
         card, _ = read_card(self._storage, entry.folder)
         _check_place(entry, card)
         return card
 
     def weights_digest(self, entry: Entry) -> str:
-        """SHA-256 of a version's weights, which tells it from any other LPM."""
+        """SHA-256 of a version's weights, which identifies it."""
         if entry.version == BUILT_IN:
-            return f"sha256:{hashlib.sha256(weights_of(_built_in().lpm)).hexdigest()}"
+            return f"sha256:{hashlib.sha256(weights_of(load_built_in().lpm)).hexdigest()}"
         _, digest = read_card(self._storage, entry.folder)
         return f"sha256:{digest}"
 
@@ -282,8 +225,8 @@ class Registry:
             LPMError: a file is missing or corrupt, or does not belong where it lies.
         """
         if entry.version == BUILT_IN:
-            made = _built_in()
-            return made.lpm, made.card
+            built_in = load_built_in()
+            return built_in.lpm, built_in.card
         lpm, card = read_lpm(self._storage, entry.folder)
         _check_place(entry, card)
         return lpm, card
@@ -337,11 +280,11 @@ class Registry:
 
     def _os_error(self, error: OSError, doing: str) -> LatkitError:
         instead = f"or set {VARIABLE} to another place"
-        told = from_os_error(error, f"{doing} the registry {self.url}", instead)
+        failure = from_os_error(error, f"{doing} the registry {self.url}", instead)
         if self._storage.is_local:
-            return told
+            return failure
         return LatkitError(
-            told.cause, f"check the URL, the network, and that you may {doing} there; {instead}"
+            failure.cause, f"check the URL, the network, and that you may {doing} there; {instead}"
         )
 
     def _claimed(self, parent: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Tables of measurements from elsewhere made into datasets, and datasets made into plain tables."""
+"""A table of measurements from elsewhere, read row by row."""
 
 from __future__ import annotations
 
@@ -10,36 +10,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
-from latkit.core.errors import DatasetError, InputError, from_os_error
-from latkit.core.files import write_atomically
+from latkit.core.errors import InputError
 from latkit.core.quantities import COSTS, LATENCY
-from latkit.dataset.foreign_archs import operation_order, read_architecture
-from latkit.dataset.foreign_cells import (
+from latkit.dataset.format import IMPORTED_SCHEMA, METRICS, Target, with_metrics
+from latkit.dataset.tables.architectures import operation_order, read_architecture
+from latkit.dataset.tables.cells import (
     DURATION,
     BadCellError,
-    ForeignColumn,
+    TableColumn,
     check_units,
     measured,
 )
-from latkit.dataset.foreign_files import TableFile, find_files
-from latkit.dataset.foreign_rows import Cells, open_rows
-from latkit.dataset.format import IMPORTED_SCHEMA, METRICS, Manifest, Target, with_metrics
-from latkit.dataset.latency import LatencyDataset
-from latkit.dataset.writer import write_dataset
+from latkit.dataset.tables.files import TableFile, find_files
+from latkit.dataset.tables.rows import Cells, open_rows
 from latkit.spaces import ChoiceMatrix, get_space
 from latkit.spaces.architecture import architecture_costs
-
-__all__ = [
-    "BadRow",
-    "ForeignColumn",
-    "ForeignTable",
-    "export_dataset",
-    "read_foreign",
-    "write_imported",
-]
 
 DECIMALS = (".", ",")
 
@@ -63,33 +49,33 @@ class BadRow:
 
 
 @dataclass(frozen=True)
-class ForeignTable:
+class MeasuredTable:
     """A table of measurements, read but not yet written as a dataset.
 
     Attributes:
         files: as they were named.
-        table: the good rows, with the columns of an imported dataset.
+        rows: the good ones, with the columns of an imported dataset.
         metrics: columns beside the latency.
         bad_rows: the others.
-        origin: what the dataset's manifest says of where it is from.
+        origin: where it is from, for the dataset's manifest.
     """
 
     files: tuple[str, ...]
-    table: pa.Table
+    rows: pa.Table
     metrics: tuple[str, ...]
     bad_rows: tuple[BadRow, ...]
     origin: dict[str, Any]
 
 
-def read_foreign(
+def read_table(
     files: str | Path | Sequence[str | Path],
     target: Target,
     arch_column: str | None,
-    columns: Mapping[str, ForeignColumn],
+    columns: Mapping[str, TableColumn],
     *,
     decimal: str = ".",
     op_order: str | None = None,
-) -> ForeignTable:
+) -> MeasuredTable:
     """Read a table of architectures and what was measured of them.
 
     An architecture is its canonical text, an identifier (a whole number below the space's size),
@@ -106,7 +92,7 @@ def read_foreign(
             have all of them.
         decimal: the decimal mark of texts, ``.`` or ``,``.
         op_order: what the numbers of operations mean, see
-            :func:`latkit.dataset.foreign_archs.operation_order`.
+            :func:`latkit.dataset.tables.architectures.operation_order`.
 
     Raises:
         DatasetError: a file is not a table.
@@ -165,7 +151,7 @@ def read_foreign(
         origin["op_order"] = op_order
     for name in metrics:
         origin |= {f"{name}_column": columns[name].name, f"{name}_unit": columns[name].unit}
-    return ForeignTable(tuple(file.url for file in found), table, metrics, tuple(bad), origin)
+    return MeasuredTable(tuple(file.url for file in found), table, metrics, tuple(bad), origin)
 
 
 def _rows(
@@ -191,67 +177,3 @@ def _rows(
                     "counted in it: which ones is not known",
                     "import the whole table, or one with a column of identifiers",
                 )
-
-
-def write_imported(foreign: ForeignTable, target: Target, out: Path) -> LatencyDataset:
-    """Write what was read as a dataset, without the bad rows.
-
-    Raises:
-        DatasetError: there is no good row, or ``out`` is not empty.
-        LatkitError: ``out`` cannot be written.
-    """
-    if not foreign.table.num_rows:
-        fix = "see its bad rows" if foreign.bad_rows else "it has a header and nothing else"
-        raise DatasetError(f"{foreign.files[0]} has no row that can be imported", fix)
-    manifest = Manifest(
-        target,
-        fingerprint={},
-        protocol={},
-        seed=0,
-        anchor=None,
-        requested=len(set(foreign.table["arch_id"].to_pylist())),
-        metrics=foreign.metrics,
-        origin=foreign.origin,
-    )
-    write_dataset(out, manifest, foreign.table)
-    return LatencyDataset.open(out)
-
-
-def export_dataset(dataset: LatencyDataset, path: Path) -> int:
-    """Write one row an architecture: what :meth:`LatencyDataset.usable` returns.
-
-    The raw rows need no export, they are Parquet already.
-
-    Args:
-        dataset: what is exported.
-        path: a new file, ``*.csv`` or ``*.parquet``.
-
-    Returns:
-        The number of rows.
-
-    Raises:
-        InputError: the file's ending is neither, or the file exists.
-        DatasetError: there is nothing to export.
-        LatkitError: the file cannot be written.
-    """
-    writers = {".csv": pyarrow.csv.write_csv, ".parquet": pq.write_table}
-    write_table = writers.get(path.suffix.lower())
-    if write_table is None:
-        raise InputError(f"cannot tell the format of {path}", "name it *.csv or *.parquet")
-    if path.exists():
-        raise InputError(f"{path} exists", "choose another file, or remove it")
-    table = dataset.usable()
-    if not table.num_rows:
-        raise DatasetError(
-            f"{dataset.path} has no undisturbed visit to export", "see latkit dataset check"
-        )
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as file:  # Arrow would take a path with a colon for a URL
-            write_table(table, file)
-
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        raise from_os_error(error, f"write {path}", "the dataset is unchanged") from None
-    return int(table.num_rows)

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from latkit.core.errors import DatasetError, InputError, LatkitError
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import check_dataset
-from latkit.dataset.foreign import (
-    ForeignColumn,
-    ForeignTable,
+from latkit.dataset.merge import merge_datasets
+from latkit.dataset.tables import (
+    MeasuredTable,
+    TableColumn,
     export_dataset,
-    read_foreign,
+    read_table,
     write_imported,
 )
-from latkit.dataset.merge import merge_datasets
 from latkit.dataset.writer import DatasetWriter
 from latkit.spaces import parse_setting
 from latkit.spaces.architecture import architecture_cost
@@ -42,15 +42,15 @@ def write_csv(path: Path, rows: list[list[str]], delimiter: str = ",") -> Path:
     return path
 
 
-def read(path: Path, unit: str = "ms") -> ForeignTable:
-    return read_foreign(path, TARGET, "cell", {"latency_ms": ForeignColumn("took", unit)})
+def read(path: Path, unit: str = "ms") -> MeasuredTable:
+    return read_table(path, TARGET, "cell", {"latency_ms": TableColumn("took", unit)})
 
 
 def test_a_clean_table(tmp_path: Path) -> None:
     rows = [["note", "took", "cell"]] + [["x", str(10 + i), a] for i, a in enumerate(ARCHS)]
-    foreign = read(write_csv(tmp_path / "t.csv", rows))
-    assert foreign.bad_rows == ()
-    dataset = write_imported(foreign, TARGET, tmp_path / "d")
+    table = read(write_csv(tmp_path / "t.csv", rows))
+    assert table.bad_rows == ()
+    dataset = write_imported(table, TARGET, tmp_path / "d")
     assert dataset.table["arch_id"].to_pylist() == IDS
     assert dataset.table["arch"].to_pylist() == ARCHS
     assert dataset.table["latency_ms"].to_pylist() == [10.0, 11.0, 12.0, 13.0, 14.0, 15.0]
@@ -70,7 +70,7 @@ def test_a_clean_table(tmp_path: Path) -> None:
         "arch_id", "arch", "latency_ms", "visit", "flags", "macs", "params",
     ]  # fmt: skip
     assert dataset.anchor_median_ms is None
-    report = check_dataset(dataset)
+    report = check_dataset(dataset).to_dict()
     assert report["verdict"] == "usable"
     assert report["clock"] is None
     assert report["anchor_history"] == report["panel_runs"] == []
@@ -108,29 +108,29 @@ def test_each_bad_row_is_named_and_the_others_come_in(
     tmp_path: Path, row: list[str], reason: str
 ) -> None:
     table = [["cell", "took"], [ARCHS[0], "5"], row, [ARCHS[2], "7"]]
-    foreign = read(write_csv(tmp_path / "t.csv", table))
-    assert [bad.place for bad in foreign.bad_rows] == ["line 3"]
-    assert reason in foreign.bad_rows[0].reason
-    assert "\n" not in foreign.bad_rows[0].reason
-    assert len(foreign.bad_rows[0].reason) < 400
-    dataset = write_imported(foreign, TARGET, tmp_path / "d")
+    table = read(write_csv(tmp_path / "t.csv", table))
+    assert [bad.place for bad in table.bad_rows] == ["line 3"]
+    assert reason in table.bad_rows[0].reason
+    assert "\n" not in table.bad_rows[0].reason
+    assert len(table.bad_rows[0].reason) < 400
+    dataset = write_imported(table, TARGET, tmp_path / "d")
     assert dataset.table["arch_id"].to_pylist() == [IDS[0], IDS[2]]
     assert dataset.manifest.origin["rows_left_out"] == 1
 
 
 def test_all_bad_rows_of_one_file(tmp_path: Path) -> None:
     table = [["cell", "took"], [ARCHS[0], "5"], *(row for row, _ in BAD_ROWS)]
-    foreign = read(write_csv(tmp_path / "t.csv", table))
-    assert [bad.number for bad in foreign.bad_rows] == list(range(3, len(BAD_ROWS) + 3))
-    assert foreign.table.num_rows == 1
+    table = read(write_csv(tmp_path / "t.csv", table))
+    assert [bad.number for bad in table.bad_rows] == list(range(3, len(BAD_ROWS) + 3))
+    assert table.rows.num_rows == 1
 
 
 def test_numbers_are_those_of_the_files_lines(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(f'note,cell,took\n\n"two\nlines",{ARCHS[0]},5\n\nx,unknown,5\n')
-    foreign = read(path)
-    assert [bad.place for bad in foreign.bad_rows] == ["line 6"]
-    assert foreign.table["arch_id"].to_pylist() == [IDS[0]]
+    table = read(path)
+    assert [bad.place for bad in table.bad_rows] == ["line 6"]
+    assert table.rows["arch_id"].to_pylist() == [IDS[0]]
 
 
 def test_an_open_quote_does_not_swallow_rows(tmp_path: Path) -> None:
@@ -148,19 +148,19 @@ def test_an_open_quote_does_not_swallow_rows(tmp_path: Path) -> None:
 def test_an_odd_cell_costs_its_own_row(tmp_path: Path, odd: str, last: int) -> None:
     path = tmp_path / "t.csv"
     path.write_text(f"cell,took\n{ARCHS[0]},5\n{odd}\n{ARCHS[2]},7\n")
-    foreign = read(path)
-    assert [bad.place for bad in foreign.bad_rows] == ["line 3"]
-    assert (f"lines 3 to {last}" in foreign.bad_rows[0].reason) == (last > 3)
-    assert len(foreign.bad_rows[0].reason) < 400
-    assert foreign.table["latency_ms"].to_pylist() == [5.0, 7.0]
+    table = read(path)
+    assert [bad.place for bad in table.bad_rows] == ["line 3"]
+    assert (f"lines 3 to {last}" in table.bad_rows[0].reason) == (last > 3)
+    assert len(table.bad_rows[0].reason) < 400
+    assert table.rows["latency_ms"].to_pylist() == [5.0, 7.0]
 
 
 def test_rows_of_one_architecture_are_repeated_measurements(tmp_path: Path) -> None:
     rows = [["cell", "took"], *([ARCHS[i % 3], str(10 * (i % 3 + 1) + i // 3)] for i in range(9))]
     rows += [[str(IDS[0]), "13"]]
-    foreign = read(write_csv(tmp_path / "t.csv", rows))
-    assert foreign.bad_rows == ()
-    dataset = write_imported(foreign, TARGET, tmp_path / "d")
+    table = read(write_csv(tmp_path / "t.csv", rows))
+    assert table.bad_rows == ()
+    dataset = write_imported(table, TARGET, tmp_path / "d")
     assert dataset.table["visit"].to_pylist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
     assert dataset.manifest.requested == dataset.architectures == 3
     assert dataset.usable()["latency_ms"].to_pylist() == [11.5, 21.0, 31.0]
@@ -168,12 +168,12 @@ def test_rows_of_one_architecture_are_repeated_measurements(tmp_path: Path) -> N
     # The pooled sd of the logarithms about the mean of each architecture.
     logs = [np.log(own) for own in ([10, 11, 12, 13], [20, 21, 22], [30, 31, 32])]
     squares = sum(((own - own.mean()) ** 2).sum() for own in logs)
-    report = check_dataset(dataset)
+    report = check_dataset(dataset).to_dict()
     assert report["repeats"] == 7
     assert report["retest_sd_percent"] == pytest.approx(100 * (squares / 7) ** 0.5)
     assert report["error_percent"] == pytest.approx(report["retest_sd_percent"] / 3**0.5)
     # Their advice is not about a command that measures.
-    unfit = check_dataset(dataset, max_error=0.01)
+    unfit = check_dataset(dataset, max_error=0.01).to_dict()
     assert unfit["verdict"] == "unfit"
     assert not any("latkit profile" in finding["text"] for finding in unfit["findings"])
 
@@ -181,22 +181,22 @@ def test_rows_of_one_architecture_are_repeated_measurements(tmp_path: Path) -> N
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"cell,took\n\xff\xfe,5\n" + ARCHS[0].encode() + b",6\n")
-    foreign = read(path)
-    assert [bad.number for bad in foreign.bad_rows] == [2]
-    assert foreign.table["arch_id"].to_pylist() == [IDS[0]]
+    table = read(path)
+    assert [bad.number for bad in table.bad_rows] == [2]
+    assert table.rows["arch_id"].to_pylist() == [IDS[0]]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_delimiters_and_a_byte_order_mark(tmp_path: Path, delimiter: str) -> None:
     path = write_csv(tmp_path / "t.csv", [["cell", "took"], [ARCHS[0], "5"]], delimiter)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert read(path).table["latency_ms"].to_pylist() == [5.0]
+    assert read(path).rows["latency_ms"].to_pylist() == [5.0]
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("ms", 1), ("s", 1000), ("us", 1e-3), ("ns", 1e-6)])
 def test_units(tmp_path: Path, unit: str, factor: float) -> None:
     path = write_csv(tmp_path / "t.csv", [["cell", "took"], [ARCHS[0], "5"]])
-    assert read(path, unit).table["latency_ms"].to_pylist() == [pytest.approx(5 * factor)]
+    assert read(path, unit).rows["latency_ms"].to_pylist() == [pytest.approx(5 * factor)]
     with pytest.raises(InputError, match="unknown unit 'min'"):
         read(path, "min")
 
@@ -206,7 +206,7 @@ def test_units(tmp_path: Path, unit: str, factor: float) -> None:
 )
 def test_ways_to_name_an_architecture(tmp_path: Path, text: str) -> None:
     path = write_csv(tmp_path / "t.csv", [["cell", "took"], [text, "5"]])
-    assert read(path).table["arch_id"].to_pylist() == [IDS[3]]
+    assert read(path).rows["arch_id"].to_pylist() == [IDS[3]]
 
 
 class TestOtherCosts:
@@ -214,13 +214,13 @@ class TestOtherCosts:
 
     HEADS = ("cell", "took", "drew", "held")
 
-    def read(self, path: Path, energy: str = "J", memory: str = "MiB") -> ForeignTable:
+    def read(self, path: Path, energy: str = "J", memory: str = "MiB") -> MeasuredTable:
         columns = {
-            "peak_memory_mb": ForeignColumn("held", memory),
-            "energy_mj": ForeignColumn("drew", energy),
-            "latency_ms": ForeignColumn("took", "ms"),
+            "peak_memory_mb": TableColumn("held", memory),
+            "energy_mj": TableColumn("drew", energy),
+            "latency_ms": TableColumn("took", "ms"),
         }
-        return read_foreign(path, TARGET, "cell", columns)
+        return read_table(path, TARGET, "cell", columns)
 
     @pytest.mark.parametrize(
         ("energy", "mj"),
@@ -231,8 +231,8 @@ class TestOtherCosts:
     )
     def test_units(self, tmp_path: Path, energy: str, mj: float, memory: str, mib: float) -> None:
         path = write_csv(tmp_path / "t.csv", [[*self.HEADS], [ARCHS[0], "5", "0.25", "3"]])
-        foreign = self.read(path, energy, memory)
-        dataset = write_imported(foreign, TARGET, tmp_path / "d")
+        table = self.read(path, energy, memory)
+        dataset = write_imported(table, TARGET, tmp_path / "d")
         assert dataset.costs == ("latency_ms", "energy_mj", "peak_memory_mb")
         assert dataset.table["latency_ms"].to_pylist() == [5.0]
         assert dataset.table["energy_mj"].to_pylist() == [pytest.approx(mj)]
@@ -252,34 +252,34 @@ class TestOtherCosts:
         else:
             columns = dict(zip(self.HEADS, map(list, zip(*rows, strict=True)), strict=True))
             pq.write_table(pa.table(columns), path)
-        foreign = self.read(path)
-        assert [bad.reason for bad in foreign.bad_rows] == [
+        table = self.read(path)
+        assert [bad.reason for bad in table.bad_rows] == [
             "the energy '' is not a positive number",
             "the peak memory '0.0' is not a positive number",
         ]
-        assert foreign.table["arch_id"].to_pylist() == [IDS[0]]
+        assert table.rows["arch_id"].to_pylist() == [IDS[0]]
 
     def test_refusals(self, tmp_path: Path) -> None:
         path = write_csv(tmp_path / "t.csv", [[*self.HEADS], [ARCHS[0], "5", "1", "3"]])
         with pytest.raises(InputError, match=r"unknown unit 'MJ' of energy.*mJ, J, uJ"):
             self.read(path, "MJ")
         with pytest.raises(InputError, match="no column of latency"):
-            read_foreign(path, TARGET, "cell", {"energy_mj": ForeignColumn("drew", "J")})
-        same = {name: ForeignColumn("took", unit) for name, unit in
+            read_table(path, TARGET, "cell", {"energy_mj": TableColumn("drew", "J")})
+        same = {name: TableColumn("took", unit) for name, unit in
                 (("latency_ms", "ms"), ("energy_mj", "mJ"))}  # fmt: skip
         with pytest.raises(InputError, match="'took' is named twice"):
-            read_foreign(path, TARGET, "cell", same)
+            read_table(path, TARGET, "cell", same)
 
     def test_exported_and_imported_they_are_what_they_were(self, tmp_path: Path) -> None:
         with DatasetWriter(tmp_path / "d", made_manifest(1, metrics=("energy_mj",))) as writer:
             writer.append(made_row(7, 5.0, energy_mj=4.0))
         export_dataset(LatencyDataset.open(tmp_path / "d"), tmp_path / "t.csv")
         columns = {
-            "latency_ms": ForeignColumn("latency_ms", "ms"),
-            "energy_mj": ForeignColumn("energy_mj", "mJ"),
+            "latency_ms": TableColumn("latency_ms", "ms"),
+            "energy_mj": TableColumn("energy_mj", "mJ"),
         }
-        foreign = read_foreign(tmp_path / "t.csv", TARGET, "arch", columns)
-        assert foreign.table.select(["arch_id", "latency_ms", "energy_mj"]).to_pylist() == [
+        table = read_table(tmp_path / "t.csv", TARGET, "arch", columns)
+        assert table.rows.select(["arch_id", "latency_ms", "energy_mj"]).to_pylist() == [
             {"arch_id": 7, "latency_ms": 5.0, "energy_mj": 4.0}
         ]
 
@@ -299,17 +299,17 @@ class TestParquet:
         path = tmp_path / "t.parquet"
         columns = {"cell": [ARCHS[0], None, ARCHS[1], ARCHS[2]], "took": [5.5, 6.0, None, np.nan]}
         pq.write_table(pa.table(columns), path)
-        foreign = read(path)
-        assert foreign.table["latency_ms"].to_pylist() == [5.5]
-        assert [bad.place for bad in foreign.bad_rows] == ["row 2", "row 3", "row 4"]
-        assert foreign.bad_rows[0].reason == "no architecture"
+        table = read(path)
+        assert table.rows["latency_ms"].to_pylist() == [5.5]
+        assert [bad.place for bad in table.bad_rows] == ["row 2", "row 3", "row 4"]
+        assert table.bad_rows[0].reason == "no architecture"
 
     def test_of_identifiers(self, tmp_path: Path) -> None:
         path = tmp_path / "t.parquet"
         pq.write_table(pa.table({"cell": IDS, "took": np.arange(1, 7, dtype=np.float32)}), path)
-        foreign = read(path)
-        assert foreign.table["arch_id"].to_pylist() == IDS
-        assert foreign.table["latency_ms"].to_pylist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+        table = read(path)
+        assert table.rows["arch_id"].to_pylist() == IDS
+        assert table.rows["latency_ms"].to_pylist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
     def test_that_is_torn(self, tmp_path: Path) -> None:
         path = tmp_path / "t.parquet"
@@ -339,9 +339,9 @@ class TestUnreadable:
             read(path)
 
     def test_no_good_row(self, tmp_path: Path) -> None:
-        foreign = read(write_csv(tmp_path / "t.csv", [["cell", "took"], ["x", "5"]]))
+        table = read(write_csv(tmp_path / "t.csv", [["cell", "took"], ["x", "5"]]))
         with pytest.raises(DatasetError, match="no row that can be imported"):
-            write_imported(foreign, TARGET, tmp_path / "d")
+            write_imported(table, TARGET, tmp_path / "d")
         assert not (tmp_path / "d").exists()
 
     @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -350,8 +350,8 @@ class TestUnreadable:
         path = tmp_path / "t.csv"
         path.write_bytes((b"cell,took\n" if headed else b"") + content)
         with contextlib.suppress(LatkitError):
-            foreign = read(path)
-            assert foreign.table.num_rows + len(foreign.bad_rows) <= content.count(b"\n") + (
+            table = read(path)
+            assert table.rows.num_rows + len(table.bad_rows) <= content.count(b"\n") + (
                 content.count(b"\r") + 1
             )
 
@@ -361,12 +361,12 @@ class TestExport:
     def test_comes_back_as_it_was(self, tmp_path: Path, name: str) -> None:
         dataset = made_dataset(tmp_path / "d", 20)
         assert export_dataset(dataset, tmp_path / name) == 20
-        columns = {"latency_ms": ForeignColumn("latency_ms", "ms")}
-        foreign = read_foreign(tmp_path / name, TARGET, "arch", columns)
-        assert foreign.bad_rows == ()
+        columns = {"latency_ms": TableColumn("latency_ms", "ms")}
+        table = read_table(tmp_path / name, TARGET, "arch", columns)
+        assert table.bad_rows == ()
         with pytest.raises(InputError, match="exists"):
             export_dataset(dataset, tmp_path / name)
-        again = write_imported(foreign, TARGET, tmp_path / "again")
+        again = write_imported(table, TARGET, tmp_path / "again")
         assert again.table["arch_id"].to_pylist() == dataset.table["arch_id"].to_pylist()
         np.testing.assert_allclose(
             again.table["latency_ms"].to_numpy(), dataset.table["latency_ms"].to_numpy()
@@ -389,9 +389,9 @@ class TestExport:
         dataset = made_dataset(tmp_path / "d", 3)
         with DatasetWriter(tmp_path / "n", made_manifest(1)) as writer:
             writer.append(made_row(8, 5.0, flags=["disturbed"]))
-        with pytest.raises(DatasetError, match="no undisturbed visit to export"):
+        with pytest.raises(DatasetError, match="no undisturbed measurement to export"):
             export_dataset(LatencyDataset.open(tmp_path / "n"), tmp_path / "t.csv")
-        with pytest.raises(InputError, match="cannot tell the format"):
+        with pytest.raises(InputError, match=r"the format of .* is unknown"):
             export_dataset(dataset, tmp_path / "t.xls")
         with pytest.raises(LatkitError, match="Cannot write"):
             export_dataset(dataset, tmp_path / "nowhere" / "t.csv")
@@ -401,8 +401,8 @@ def test_imported_datasets_merge(tmp_path: Path) -> None:
     made: list[LatencyDataset] = []
     for number, rows in enumerate(([0, 1], [1, 2])):
         table: list[Any] = [["cell", "took"], *([ARCHS[i], str(5 + i + number)] for i in rows)]
-        foreign = read(write_csv(tmp_path / f"{number}.csv", table))
-        made.append(write_imported(foreign, TARGET, tmp_path / f"d{number}"))
+        table = read(write_csv(tmp_path / f"{number}.csv", table))
+        made.append(write_imported(table, TARGET, tmp_path / f"d{number}"))
     merged = merge_datasets(made, tmp_path / "m")
     assert merged.usable()["latency_ms"].to_pylist() == [5.0, 6.5, 8.0]
     # The same table twice is no repeated measurement.

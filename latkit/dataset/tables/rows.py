@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latkit.core.errors import DatasetError, InputError
-from latkit.dataset.foreign_cells import BadCellError, Duration, short
-from latkit.dataset.foreign_files import TableFile, open_table
+from latkit.dataset.tables.cells import BadCellError, Duration, short
+from latkit.dataset.tables.files import TableFile, open_table
 
 # A header may have quoted line breaks, but no more lines than this.
 _HEADER_LINES = 100
@@ -61,8 +61,8 @@ def open_rows(
     """The rows of a file.
 
     Args:
-        table_file: text with commas, semicolons or tabs (in any Unicode encoding that its first
-            bytes tell, or the Windows one), Parquet, or Arrow (Feather); also compressed.
+        table_file: text with commas, semicolons or tabs (in any Unicode encoding, by its first
+            bytes, or the Windows one), Parquet, or Arrow (Feather); also compressed.
         names: the columns that are read.
         decimal: ``,`` where a comma is more likely within numbers than between columns.
         keep_blank: whether empty lines of text between others are rows.

@@ -14,9 +14,9 @@ import pytest
 from latkit.core.errors import InputError
 from latkit.core.quantities import COSTS
 from latkit.dataset import Target
-from latkit.dataset.foreign import ForeignColumn, ForeignTable, read_foreign, write_imported
-from latkit.dataset.foreign_archs import operation_order, read_architecture
-from latkit.dataset.foreign_cells import BadCellError, Duration, measured
+from latkit.dataset.tables import MeasuredTable, TableColumn, read_table, write_imported
+from latkit.dataset.tables.architectures import operation_order, read_architecture
+from latkit.dataset.tables.cells import BadCellError, Duration, measured
 from latkit.spaces import ABSENT, get_preset, get_space
 from tests.conftest import SHARED
 
@@ -138,7 +138,7 @@ def test_a_decimal_comma_does_not_make_thousands_of_a_fraction() -> None:
 
 
 class TestDurations:
-    COLUMN = ForeignColumn("took", None)
+    COLUMN = TableColumn("took", None)
 
     @pytest.mark.parametrize(
         ("cell", "ms"),
@@ -164,7 +164,7 @@ class TestDurations:
     def test_a_unit_and_a_duration_contradict_each_other(self) -> None:
         for cell in ("0:00:00.005", Duration(5.0)):
             with pytest.raises(InputError, match="took"):
-                measured(LATENCY, ForeignColumn("took", "ms"), cell, ".")
+                measured(LATENCY, TableColumn("took", "ms"), cell, ".")
 
     def test_numbers_need_a_unit(self) -> None:
         for cell in (5, "5.5"):
@@ -178,19 +178,19 @@ class TestDurations:
     def test_columns(self, tmp_path: Path, unit: str, count: int) -> None:
         took = pa.array([count, None], pa.duration(unit))
         pq.write_table(pa.table({"cell": [4, 5], "took": took}), tmp_path / "t")
-        foreign = self.read(tmp_path / "t")
-        (ms,) = foreign.table["latency_ms"].to_pylist()
+        table = self.read(tmp_path / "t")
+        (ms,) = table.rows["latency_ms"].to_pylist()
         assert ms == pytest.approx(3000.000001 if unit == "ns" else 3000, rel=1e-15)
-        assert [bad.place for bad in foreign.bad_rows] == ["row 2"]
-        assert foreign.origin["unit"] == "duration"
+        assert [bad.place for bad in table.bad_rows] == ["row 2"]
+        assert table.origin["unit"] == "duration"
 
-    def read(self, path: Path, **others: ForeignColumn) -> ForeignTable:
+    def read(self, path: Path, **others: TableColumn) -> MeasuredTable:
         target = Target("nasbench201", "pi", "litert", get_preset("nasbench201"))
-        return read_foreign(path, target, "cell", {"latency_ms": self.COLUMN, **others})
+        return read_table(path, target, "cell", {"latency_ms": self.COLUMN, **others})
 
     def test_energies_are_none(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="energy"):
-            self.read(tmp_path / "t", energy_mj=ForeignColumn("drew", None))
+            self.read(tmp_path / "t", energy_mj=TableColumn("drew", None))
 
 
 class TestPublicTables:
@@ -200,10 +200,10 @@ class TestPublicTables:
                  cell: str | None = "arch", **how: Any) -> pa.Table:  # fmt: skip
         pq.write_table(table, tmp_path / "t")
         target = Target(space, "x", "y", get_preset(space))
-        columns = {"latency_ms": ForeignColumn(column, "ms")}
-        foreign = read_foreign(tmp_path / "t", target, cell, columns, **how)
-        assert foreign.bad_rows == ()
-        dataset = write_imported(foreign, target, tmp_path / column)
+        columns = {"latency_ms": TableColumn(column, "ms")}
+        measured_table = read_table(tmp_path / "t", target, cell, columns, **how)
+        assert measured_table.bad_rows == ()
+        dataset = write_imported(measured_table, target, tmp_path / column)
         assert dataset.table["latency_ms"].to_pylist() == table[column].to_pylist()
         return dataset.table
 

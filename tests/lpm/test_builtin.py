@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from latkit.lpm.published import PUBLISHED, published_lpm
+from latkit.lpm.builtin import PUBLISHED, builtin_lpm
 from latkit.spaces import get_space
 from latkit.spaces.darts.zoo import ZOO
 
@@ -19,7 +19,7 @@ def test_the_table_is_the_papers() -> None:
 
 
 def test_its_error_is_that_of_cells_left_out() -> None:
-    card = published_lpm().card
+    card = builtin_lpm().card
     assert card.metrics["n_test"] == 11
     assert "coverage_90" not in card.metrics  # nothing is left to judge it by
     assert card.metrics["mape_percent"] == pytest.approx(5.3, abs=0.2)
@@ -28,7 +28,7 @@ def test_its_error_is_that_of_cells_left_out() -> None:
 
 
 def test_predictions_are_near_what_is_printed_for_its_setting() -> None:
-    lpm, space = published_lpm().lpm, get_space("darts")
+    lpm, space = builtin_lpm().lpm, get_space("darts")
     for point in PUBLISHED:
         if point.source.endswith("5") and point.cell != "gdas":  # GDAS is printed for C = 50
             (ms,) = lpm.predict(space.encode(space.from_genotype(ZOO[point.cell])))

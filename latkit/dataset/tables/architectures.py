@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from latkit.core.errors import InputError, LatkitError, SpaceError
-from latkit.dataset.foreign_cells import BadCellError, short
+from latkit.dataset.tables.cells import BadCellError, short
 from latkit.spaces import ABSENT, ChoiceMatrix, Edge, SearchSpace
 from latkit.spaces.reader import parse_row
 

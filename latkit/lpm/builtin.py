@@ -1,9 +1,10 @@
-"""The built-in LPM of the paper's device, a Tesla P100, from the latencies in print.
+"""The built-in LPM of the paper's device, a Tesla P100, from the published latencies.
 
-Nothing here was measured by latkit. The paper prints the latencies of eleven networks made of cells
-whose genotypes are in print (Tables 2 and 5). They differ in depth, width, resolution and reduction
-cell, so the model is one of whole networks: a time for each kernel, convolution, multiply-add and
-byte, fitted by the method of the ``default`` LPM. Its rates then cost the operations of a cell.
+Nothing here was measured by latkit. The paper publishes the latencies of eleven networks made of
+cells whose genotypes are published as well (Tables 2 and 5). They differ in depth, width,
+resolution and reduction cell, so the model is one of whole networks: a time for each kernel,
+convolution, multiply-add and byte, fitted by the method of the ``default`` LPM. Its rates then cost
+the operations of a cell.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from latkit.core.quantities import LATENCY
 from latkit.dataset import Target
 from latkit.lpm.base import FloatArray
 from latkit.lpm.bayes import GroupPrior, fit_bayes
-from latkit.lpm.linear import LinearLPM
+from latkit.lpm.linear import LookupTableLPM
 from latkit.lpm.metrics import prediction_metrics
 from latkit.lpm.store import LPMCard
 from latkit.lpm.training import TrainedLPM
@@ -44,12 +45,12 @@ _IMAGENET = get_preset("paper")
 
 @dataclass(frozen=True)
 class PublishedLatency:
-    """A latency in print.
+    """A published latency.
 
     Attributes:
         cell: of the zoo.
         setting: of the network.
-        latency_ms: as printed, at the setting's batch.
+        latency_ms: as published, at the setting's batch.
         source: where.
     """
 
@@ -85,9 +86,9 @@ TARGET = Target("darts", DEVICE, BACKEND, _IMAGENET)
 _SHARE = (0.25, 0.25)
 
 
-def published_lpm() -> TrainedLPM:
+def builtin_lpm() -> TrainedLPM:
     """The LPM, fitted anew: it takes a moment and is always the same."""
-    design = np.stack([_quantities(get_genotype(p.cell), p.setting) for p in PUBLISHED])
+    design = np.stack([_network_columns(get_genotype(p.cell), p.setting) for p in PUBLISHED])
     scale = design.mean(0)
     measured = np.array([p.latency_ms for p in PUBLISHED])
     rates = _fit(design / scale, measured) / scale
@@ -95,19 +96,20 @@ def published_lpm() -> TrainedLPM:
     space = get_space("darts")
     table = _table(target.setting)
     some = space.unrank(0)
-    whole = _quantities(space.architecture(some[0], target.setting.network), target.setting)
+    network = _network_columns(space.architecture(some[0], target.setting.network), target.setting)
     # Rounded, so that the LPM is the same to the bit whatever library did the sums.
     entries = _rounded((table @ rates).reshape(-1))
-    constant = float(_rounded(whole @ rates - space.encode(some)[0] @ entries))
-    lpm = LinearLPM(constant, torch.from_numpy(entries))
+    constant = float(_rounded(network @ rates - space.encode(some)[0] @ entries))
+    lpm = LookupTableLPM(constant, torch.from_numpy(entries))
 
     left_out = _leave_one_cell_out(design / scale, measured)
-    lpm.see_errors(_rounded(left_out - measured))
-    own = measured[[p.setting.resolution == target.setting.resolution for p in PUBLISHED]]
+    lpm.calibrate(_rounded(left_out - measured))
+    in_target = [p.setting.resolution == target.setting.resolution for p in PUBLISHED]
+    latency_range = measured[in_target]
     macs = design[:, [COLUMNS.index("macs")]]
     line = np.concatenate([np.ones_like(macs), macs / macs.mean()], axis=1)
     card = LPMCard(
-        kind=lpm.kind,
+        kind=lpm.name,
         cost=LATENCY,
         target=target,
         fingerprint={"gpu": "Tesla P100, as the paper says; nothing was measured by latkit"},
@@ -117,7 +119,7 @@ def published_lpm() -> TrainedLPM:
             "rows_left_out": 0,
             "architectures": len({p.cell for p in PUBLISHED}),
             "retest_sd_percent": None,
-            "latency_range_ms": [float(own.min()), float(own.max())],
+            "latency_range_ms": [float(latency_range.min()), float(latency_range.max())],
             "protocol": {},
             "anchor": None,
             "anchor_median_ms": None,
@@ -141,7 +143,7 @@ def published_lpm() -> TrainedLPM:
 
 def _judge(predicted: FloatArray, measured: FloatArray) -> dict[str, Any]:
     """Metrics of the leave-one-out predictions; no rows are left to judge the intervals."""
-    return prediction_metrics(predicted, measured) | {"n_train": len(PUBLISHED)}
+    return prediction_metrics(predicted, measured).to_dict() | {"n_train": len(PUBLISHED)}
 
 
 def _fit(columns: FloatArray, measured: FloatArray) -> FloatArray:
@@ -156,13 +158,13 @@ def _leave_one_cell_out(columns: FloatArray, measured: FloatArray) -> FloatArray
     cells = np.array([p.cell for p in PUBLISHED])
     predicted = np.empty(len(measured))
     for cell in set(cells.tolist()):
-        own = cells == cell
-        predicted[own] = columns[own] @ _fit(columns[~own], measured[~own])
+        left_out = cells == cell
+        predicted[left_out] = columns[left_out] @ _fit(columns[~left_out], measured[~left_out])
     return predicted
 
 
 def _table(setting: Setting) -> FloatArray:
-    """The quantities of a run of each operation on each edge; weights are read once a run."""
+    """The columns of a run of each operation on each edge; weights are read once a run."""
     table = analytic_table("darts", setting.network).operations
     per_run = table[:, :, :4] * _per_run(setting)
     params = table[:, :, COLUMNS.index("params")]
@@ -180,7 +182,7 @@ def _per_run(setting: Setting) -> FloatArray:
     return np.array([1, 1, setting.batch, setting.batch], dtype=np.float64)
 
 
-def _quantities(genotype: Genotype, setting: Setting) -> FloatArray:
+def _network_columns(genotype: Genotype, setting: Setting) -> FloatArray:
     """Kernels, convolutions, MACs and bytes of a run of a whole network."""
     assert isinstance(setting.network, DartsConfig)
     columns, params = network_columns(genotype, setting.network)

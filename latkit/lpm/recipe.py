@@ -1,0 +1,57 @@
+"""How an LPM is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from latkit.core.errors import InputError
+from latkit.core.quantities import LATENCY, get_cost
+from latkit.lpm.kinds import LPM_KINDS, check_learns_from_other_devices
+from latkit.lpm.transfer import TransferPrior
+
+CHOICES = ("random", "active")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an LPM is trained.
+
+    Attributes:
+        kind: a name in ``LPM_KINDS``.
+        n_train: architectures to train on; None: four fifths.
+        choose: ``random``, or ``active``: the next one is where the ``default`` LPM is least sure,
+            given those before.
+        seed: of the choice, and of whatever is random in training.
+        options: of the kind's ``options_class``; None: its defaults.
+        transfer: LPMs of other devices, for a kind that learns from them.
+        cost: the quantity that is learnt, one of ``latkit.core.quantities.COSTS``.
+
+    Raises:
+        InputError: a name is unknown, or the kind has no such options or no use for a transfer
+            prior.
+        LPMError: the kind is a plug-in that does not load.
+    """
+
+    kind: str = "default"
+    n_train: int | None = None
+    choose: str = "random"
+    seed: int = 0
+    options: Any = None
+    transfer: TransferPrior | None = None
+    cost: str = LATENCY
+
+    def __post_init__(self) -> None:
+        get_cost(self.cost)
+        kind = LPM_KINDS.get(self.kind)
+        if self.choose not in CHOICES:
+            raise InputError(f"unknown choose {self.choose!r}", f"use one of: {', '.join(CHOICES)}")
+        if self.options is None:
+            object.__setattr__(self, "options", kind.options_class())
+        elif not isinstance(self.options, kind.options_class):
+            raise InputError(
+                f"{self.options!r} are no options of the kind {self.kind}",
+                f"use a {kind.options_class.__name__}",
+            )
+        if self.transfer is not None:
+            check_learns_from_other_devices(self.kind)

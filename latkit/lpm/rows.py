@@ -1,0 +1,66 @@
+"""What of a dataset an LPM is fitted to."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from latkit.core.errors import DatasetError
+from latkit.core.quantities import LATENCY
+from latkit.dataset import LatencyDataset
+from latkit.lpm.base import FloatArray
+from latkit.spaces import SearchSpace, Setting, get_space
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Architectures and what was measured of them: one row each.
+
+    Attributes:
+        space: of the architectures.
+        setting: of the networks that were measured.
+        encodings: ``n x E*O`` zeros and ones.
+        values: ``n`` positive numbers, in the unit of the quantity.
+        cost: the quantity's name.
+    """
+
+    space: SearchSpace
+    setting: Setting
+    encodings: FloatArray
+    values: FloatArray
+    cost: str = LATENCY
+
+    @classmethod
+    def of(cls, dataset: LatencyDataset, cost: str = LATENCY) -> Rows:
+        """The usable rows: disturbed ones are left out, an architecture's replicates averaged.
+
+        Raises:
+            DatasetError: the quantity was not measured.
+            SpaceError: a row is not of the space.
+        """
+        if cost not in dataset.costs:
+            raise DatasetError(
+                f"{dataset.path} has no {cost} (it has: {', '.join(dataset.costs)})",
+                "train for a cost it has (--cost), or profile or import it again with this one",
+            )
+        target = dataset.manifest.target
+        space = get_space(target.space)
+        table = dataset.usable()
+        matrix = space.from_file(table["arch_id"].to_numpy(), table["arch"].to_pylist())
+        return cls(
+            space,
+            target.setting,
+            space.encode(matrix).astype(np.float64),
+            table[cost].to_numpy(),
+            cost,
+        )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Rows:
+        """Some of the rows, by number."""
+        return dataclasses.replace(self, encodings=self.encodings[rows], values=self.values[rows])
