@@ -104,14 +104,14 @@ class Bilevel(ABC):
             generator: of the samples that LAT(α) is estimated from.
             arch: whether to take the α-step.
         """
-        seen = self._arch_step(train, val, generator) if arch else ()
+        arch_losses = self._arch_step(train, val, generator) if arch else ()
         with self.supernet.only(self._weights, track=True):
             loss, correct = self._loss(train)
             gradients = torch.autograd.grad(loss, self._weights)
         self.average(gradients)
         self._clip(gradients)
         self.weight_optimizer.step(gradients)
-        return StepLosses(loss.detach(), correct, *seen)
+        return StepLosses(loss.detach(), correct, *arch_losses)
 
     def _arch_step(
         self, train: Batch, val: Batch, generator: torch.Generator
@@ -177,8 +177,8 @@ class SecondOrder(Bilevel):
             rate = self._look_ahead(gradients)
             with self.supernet.only([*self._alphas, *self._weights], track=False):
                 loss, correct = self._loss(val)
-                found = torch.autograd.grad(loss, [*self._alphas, *self._weights])
-            ours, vector = list(found[: len(self._alphas)]), list(found[len(self._alphas) :])
+                both = torch.autograd.grad(loss, [*self._alphas, *self._weights])
+            ours, vector = list(both[: len(self._alphas)]), list(both[len(self._alphas) :])
             self.average(vector)
             norm = torch.stack(list(torch._foreach_norm(vector))).norm()
             radius = RADIUS / norm.clamp_min(torch.finfo(norm.dtype).tiny)

@@ -16,9 +16,9 @@ from latkit.search.images import ImageListing, decode_image, listed, scale_image
 
 __all__ = ["DataOptions", "ImageData", "batches", "load_data"]
 
-# Pixels of a side that images of files are scaled to, unless another resolution is asked for.
+# Pixels of a side that images of files are scaled to, unless another resolution is given.
 RESOLUTION = 32
-# Of a side: nobody searches on more, and the system may kill who asks for more memory than it has.
+# Of a side: nobody searches on more, and a system may kill a process that allocates too much.
 _MOST_PIXELS = 4096
 
 
@@ -51,13 +51,13 @@ def load_data(
             "halves it twice)",
         )
     try:
-        found = find_source(source)
-        if not found.has_columns and (options.image_column or options.label_column):
+        origin = find_source(source)
+        if not origin.has_columns and (options.image_column or options.label_column):
             raise InputError(
                 f"{source} has no columns",
                 "leave out --image-column and --label-column, which are for Parquet files",
             )
-        images = found.open(source, options)
+        images = origin.open(source, options)
         if isinstance(images, ImageListing):
             images = _decoded(images, limit, seed, options, on_image)
         else:
@@ -100,17 +100,17 @@ def batches(
         Images (``B x C x H x W`` float32, channels last) and labels.
     """
     rank, processes = share
-    own = slice(rank * batch // processes, (rank + 1) * batch // processes)
+    share_of_batch = slice(rank * batch // processes, (rank + 1) * batch // processes)
     mean, std = normalisation
     height, width = data.images.shape[2:]
     pad = max(1, height // 8)
     shuffled = indices[torch.randperm(len(indices), generator=generator)]
     for number in range(len(shuffled) // batch):
-        chosen = shuffled[number * batch : (number + 1) * batch][own]
+        chosen = shuffled[number * batch : (number + 1) * batch][share_of_batch]
         # Drawn for the whole batch, and for skipped ones too: then every process, and a search
         # that goes on in the middle of an epoch, sees what it would have seen.
-        offsets = torch.randint(0, 2 * pad + 1, (2, batch), generator=generator)[:, own]
-        mirrored = torch.rand(batch, generator=generator)[own] < 0.5
+        offsets = torch.randint(0, 2 * pad + 1, (2, batch), generator=generator)[:, share_of_batch]
+        mirrored = torch.rand(batch, generator=generator)[share_of_batch] < 0.5
         if number < skip:
             continue
         x = (data.images[chosen].float() - mean) / std
@@ -119,14 +119,14 @@ def batches(
         columns = offsets[1, :, None] + torch.arange(width)
         if data.flip:
             columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-        each = torch.arange(len(chosen))[:, None, None]
+        image = torch.arange(len(chosen))[:, None, None]
         # Indices on both sides of the channel slice put channels last in memory.
-        cropped = x[each, :, rows[:, :, None], columns[:, None, :]]
+        cropped = x[image, :, rows[:, :, None], columns[:, None, :]]
         yield cropped.permute(0, 3, 1, 2), data.labels[chosen]
 
 
 def _part_of(data: ImageData, limit: int | None, seed: int, options: DataOptions) -> ImageData:
-    """Some images of those in memory, scaled only if a resolution is asked for."""
+    """Some images of those in memory, scaled only if a resolution is given."""
     chosen = _choose(len(data.labels), limit, seed)
     images = data.images[chosen]
     if options.resolution is not None:

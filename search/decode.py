@@ -1,6 +1,6 @@
-"""From α to an architecture: the strongest one, or the strongest one that costs what was asked.
+"""From α to an architecture: the strongest one, or the strongest one near a target cost.
 
-Also what a space's architectures cost at least and at most, which says what can be asked.
+Also what a space's architectures cost at least and at most: the range of possible targets.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def neighbours(space: SearchSpace, matrix: ChoiceMatrix) -> ChoiceMatrix:
 def log_weights(
     space: SearchSpace, alpha: Tensor, edge_weights: Tensor | None = None
 ) -> FloatArray:
-    """How strongly α speaks for each operation on each edge: ``E x O`` logarithms.
+    """How strongly α prefers each operation on each edge: ``E x O`` logarithms.
 
     The weight that the operation has in the supernet: the softmax over all operations (``none``
     too, as in DARTS), times the edge's own weight if it has one (β in PC-DARTS). Operations that
@@ -192,7 +192,7 @@ def derive_on_target(
     edge_weights: Tensor | None = None,
     max_skips: int | None = None,
 ) -> Derived:
-    """The architecture that α speaks for most strongly among those that cost about the target.
+    """The architecture that α prefers most strongly among those that cost about the target.
 
     How strongly is the sum of :func:`log_weights` over its operations; without a target the
     strongest architecture is DARTS's own derivation, which is returned unchanged if its cost will
@@ -238,7 +238,7 @@ class _BestFirst:
         self._max_skips = max_skips
         self._known: set[bytes] = set()
         self._visited: set[int] = set()
-        # Of all architectures seen: row, score, distance.
+        # Of all evaluated architectures: row, score, distance.
         self._seen: list[tuple[ChoiceMatrix, float, float]] = []
         self.on_target, self._rank = False, (-np.inf, -np.inf)
         self.best, self.best_cost = start[0], np.nan
@@ -307,7 +307,7 @@ class _BestFirst:
 def _linear_extreme(
     space: SearchSpace, objective: Objective, sign: int, max_skips: int | None
 ) -> ChoiceMatrix:
-    """The cheapest (``sign`` 1) or costliest (-1) architecture by a table of costs."""
+    """The lowest-cost (``sign`` 1) or highest-cost (-1) architecture by a table of costs."""
     linear = objective.coefficients()
     assert linear is not None
     values = linear[0].double().numpy().reshape(space.num_edges, space.num_operations)
@@ -335,11 +335,11 @@ def _descend(
         costs = costs.reshape(near.shape[:2])
         costs[~within_limit(space, near, max_skips)] = np.inf
         best = costs.argmin(1)
-        found = costs[np.arange(len(near)), best]
-        better = found < values[moving]
+        lowest = costs[np.arange(len(near)), best]
+        better = lowest < values[moving]
         index = np.flatnonzero(moving)
         rows[index[better]] = near[better, best[better]]
-        values[index[better]] = found[better]
+        values[index[better]] = lowest[better]
         moving[index[~better]] = False
     result: ChoiceMatrix = rows[values.argmin()]
     return result

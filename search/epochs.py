@@ -254,7 +254,7 @@ class EpochLoop:
         except (RuntimeError, MemoryError) as error:
             raise _memory_ran_out(error, f"in {where}; {self._what_is_kept()}") from None
         numbers = _numbers(losses)
-        # Together with the wish to stop, so that all processes end after the same step.
+        # Together with the request to stop, so that all processes end after the same step.
         values = self.processes.average(torch.cat([numbers, numbers.new_tensor([stop()])]))
         if not torch.isfinite(values).all():
             raise SearchError(

@@ -120,7 +120,7 @@ class ImageSource(ABC):
     has_columns: ClassVar[bool] = False
 
     def recognises(self, path: str) -> bool:
-        """Whether a path is of this source; plug-ins are asked before latkit's own sources."""
+        """Whether a path is of this source; plug-ins come before latkit's own sources."""
         return False
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """What α's step weighs: latency or energy of one device or several, or multiply-adds.
 
 A new objective is a subclass of :class:`Objective`, registered here or by an entry point in the
-group ``latkit.objectives``; its class attributes say what it is made of.
+group ``latkit.objectives``; its class attributes describe what it is made of.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a user asks of a search, and the configurations that follow from it."""
+"""A request for a search, and the configurations that follow from it."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ class _Task:
         return data
 
     def identity(self) -> str:
-        # The digest tells a retrained LPM of the same name and number from the one begun with.
+        # The digest distinguishes a retrained LPM of the same name and number.
         entries = dict.fromkeys(lpm.entry for lpm in (self.latency, *self.weighed))
         return ", ".join(f"{e.reference} ({self.registry.weights_digest(e)})" for e in entries)
 

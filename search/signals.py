@@ -33,7 +33,7 @@ def stop_on_signals(*numbers: signal.Signals) -> Iterator[StopRequest]:
         numbers: the signals; without any, SIGTERM and SIGINT.
 
     Yields:
-        The request, to be asked between steps.
+        The request, to be called between steps.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -92,7 +92,7 @@ def plan_sweep(config: SearchConfig, parameter: str, values: Sequence[float]) ->
         else:
             changed = dataclasses.replace(config, lambda_per_ms=None, target_ms=value)
         changed.check()
-        # All digits that tell values apart, and no more.
+        # All digits that distinguish values, and no more.
         name = repr(float(value) + 0.0).removesuffix(".0")
         searches.append(Search(f"{parameter}-{name}", changed))
     return searches

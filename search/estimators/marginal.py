@@ -53,20 +53,20 @@ class Marginal(Estimator):
                 others, sets = _other_sets(space, codes, drawn)
                 queries.append(sets)
             costs = cost(torch.cat(queries)).to(alpha.dtype).split([len(q) for q in queries])
-            own = costs[0]
-            of_drawn = own[:, None, None].expand(-1, edges.shape[1], 1)
+            drawn_costs = costs[0]
+            of_drawn = drawn_costs[:, None, None].expand(-1, edges.shape[1], 1)
             of_operations = torch.cat([of_drawn, costs[1].view(operations.shape[:3])], dim=2)
         by_edge = (distribution.operations[edges[:, :, None], turned] * of_operations).sum(2)
         slope = by_edge.sum()
-        value = own + (by_edge.detach() - own[:, None]).sum(1)
+        value = drawn_costs + (by_edge.detach() - drawn_costs[:, None]).sum(1)
         if edge_strength is not None:
-            of_sets = own[:, None].expand(others.shape).clone()
+            of_sets = drawn_costs[:, None].expand(others.shape).clone()
             of_sets[others] = costs[2]
             groups, numbers = tables(space).pairs.T
             by_set = distribution.sets[groups, numbers] * of_sets
             slope = slope + by_set.sum()
             # Of each group's expectation, less what was drawn.
-            value = value + by_set.detach().sum(1) - tables(space).free * own
+            value = value + by_set.detach().sum(1) - tables(space).free * drawn_costs
         slope = slope / samples
         result: Tensor = value.mean() + (slope - slope.detach())
         return result
@@ -98,8 +98,10 @@ def _other_sets(space: SearchSpace, codes: Tensor, drawn: Drawn) -> tuple[Tensor
     Returns:
         Which of the ``M x T`` (group, set) pairs are not drawn; their encodings, ``b x E*O``.
     """
-    own = tables(space)
-    groups, sets = own.pairs.T
+    table = tables(space)
+    groups, sets = table.pairs.T
     others = drawn.sets[:, groups] != sets
-    kept = drawn.kept[:, None] * own.outside[groups].to(codes) + own.members[groups, sets].to(codes)
+    kept = drawn.kept[:, None] * table.outside[groups].to(codes) + table.members[groups, sets].to(
+        codes
+    )
     return others, (kept[..., None] * codes[:, None])[others].flatten(1)

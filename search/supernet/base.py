@@ -181,14 +181,14 @@ SUPERNETS: Plugins[Supernet] = Plugins(
 
 def methods_of(space: str) -> list[str]:
     """The supernets that can search a space; plug-ins that do not load are left out."""
-    found = []
+    methods = []
     for name in SUPERNETS.names():
         try:
             if space in SUPERNETS.get(name).spaces:
-                found.append(name)
+                methods.append(name)
         except LatkitError:
             continue
-    return found
+    return methods
 
 
 def get_supernet(method: str, space: str) -> type[Supernet]:

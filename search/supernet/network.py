@@ -127,8 +127,8 @@ class SearchCell(nn.Module):
                 states.append(images_of(nodes[-1], batch, height, width))
             x = states[source]
             if passing is not None:
-                seen, rest = split_channels(rows_of(x), self.operated)
-                x = images_of(seen, *(batch, *x.shape[2:]))
+                operated, rest = split_channels(rows_of(x), self.operated)
+                x = images_of(operated, *(batch, *x.shape[2:]))
                 if self.reduction and source < 2:
                     rest = rows_of(F.max_pool2d(images_of(rest, batch, *x.shape[2:]), 2, 2))
                 sums.rests = list(mix([rest], passing[source][:, None], sums.rests))

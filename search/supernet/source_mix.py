@@ -156,8 +156,8 @@ class Part:
         d = depthwise(x, self.depthwise, stride, dilation)
         groups = len(self.pointwise)
         if fused(x):
-            each = self.pointwise.unbind()
-            weight = each[0] if groups == 1 else torch.block_diag(*each)
+            mixings = self.pointwise.unbind()
+            weight = mixings[0] if groups == 1 else torch.block_diag(*mixings)
             return pointwise_norm(rows_of(d), weight, self.running, bn_mode, scale, total)
         z = F.conv2d(d, self.pointwise.flatten(0, 1)[:, :, None, None], groups=groups)
         return norm(into_rows(z), self.running, bn_mode, scale, total)
@@ -274,11 +274,11 @@ class SourceMix(nn.Module):
         """Factorized reductions: both halves are one product of pixels (0, 0) and (1, 1)."""
         rows = torch.cat([rows_of(corner) for corner in pixels], 1)
         every = self.edges // len(sums.pairs)
-        each = [torch.block_diag(*pair.unbind()) for pair in halves.unbind()]
+        blocks = [torch.block_diag(*pair.unbind()) for pair in halves.unbind()]
         scales = weights.others[SKIP].split(every)
         for index, (pair, scale) in enumerate(zip(sums.pairs, scales, strict=True)):
             first = index * every
-            weight = torch.cat(each[first : first + every])
+            weight = torch.cat(blocks[first : first + every])
             running = self.skip_norms.of(first, every)
             pointwise_norm(rows, weight, running, bn_mode, self._channelwise(scale), pair.plain)
 

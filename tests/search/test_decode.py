@@ -51,9 +51,9 @@ def test_range_of_darts_by_descent_is_the_exact_one() -> None:
     exact = cost_range(DARTS, linear)
 
     class Hidden(Objective):
-        """The same, that does not say it is linear."""
+        """The same without coefficients."""
 
-        name, unit = linear.name, linear.unit
+        quantity, unit = linear.quantity, linear.unit
 
         def __call__(self, encodings: torch.Tensor) -> torch.Tensor:
             return linear(encodings)
