@@ -37,8 +37,8 @@ from latkit.lpm.default import DefaultLPM
 from latkit.lpm.paper import PaperLPM
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.rows import Rows
-from latkit.search.costs import Cost, LPMCost
-from latkit.search.estimators import ESTIMATORS, strength_of
+from latkit.search.estimators import ESTIMATORS, get_estimator, strength_of
+from latkit.search.objectives import Objective, PredictedObjective
 from latkit.spaces import ABSENT, Group, SearchSpace, get_preset, get_space
 
 # Entries of α: standard deviation of a normal distribution.
@@ -62,11 +62,11 @@ SMALL = SearchSpace(
 FIRST = next(i for i, edge in enumerate(DARTS.edges) if edge.target == 3)
 
 
-class Embedded(Cost):
+class Embedded(Objective):
     """A cost of DARTS cells, on :data:`SMALL`: the rest of the cell is fixed."""
 
-    def __init__(self, cost: Cost) -> None:
-        self.name, self.unit, self._cost = cost.name, cost.unit, cost
+    def __init__(self, cost: Objective) -> None:
+        self.quantity, self.unit, self._cost = cost.quantity, cost.unit, cost
         self._rest = torch.zeros(DARTS.num_edges, DARTS.num_operations)
         for index, edge in enumerate(DARTS.edges):
             if edge.target == 2 or (edge.target == 5 and edge.source in (3, 4)):
@@ -79,7 +79,7 @@ class Embedded(Cost):
         return self._cost(whole.flatten(1))
 
 
-def lpms() -> dict[str, LPMCost]:
+def lpms() -> dict[str, PredictedObjective]:
     """LPMs of a device with a critical path, fusion and memory pressure; simulated."""
     matrix = DARTS.unrank(DARTS.sample(2000, 0))
     truth = simulated_ms(DARTS, matrix, additive=False)
@@ -94,10 +94,10 @@ def lpms() -> dict[str, LPMCost]:
     for name, lpm in fitted.items():
         error = np.abs(lpm.predict(DARTS.encode(test)) / simulated_ms(DARTS, test, False) - 1)
         say(f"LPM {name}: MAPE {100 * error.mean():.2f} %")
-    return {name: LPMCost(lpm) for name, lpm in fitted.items()}
+    return {name: PredictedObjective(lpm) for name, lpm in fitted.items()}
 
 
-def exact(space: SearchSpace, alpha: Tensor, cost: Cost, edges: str) -> Tensor:
+def exact(space: SearchSpace, alpha: Tensor, cost: Objective, edges: str) -> Tensor:
     """E[cost] by enumeration."""
     matrix = torch.from_numpy(space.unrank(np.arange(space.size)).astype(np.int64))
     choices = list(space.choices)
@@ -119,12 +119,14 @@ def exact(space: SearchSpace, alpha: Tensor, cost: Cost, edges: str) -> Tensor:
 def many_samples(rounds: int, samples: int) -> Callable[..., Tensor]:
     """The marginal estimate of very many samples, as a stand-in for the truth."""
 
-    def reference(space: SearchSpace, alpha: Tensor, cost: Cost, edges: str) -> Tensor:
+    def reference(space: SearchSpace, alpha: Tensor, cost: Objective, edges: str) -> Tensor:
         generator = torch.Generator().manual_seed(2026)
         parts = []
         for _ in range(rounds):
             strength = strength_of(space, alpha) if edges == "strength" else None
-            parts.append(ESTIMATORS["marginal"](space, alpha, cost, samples, generator, strength))
+            parts.append(
+                get_estimator("marginal")(space, alpha, cost, samples, generator, strength)
+            )
         return torch.stack(parts).mean()
 
     return reference
@@ -134,7 +136,7 @@ def measure(
     space: SearchSpace,
     name: str,
     alpha: Tensor,
-    cost: Cost,
+    cost: Objective,
     edges: str,
     truth: tuple[float, Tensor],
     arguments: argparse.Namespace,
@@ -146,7 +148,7 @@ def measure(
         # Thread CPU time: the machine is shared.
         started = time.thread_time()
         strength = strength_of(space, alpha) if edges == "strength" else None
-        value = ESTIMATORS[name](space, alpha, cost, arguments.samples, generator, strength)
+        value = get_estimator(name)(space, alpha, cost, arguments.samples, generator, strength)
         (slope,) = torch.autograd.grad(value, alpha)
         seconds.append(time.thread_time() - started)
         values.append(float(value.detach()))
@@ -175,7 +177,7 @@ def measure(
 
 def section(
     space: SearchSpace,
-    costs: dict[str, Cost],
+    costs: dict[str, Objective],
     reference: Callable[..., Tensor],
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
@@ -191,7 +193,7 @@ def section(
                 truth = (float(value.detach()), slope)
                 own = {
                     name: measure(space, name, alpha, cost, edges, truth, arguments)
-                    for name in ESTIMATORS
+                    for name in ESTIMATORS.names()
                 }
                 result[f"{lpm}, {which}, {edges} edges"] = {"lat_ms": truth[0], **own}
                 line = ", ".join(f"{n} {m['cosine_of_1']:.3f}" for n, m in own.items())
@@ -199,7 +201,7 @@ def section(
     return result
 
 
-def cost_alone(cost: Cost, samples: int) -> dict[str, float]:
+def cost_alone(cost: Objective, samples: int) -> dict[str, float]:
     """CPU milliseconds of the LPM by itself on as many cells as an estimate asks for."""
     result = {}
     with torch.no_grad():
@@ -222,7 +224,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     costs = lpms()
-    embedded: dict[str, Cost] = {name: Embedded(cost) for name, cost in costs.items()}
+    embedded: dict[str, Objective] = {name: Embedded(cost) for name, cost in costs.items()}
     rounds = arguments.reference_rounds
     result = {
         "date": date.today().isoformat(),

@@ -38,10 +38,11 @@ from latkit.lpm.default import DefaultLPM
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.rows import Rows
 from latkit.search.bilevel import ORDERS, OptimizerConfig
-from latkit.search.costs import LPMCost
+from latkit.search.objectives import PredictedObjective
 from latkit.search.penalty import FixedWeight, Penalty
-from latkit.search.supernet import SUPERNETS, build_supernet
+from latkit.search.supernet import SUPERNETS
 from latkit.spaces import get_preset, get_space
+from tests.search.supernets import build_supernet
 from tests.search.textbook import Textbook, TextbookSearch
 
 RESOLUTION, CLASSES = 32, 10
@@ -75,7 +76,7 @@ def penalty(space: Any) -> Penalty:
     rows = space.unrank(space.sample(50, 0))
     x = space.encode(rows).astype("float64")
     lpm = DefaultLPM.fit(Rows(space, get_preset("imagenet"), x, 10 + x @ x[0]), Recipe())
-    return Penalty(space, LPMCost(lpm), FixedWeight(0.1))
+    return Penalty(space, PredictedObjective(lpm), FixedWeight(0.1))
 
 
 def stepper(which: str, case: tuple[Any, ...]) -> tuple[Callable[[], None], Callable[[], float]]:
@@ -86,7 +87,7 @@ def stepper(which: str, case: tuple[Any, ...]) -> tuple[Callable[[], None], Call
     shape = (batch, 3, RESOLUTION, RESOLUTION)
     train, val = ((torch.randn(shape), torch.randint(CLASSES, (batch,))) for _ in range(2))
     if which == "textbook":
-        partial = SUPERNETS[method].partial
+        partial = SUPERNETS.get(method).partial
         book = TextbookSearch(
             Textbook(space, channels, cells, CLASSES, partial=partial), order == 2
         )
@@ -98,7 +99,7 @@ def stepper(which: str, case: tuple[Any, ...]) -> tuple[Callable[[], None], Call
 
     def lat() -> float:
         started = time.process_time()
-        expected = term.expected(net.alpha_normal, net.edge_strength(False), generator)
+        expected = term.expected(net.alpha_normal, net.edge_strength("normal"), generator)
         torch.autograd.grad(expected, net.alpha_normal)
         return time.process_time() - started
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from latkit.search.optimizers import SGD, Adam
+from latkit.search.optimizers import SGD, Adam, OptimizerConfig
 from latkit.search.supernet import Supernet
 
 Batch = tuple[Tensor, Tensor]
@@ -23,26 +22,6 @@ Average = Callable[[Sequence[Tensor]], None]
 
 # The radius of DARTS's finite difference, over the norm of the vector.
 RADIUS = 0.01
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """Hyper-parameters of both optimisers; the defaults are the paper's for DARTS (section 4.1).
-
-    Attributes:
-        arch_lr: learning rate of Adam on α.
-        weight_lr: initial learning rate of SGD on the weights, annealed to 0 by a cosine.
-        gradient_clip: largest norm of the weights' gradient in their own step. The step that
-            second order looks ahead by is not clipped, as in print.
-    """
-
-    arch_lr: float = 3e-4
-    arch_betas: tuple[float, float] = (0.5, 0.999)
-    arch_weight_decay: float = 1e-3
-    weight_lr: float = 0.025
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    gradient_clip: float = 5.0
 
 
 class Penalty(Protocol):
@@ -54,7 +33,7 @@ class Penalty(Protocol):
     def expected(
         self, alpha: Tensor, edge_strength: Tensor | None, generator: torch.Generator
     ) -> Tensor:
-        """The cost of the normal cell, a scalar, differentiable in both tensors."""
+        """LAT(α) of the α that LPMs encode, a scalar, differentiable in both tensors."""
         ...
 
     def state_dict(self) -> dict[str, float]: ...
@@ -125,21 +104,23 @@ class Bilevel(ABC):
             generator: of the samples that LAT(α) is estimated from.
             arch: whether to take the α-step.
         """
-        seen = self._arch_step(train, val, generator) if arch else ()
+        arch_losses = self._arch_step(train, val, generator) if arch else ()
         with self.supernet.only(self._weights, track=True):
             loss, correct = self._loss(train)
             gradients = torch.autograd.grad(loss, self._weights)
         self.average(gradients)
         self._clip(gradients)
         self.weight_optimizer.step(gradients)
-        return StepLosses(loss.detach(), correct, *seen)
+        return StepLosses(loss.detach(), correct, *arch_losses)
 
     def _arch_step(
         self, train: Batch, val: Batch, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         loss, correct, gradients = self._arch_gradients(train, val)
         net = self.supernet
-        expected = self.penalty.expected(net.alpha_normal, net.edge_strength(False), generator)
+        expected = self.penalty.expected(
+            net.alphas[net.encoded], net.edge_strength(net.encoded), generator
+        )
         costs = torch.autograd.grad(expected, self._alphas, allow_unused=True)
         for gradient, cost in zip(gradients, costs, strict=True):
             if cost is not None:
@@ -196,8 +177,8 @@ class SecondOrder(Bilevel):
             rate = self._look_ahead(gradients)
             with self.supernet.only([*self._alphas, *self._weights], track=False):
                 loss, correct = self._loss(val)
-                found = torch.autograd.grad(loss, [*self._alphas, *self._weights])
-            ours, vector = list(found[: len(self._alphas)]), list(found[len(self._alphas) :])
+                both = torch.autograd.grad(loss, [*self._alphas, *self._weights])
+            ours, vector = list(both[: len(self._alphas)]), list(both[len(self._alphas) :])
             self.average(vector)
             norm = torch.stack(list(torch._foreach_norm(vector))).norm()
             radius = RADIUS / norm.clamp_min(torch.finfo(norm.dtype).tiny)

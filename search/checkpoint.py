@@ -1,4 +1,4 @@
-"""A search's state as one safetensors file: supernet, α, both optimisers, and the epoch begun.
+"""A search's state as one safetensors file: supernet, α, both optimisers, and an unfinished epoch.
 
 An epoch's batches come from generators seeded by (seed, epoch) and need no state. What an
 unfinished epoch needs besides is the state of LAT's generator and the sums so far.
@@ -29,12 +29,12 @@ FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
-class Begun:
+class PartialEpoch:
     """An epoch that was interrupted.
 
     Attributes:
         step: steps done.
-        totals: sums of what they saw, float64.
+        totals: sums of their losses, costs and correct predictions, float64.
         generator: state of LAT's random numbers, bytes.
         seconds: time that they took.
     """
@@ -46,9 +46,13 @@ class Begun:
 
 
 def save_checkpoint(
-    folder: Path, epoch: int, supernet: Supernet, optimizer: Bilevel, begun: Begun | None = None
+    folder: Path,
+    epoch: int,
+    supernet: Supernet,
+    optimizer: Bilevel,
+    partial: PartialEpoch | None = None,
 ) -> None:
-    """Write the state after ``epoch`` whole epochs and, if one was begun, after its steps so far.
+    """Write the state after ``epoch`` whole epochs and after the steps of an unfinished one.
 
     The earlier checkpoint stays until this one is whole. Of an undisturbed search and a resumed
     one the bytes after a whole epoch are the same: no times are in it.
@@ -64,9 +68,9 @@ def save_checkpoint(
         "epoch": epoch,
         "penalty": optimizer.penalty.state_dict(),
     }
-    if begun is not None:
-        tensors |= {"begun/totals": begun.totals, "begun/generator": begun.generator}
-        header["begun"] = {"step": begun.step, "seconds": begun.seconds}
+    if partial is not None:
+        tensors |= {"begun/totals": partial.totals, "begun/generator": partial.generator}
+        header["begun"] = {"step": partial.step, "seconds": partial.seconds}
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {HEADER: json.dumps(header)}
     write_atomically(
@@ -91,11 +95,11 @@ def finished_epochs(folder: Path) -> int:
 
 def load_checkpoint(
     folder: Path, supernet: Supernet, optimizer: Bilevel
-) -> tuple[int, Begun | None]:
+) -> tuple[int, PartialEpoch | None]:
     """Restore the state.
 
     Returns:
-        The number of finished epochs (0 without a checkpoint), and the epoch begun after them.
+        The number of finished epochs (0 without a checkpoint), and the unfinished epoch after them.
 
     Raises:
         SearchError: the checkpoint is corrupt, or of another search or version.
@@ -104,13 +108,13 @@ def load_checkpoint(
     path = folder / CHECKPOINT
     if not path.exists():
         return 0, None
-    begun = None
+    partial = None
     with _opened(path) as file:
         header = _header(file)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         version, epoch, penalty = header["format_version"], int(header["epoch"]), header["penalty"]
         if "begun" in header:
-            begun = Begun(
+            partial = PartialEpoch(
                 int(header["begun"]["step"]),
                 tensors["begun/totals"],
                 tensors["begun/generator"],
@@ -139,7 +143,7 @@ def load_checkpoint(
             f"checkpoint {path} is of another search ({error})",
             "put back the one of this search, or choose another --out",
         ) from None
-    return epoch, begun
+    return epoch, partial
 
 
 @contextlib.contextmanager

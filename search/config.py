@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from latkit.core.errors import InputError
-from latkit.search.bilevel import ORDERS, OptimizerConfig
-from latkit.search.collapse import MOST_SKIPS
-from latkit.search.costs import COSTS, check_noise
+from latkit.search.bilevel import ORDERS
 from latkit.search.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
+from latkit.search.objectives import OBJECTIVES, check_noise
+from latkit.search.optimizers import OptimizerConfig
 from latkit.search.penalty import EdgeSampling
 from latkit.search.supernet import SUPERNETS
-from latkit.spaces.darts.config import MIN_CELLS
 
 PRECISIONS = ("fp32", "bf16")
 # Of any count: what is larger by far does not fit an integer of PyTorch's, rather than a memory.
@@ -28,25 +27,25 @@ class SearchConfig:
     """A search's configuration; the defaults are the paper's for DARTS on CIFAR-10 (section 4.1).
 
     Attributes:
-        method: the supernet, ``darts`` or ``pc-darts``.
+        method: the supernet, one of ``SUPERNETS``.
         order: 1 holds the weights fixed in the α-step; 2 unrolls one weight step.
         estimator: how LAT(α) and its gradient are estimated.
         edge_sampling: which edges the sub-networks of an estimate keep.
         samples: M, sub-networks per estimate of LAT(α).
-        cost: what is expected and weighed: what the LPM predicts, ``macs`` (Table 4), or of several
-            devices the mean (``weighted-sum``) or the largest share of DARTS_V2's prediction
-            (``worst-case``).
+        cost: the objective, one of ``OBJECTIVES``: what the LPM predicts, ``macs`` (Table 4), or of
+            several devices the mean (``weighted-sum``) or the largest share of what is predicted
+            of the space's reference (``worst-case``).
         also: references of the LPMs of those further devices.
-        lambda_per_ms: λ of Eq. 3, in one over the unit of the cost: 1/ms where it is a latency.
-            With ``macs`` it is Table 4's η, in one over a million multiply-adds. None with a
-            target.
-        target_ms: predicted latency to arrive at, instead of a fixed λ; of a cost in ms only.
+        lambda_per_ms: λ of Eq. 3, whose unit is 1/cost: 1/ms where the objective is a latency.
+            With ``macs`` it is Table 4's η, per million multiply-adds. None with a target.
+        target_ms: predicted latency to arrive at, instead of a fixed λ; of an objective in ms only.
         lpm_noise: standard deviation of the noise added to every prediction, in its unit (Table 3).
         warmup_epochs: first epochs, in which α is frozen.
         precision: of the supernet: ``fp32``, or ``bf16`` by autocast. α, the losses and LAT(α)
             are single precision in both.
         stop_on_collapse: end with the last good cell when skip connections take over.
-        max_skips: largest number of skip connections in the derived normal cell; None: any.
+        max_skips: largest number of skip connections in the derived architecture (of DARTS the
+            normal cell); None: any.
         limit: images used; None for all. Half train the weights, half train α.
     """
 
@@ -80,14 +79,16 @@ class SearchConfig:
     def check(self) -> None:
         """Raises: InputError: a value cannot work."""
         for name, known in (
-            ("method", SUPERNETS),
+            ("method", SUPERNETS.names()),
             ("order", ORDERS),
-            ("estimator", ESTIMATORS),
+            ("estimator", ESTIMATORS.names()),
             ("edge_sampling", get_args(EdgeSampling)),
-            ("cost", COSTS),
+            ("cost", OBJECTIVES.names()),
             ("precision", PRECISIONS),
         ):
             _one_of(name, getattr(self, name), known)
+        supernet = SUPERNETS.get(self.method)
+        ESTIMATORS.get(self.estimator)  # refuses a plug-in that does not load
         if self.order == 2 and self.precision != "fp32":
             # Its gradient of α was as wrong as it was large.
             raise InputError(
@@ -96,9 +97,9 @@ class SearchConfig:
             )
         if (self.lambda_per_ms is None) == (self.target_ms is None):
             raise InputError("a search has either a lambda or a target latency", "give one of them")
-        several = COSTS[self.cost].several
+        several = OBJECTIVES.get(self.cost).several
         if bool(self.also) != several:
-            named = " or ".join(name for name, kind in COSTS.items() if kind.several)
+            named = " or ".join(_of_several())
             raise InputError(
                 f"the cost {self.cost} is of {'several devices' if several else 'one device'}",
                 f"use --also-device together with --cost {named}",
@@ -114,21 +115,22 @@ class SearchConfig:
                 raise InputError(f"{name}={rate} is not a learning rate", "use more than 0")
         if self.max_skips is not None and self.max_skips < 0:
             raise InputError(f"max_skips={self.max_skips} is too small", "use 0 or more")
-        if self.stop_on_collapse and self.max_skips is not None and self.max_skips <= MOST_SKIPS:
+        if self.stop_on_collapse and supernet.most_skips is None:
+            raise InputError(
+                f"{self.method} has no criterion of collapse", "leave out --stop-on-collapse"
+            )
+        if (
+            self.stop_on_collapse
+            and self.max_skips is not None
+            and self.max_skips <= (supernet.most_skips or 0)
+        ):
             raise InputError(
                 f"a cell of at most {self.max_skips} skip connections never counts as collapsed",
                 "leave out --stop-on-collapse or --max-skips",
             )
-        partial = SUPERNETS[self.method].partial
-        if self.channels % partial:
-            raise InputError(
-                f"channels={self.channels} does not fit {self.method}",
-                f"use a multiple of {partial}",
-            )
-        # Fewer cells are all reduction cells; batch norm needs two images.
+        # Batch norm needs two images.
         least = {
-            "samples": 1, "cells": MIN_CELLS, "channels": 1, "batch": 2, "epochs": 1,
-            "warmup_epochs": 0,
+            "samples": 1, "cells": 1, "channels": 1, "batch": 2, "epochs": 1, "warmup_epochs": 0,
         }  # fmt: skip
         for name, value in least.items():
             if getattr(self, name) < value:
@@ -144,6 +146,7 @@ class SearchConfig:
                 f"a warm-up of {self.warmup_epochs} of {self.epochs} epochs leaves none to search",
                 "use more epochs or a shorter warm-up",
             )
+        supernet.check(self)
 
 
 def _one_of(name: str, value: object, known: Collection[object]) -> None:
@@ -151,35 +154,26 @@ def _one_of(name: str, value: object, known: Collection[object]) -> None:
         raise InputError(f"{name}={value} is unknown", f"use one of: {', '.join(map(str, known))}")
 
 
-_PAPER_DARTS = SearchConfig()
-# Scaled down for a few minutes on two CPU cores: a shallower, thinner supernet, few images and
-# epochs, larger learning rates so that both levels get somewhere in them, and a λ that keeps
-# α's few steps from being spent on latency alone.
-_CPU_DARTS = SearchConfig(
-    lambda_per_ms=0.02,
-    cells=5,
-    channels=8,
-    epochs=4,
-    limit=2048,
-    optimizer=OptimizerConfig(arch_lr=0.02, weight_lr=0.1),
-)
+def _of_several() -> list[str]:
+    """Objectives of several devices; plug-ins that do not load are left out."""
+    broken = OBJECTIVES.broken()
+    names = [name for name in OBJECTIVES.names() if name not in broken]
+    return [name for name in names if OBJECTIVES.get(name).several]
 
-# By preset and method; a method that is not there has the values of darts.
-PRESETS: dict[str, dict[str, SearchConfig]] = {
-    "paper": {
-        "darts": _PAPER_DARTS,
-        "pc-darts": dataclasses.replace(
-            _PAPER_DARTS,
-            method="pc-darts",
-            batch=256,
-            warmup_epochs=15,
-            optimizer=OptimizerConfig(arch_lr=6e-4, weight_lr=0.1),
-        ),
-    },
-    "cpu": {
-        "darts": _CPU_DARTS,
-        "pc-darts": dataclasses.replace(_CPU_DARTS, method="pc-darts", warmup_epochs=1),
-    },
+
+PRESETS: dict[str, SearchConfig] = {
+    "paper": SearchConfig(),
+    # Scaled down for a few minutes on two CPU cores: a shallower, thinner supernet, few images and
+    # epochs, larger learning rates so that both levels get somewhere in them, and a λ that keeps
+    # α's few steps from being spent on latency alone.
+    "cpu": SearchConfig(
+        lambda_per_ms=0.02,
+        cells=5,
+        channels=8,
+        epochs=4,
+        limit=2048,
+        optimizer=OptimizerConfig(arch_lr=0.02, weight_lr=0.1),
+    ),
 }
 
 
@@ -196,22 +190,22 @@ def with_rates(
         weight_lr, arch_lr: rates as they are to be; None: the configuration's, scaled.
         batch: the batch that the configuration's rates are for.
     """
-    own, times = config.optimizer, config.batch / batch
+    rates, times = config.optimizer, config.batch / batch
     optimizer = dataclasses.replace(
-        own,
-        weight_lr=own.weight_lr * times if weight_lr is None else weight_lr,
-        arch_lr=own.arch_lr * math.sqrt(times) if arch_lr is None else arch_lr,
+        rates,
+        weight_lr=rates.weight_lr * times if weight_lr is None else weight_lr,
+        arch_lr=rates.arch_lr * math.sqrt(times) if arch_lr is None else arch_lr,
     )
     return dataclasses.replace(config, optimizer=optimizer)
 
 
 def preset(name: str, method: str) -> SearchConfig:
-    """A preset's configuration for a method.
+    """A preset's configuration for a method, whose class may change some of its values.
 
     Raises:
         InputError: one of them is unknown.
     """
     _one_of("preset", name, PRESETS)
-    _one_of("method", method, SUPERNETS)
-    known = PRESETS[name]
-    return known.get(method) or dataclasses.replace(known["darts"], method=method)
+    _one_of("method", method, SUPERNETS.names())
+    changes = SUPERNETS.get(method).presets.get(name, {})
+    return dataclasses.replace(PRESETS[name], method=method, **changes)

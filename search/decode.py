@@ -1,6 +1,6 @@
-"""From α to an architecture: the strongest one, or the strongest one that costs what was asked.
+"""From α to an architecture: the strongest one, or the strongest one near a target cost.
 
-Also what a space's architectures cost at least and at most, which says what can be asked.
+Also what a space's architectures cost at least and at most: the range of possible targets.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from torch import Tensor
 
 from latkit.core.errors import InputError
 from latkit.lpm.base import FloatArray
-from latkit.search.costs import Cost, evaluate
 from latkit.search.estimators.distribution import WEAKEST
+from latkit.search.objectives import Objective, evaluate
 from latkit.search.skip_limit import strongest_within, within_limit
 from latkit.spaces import ABSENT, ChoiceMatrix, SearchSpace
-from latkit.spaces.darts.genotype import Connections
-from latkit.spaces.darts.space import DartsSpace
 
 # A cost this near its target is on target.
 TOLERANCE = 0.05
@@ -36,7 +34,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class CostRange:
-    """The cheapest and the dearest architecture found.
+    """The lowest-cost and the highest-cost architecture found.
 
     Attributes:
         low, high: their costs.
@@ -51,30 +49,30 @@ class CostRange:
 
 def cost_range(
     space: SearchSpace,
-    cost: Cost,
+    objective: Objective,
     restarts: int = RESTARTS,
     seed: int = 0,
     max_skips: int | None = None,
 ) -> CostRange:
     """What a space's architectures cost.
 
-    Exact for a linear cost; else the best of steepest descents from random architectures, where a
-    step changes one operation or moves it to another edge of its group.
+    Exact for a linear objective; else the best of steepest descents from random architectures,
+    where a step changes one operation or moves it to another edge of its group.
 
     Args:
         space: the space.
-        cost: the cost.
+        objective: what the costs are.
         restarts: descents in each direction.
         seed: of the architectures that they start from.
         max_skips: only of architectures with at most so many skip connections.
     """
-    if cost.coefficients() is not None:
-        rows = np.stack([_linear_extreme(space, cost, sign, max_skips) for sign in (1, -1)])
+    if objective.coefficients() is not None:
+        rows = np.stack([_linear_extreme(space, objective, sign, max_skips) for sign in (1, -1)])
     else:
         some = space.unrank(space.sample(min(SPARE * restarts, space.size), seed))
         starts = some[within_limit(space, some, max_skips)][:restarts]
-        rows = np.stack([_descend(space, cost, starts, sign, max_skips) for sign in (1, -1)])
-    low, high = evaluate(space, cost, rows).tolist()
+        rows = np.stack([_descend(space, objective, starts, sign, max_skips) for sign in (1, -1)])
+    low, high = evaluate(space, objective, rows).tolist()
     return CostRange(low, high, rows[0], rows[1])
 
 
@@ -131,7 +129,7 @@ def neighbours(space: SearchSpace, matrix: ChoiceMatrix) -> ChoiceMatrix:
 def log_weights(
     space: SearchSpace, alpha: Tensor, edge_weights: Tensor | None = None
 ) -> FloatArray:
-    """How strongly α speaks for each operation on each edge: ``E x O`` logarithms.
+    """How strongly α prefers each operation on each edge: ``E x O`` logarithms.
 
     The weight that the operation has in the supernet: the softmax over all operations (``none``
     too, as in DARTS), times the edge's own weight if it has one (β in PC-DARTS). Operations that
@@ -169,16 +167,6 @@ def strongest(space: SearchSpace, logs: FloatArray, max_skips: int | None = None
     return strongest_within(space, logs, max_skips)
 
 
-def derive_cell(
-    space: DartsSpace,
-    alpha: Tensor,
-    edge_weights: Tensor | None = None,
-    max_skips: int | None = None,
-) -> Connections:
-    """The strongest cell of α, ``E x O``, as (operation, input) pairs; see :func:`strongest`."""
-    return space.cell(strongest(space, log_weights(space, alpha, edge_weights), max_skips))
-
-
 @dataclass(frozen=True)
 class Derived:
     """An architecture derived from α.
@@ -199,12 +187,12 @@ class Derived:
 def derive_on_target(
     space: SearchSpace,
     alpha: Tensor,
-    cost: Cost,
+    objective: Objective,
     target: float,
     edge_weights: Tensor | None = None,
     max_skips: int | None = None,
 ) -> Derived:
-    """The architecture that α speaks for most strongly among those that cost about the target.
+    """The architecture that α prefers most strongly among those that cost about the target.
 
     How strongly is the sum of :func:`log_weights` over its operations; without a target the
     strongest architecture is DARTS's own derivation, which is returned unchanged if its cost will
@@ -215,8 +203,8 @@ def derive_on_target(
     Args:
         space: the space.
         alpha: ``E x O``.
-        cost: the cost.
-        target: in the cost's unit, positive.
+        objective: what the costs are.
+        target: in the objective's unit, positive.
         edge_weights: ``E``, see :func:`log_weights`.
         max_skips: skip connections it may have; None: any number.
 
@@ -225,7 +213,7 @@ def derive_on_target(
     """
     logs = log_weights(space, alpha, edge_weights)
     first = strongest(space, logs, max_skips)[None]
-    search = _BestFirst(space, cost, logs, target, first, max_skips)
+    search = _BestFirst(space, objective, logs, target, first, max_skips)
     if not search.on_target:
         for pull in PULLS:
             search.run(pull)
@@ -240,17 +228,17 @@ class _BestFirst:
     def __init__(
         self,
         space: SearchSpace,
-        cost: Cost,
+        objective: Objective,
         logs: FloatArray,
         target: float,
         start: ChoiceMatrix,
         max_skips: int | None,
     ) -> None:
-        self._space, self._cost, self._logs, self._target = space, cost, logs, target
+        self._space, self._objective, self._logs, self._target = space, objective, logs, target
         self._max_skips = max_skips
         self._known: set[bytes] = set()
         self._visited: set[int] = set()
-        # Of all architectures seen: row, score, distance.
+        # Of all evaluated architectures: row, score, distance.
         self._seen: list[tuple[ChoiceMatrix, float, float]] = []
         self.on_target, self._rank = False, (-np.inf, -np.inf)
         self.best, self.best_cost = start[0], np.nan
@@ -291,8 +279,8 @@ class _BestFirst:
         """Judge architectures that are new; their indices."""
         begin = len(self._seen)
         kept = np.maximum(rows, 0)
-        each = np.where(rows != ABSENT, self._logs[np.arange(rows.shape[1]), kept], 0)
-        scores = each.sum(1)
+        logs = np.where(rows != ABSENT, self._logs[np.arange(rows.shape[1]), kept], 0)
+        scores = logs.sum(1)
         new = []
         for i, row in enumerate(rows):
             key = row.tobytes()
@@ -301,7 +289,7 @@ class _BestFirst:
                 new.append(i)
         if not new:
             return range(begin, begin)
-        costs = evaluate(self._space, self._cost, rows[new])
+        costs = evaluate(self._space, self._objective, rows[new])
         off = np.abs(costs / self._target - 1)
         allowed = within_limit(self._space, rows[new], self._max_skips)
         for i, cost, relative, good in zip(
@@ -317,12 +305,12 @@ class _BestFirst:
 
 
 def _linear_extreme(
-    space: SearchSpace, cost: Cost, sign: int, max_skips: int | None
+    space: SearchSpace, objective: Objective, sign: int, max_skips: int | None
 ) -> ChoiceMatrix:
-    """The cheapest (``sign`` 1) or costliest (-1) architecture by a table of costs."""
-    own = cost.coefficients()
-    assert own is not None
-    values = own[0].double().numpy().reshape(space.num_edges, space.num_operations)
+    """The lowest-cost (``sign`` 1) or highest-cost (-1) architecture by a table of costs."""
+    linear = objective.coefficients()
+    assert linear is not None
+    values = linear[0].double().numpy().reshape(space.num_edges, space.num_operations)
     return strongest(space, _table(space, -sign * values), max_skips)
 
 
@@ -335,23 +323,23 @@ def _table(space: SearchSpace, values: FloatArray) -> FloatArray:
 
 
 def _descend(
-    space: SearchSpace, cost: Cost, starts: ChoiceMatrix, sign: int, max_skips: int | None
+    space: SearchSpace, objective: Objective, starts: ChoiceMatrix, sign: int, max_skips: int | None
 ) -> ChoiceMatrix:
     """Where the best of steepest descents of ``sign * cost`` ends."""
     rows = starts.copy()
-    values = sign * evaluate(space, cost, rows)
+    values = sign * evaluate(space, objective, rows)
     moving = np.ones(len(rows), dtype=bool)
     while moving.any():
         near = neighbours(space, rows[moving])
-        costs = sign * evaluate(space, cost, near.reshape(-1, space.num_edges))
+        costs = sign * evaluate(space, objective, near.reshape(-1, space.num_edges))
         costs = costs.reshape(near.shape[:2])
         costs[~within_limit(space, near, max_skips)] = np.inf
         best = costs.argmin(1)
-        found = costs[np.arange(len(near)), best]
-        better = found < values[moving]
+        lowest = costs[np.arange(len(near)), best]
+        better = lowest < values[moving]
         index = np.flatnonzero(moving)
         rows[index[better]] = near[better, best[better]]
-        values[index[better]] = found[better]
+        values[index[better]] = lowest[better]
         moving[index[~better]] = False
     result: ChoiceMatrix = rows[values.argmin()]
     return result

@@ -6,7 +6,10 @@ averaged over processes are those of the whole batch. Only the main process writ
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +18,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from latkit.core.errors import InputError, SearchError
+from latkit.core.errors import InputError, Interrupted, LatkitError, SearchError
+
+# How long a process waits with what another one may report: rank 0 the same error, any one why it
+# has ended. When one has reported and ended, torchrun ends all of them.
+GRACE_PERIOD_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,8 @@ ALONE = Processes()
 
 
 def connection_lost(error: Exception) -> SearchError | None:
-    """What to say where an error of PyTorch's means that another process has gone; else None."""
-    # Gloo's are RuntimeErrors; only their text tells.
+    """What to raise where an error of PyTorch's means that another process has ended; else None."""
+    # Gloo's are RuntimeErrors, known by their text alone.
     signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
     text = str(error)
     if not isinstance(error, dist.DistError) and not ("gloo" in text and any(
@@ -106,12 +113,12 @@ def connection_lost(error: Exception) -> SearchError | None:
         return None
     return SearchError(
         "another process of this search has ended",
-        "see what it said; then run the same command to go on",
+        "see its error; then run the same command to go on",
     )
 
 
 def processes_here() -> Processes:
-    """This process's place as torchrun's environment tells it; alone without torchrun.
+    """This process's place by torchrun's environment; alone without torchrun.
 
     Raises:
         InputError: the environment is half set or malformed.
@@ -128,6 +135,37 @@ def processes_here() -> Processes:
             "start with torchrun --nproc-per-node N -m latkit search ..., or unset them",
         ) from None
     return Processes(rank, world, local_rank)
+
+
+@contextmanager
+def rank_zero_output(processes: Processes) -> Iterator[None]:
+    """Silence all processes but the main one, but for errors that it does not have.
+
+    Raises:
+        SearchError: another process has ended.
+        SystemExit: an interruption of another process than the main one.
+    """
+    with contextlib.ExitStack() as stack:
+        if not processes.is_main:
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        try:
+            yield
+        except Interrupted as error:
+            # All processes end after the same step.
+            if processes.is_main:
+                raise
+            raise SystemExit(error.exit_code) from None
+        except (LatkitError, RuntimeError) as error:
+            report = error if isinstance(error, LatkitError) else connection_lost(error)
+            if report is None:
+                raise
+            if not (report is error and processes.is_main):
+                time.sleep(GRACE_PERIOD_SECONDS)
+            if processes.is_main:
+                raise report from None
+            rank = f"process {processes.rank} of {processes.world}"
+            raise type(report)(f"{rank}: {report.cause}", report.fix) from None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from latkit.core.errors import Interrupted, SearchError
 from latkit.core.memory import memory_ran_out
 from latkit.lpm.base import LPM
 from latkit.search.bilevel import StepLosses
-from latkit.search.checkpoint import CHECKPOINT, Begun, load_checkpoint, save_checkpoint
+from latkit.search.checkpoint import CHECKPOINT, PartialEpoch, load_checkpoint, save_checkpoint
 from latkit.search.collapse import (
     alpha_entropy,
     last_good_epoch,
@@ -23,21 +23,21 @@ from latkit.search.collapse import (
     skip_share,
 )
 from latkit.search.config import SearchConfig, preset
-from latkit.search.costs import Cost
-from latkit.search.data import ImageData, batches
+from latkit.search.data import batches
 from latkit.search.decode import is_on_target
 from latkit.search.distributed import Processes
 from latkit.search.history import read_history, write_history
-from latkit.search.parts import cell_cost, derive_at, make_optimizer, make_penalty, make_supernet
-from latkit.spaces.darts.genotype import Genotype, parse_genotype
-from latkit.spaces.darts.space import DartsSpace
+from latkit.search.image_source import ImageData
+from latkit.search.objectives import Objective
+from latkit.search.parts import derive_at, make_optimizer, make_penalty, make_supernet, value_of
+from latkit.spaces import Architecture, SearchSpace
 
 _GO_ON = "run the same command to go on"
 
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """What the loop tells after each step.
+    """What the loop reports after each step.
 
     Attributes:
         epoch: from 1; the one that is running.
@@ -47,8 +47,8 @@ class SearchProgress:
         done_before: steps that an earlier run of this search did.
         train_loss: of this step.
         val_loss: of this step; None while α is frozen.
-        expected_cost: LAT(α) in this step, in the unit of the search's cost; None while α is
-            frozen.
+        expected_cost: LAT(α) in this step, in the unit of the search's objective; None while α
+            is frozen.
         unit: of the expected cost.
     """
 
@@ -68,24 +68,24 @@ class SearchOutcome:
     """What a search found, before anything is measured.
 
     Attributes:
-        genotype: the derived cells.
-        epoch: after which they were derived.
-        predicted_ms: latency of the normal cell by the search's LPM.
-        cost: what was searched for of the normal cell, in the unit of the search's cost.
+        architecture: the derived one; of DARTS both cells.
+        epoch: after which it was derived.
+        predicted_ms: its latency by the search's LPM.
+        cost: its objective, in the objective's unit.
         on_target: whether that is within 5 % of the target; None without a target.
-        moved_from_ms: that cost of α's strongest cell, where it was too far from the target and
-            the strongest cell near the target was taken; else None.
+        unconstrained_cost: the objective of α's strongest architecture, where it was too far from
+            the target and the strongest one near the target was taken; else None.
         history: a row an epoch.
         collapsed: whether the search was ended by skip connections taking over.
         seconds: training time of all epochs.
     """
 
-    genotype: Genotype
+    architecture: Architecture
     epoch: int
     predicted_ms: float
     cost: float
     on_target: bool | None
-    moved_from_ms: float | None
+    unconstrained_cost: float | None
     history: list[dict[str, Any]]
     collapsed: bool
     seconds: float
@@ -98,7 +98,7 @@ class EpochLoop:
         config: the search.
         space: what is searched.
         lpm: predicts latencies in it.
-        cost: what α's step weighs beside the loss.
+        objective: what α's step weighs beside the loss.
         data: the images.
         out: the search's folder, which is known to be this search's.
         device: where the supernet is trained.
@@ -111,37 +111,39 @@ class EpochLoop:
     def __init__(
         self,
         config: SearchConfig,
-        space: DartsSpace,
+        space: SearchSpace,
         lpm: LPM,
-        cost: Cost,
+        objective: Objective,
         data: ImageData,
         out: Path,
         device: torch.device,
         processes: Processes,
     ) -> None:
         self.config, self.space, self.lpm, self.data = config, space, lpm, data
-        self.cost = cost
+        self.objective = objective
         self.out, self.device, self.processes = out, device, processes
         half = len(data.labels) // 2
         self.steps = half // config.batch
         arch_steps = (config.epochs - config.warmup_epochs) * self.steps
-        self.penalty = make_penalty(config, space, cost, arch_steps)
+        self.penalty = make_penalty(config, space, objective, arch_steps)
         try:
             self.supernet = make_supernet(config, space, data, device, processes)
             self.optimizer = make_optimizer(config, self.supernet, self.penalty, processes)
-            self.finished, self._begun = load_checkpoint(out, self.supernet, self.optimizer)
+            self.finished, self._partial = load_checkpoint(out, self.supernet, self.optimizer)
         except (RuntimeError, MemoryError) as error:
             raise _memory_ran_out(error, "while the supernet was made") from None
         # What the checkpoint is of, for messages.
         self._kept = f"epoch {self.finished}" if self.finished else None
-        if self._begun is not None:
-            self._kept = f"epoch {self.finished + 1}, step {self._begun.step}"
-        self.history = read_history(out, self.finished)
+        if self._partial is not None:
+            self._kept = f"epoch {self.finished + 1}, step {self._partial.step}"
+        self.history = read_history(out, self.finished, self.supernet.alpha_names)
         seed = torch.Generator().manual_seed(config.seed)
         split = torch.randperm(len(data.labels), generator=seed)
         self._halves = split[:half], split[half:]
         self._normalisation = data.normalisation()
-        self._done_before = self.finished * self.steps + (self._begun.step if self._begun else 0)
+        self._done_before = self.finished * self.steps
+        if self._partial is not None:
+            self._done_before += self._partial.step
 
     def run(
         self,
@@ -158,21 +160,22 @@ class EpochLoop:
             raise Interrupted("interrupted; every epoch is done and kept", _GO_ON)
         good = self._good_epoch()
         chosen = self.history[(good or self.finished) - 1]
-        genotype = parse_genotype(chosen["genotype"])
-        predicted_ms, cost = chosen["derived_predicted_ms"], self._cost(genotype)
-        target_ms, moved = self.config.target_ms, None
+        architecture = self.supernet.read(chosen["genotype"])
+        predicted_ms, cost = chosen["derived_predicted_ms"], self._cost(architecture)
+        target_ms, unconstrained_cost = self.config.target_ms, None
         # The α of an earlier epoch is gone: its cell is taken as it is, on target or not.
         if target_ms is not None and good is None:
-            genotype, derived = derive_at(target_ms, self.supernet, self.cost)
+            architecture, derived = derive_at(target_ms, self.supernet, self.objective)
             if derived.changed:
-                moved, cost, predicted_ms = cost, derived.cost, self._predict(genotype)
+                unconstrained_cost, cost = cost, derived.cost
+                predicted_ms = self._predict(architecture)
         return SearchOutcome(
-            genotype=genotype,
+            architecture=architecture,
             epoch=chosen["epoch"],
             predicted_ms=predicted_ms,
             cost=cost,
             on_target=None if target_ms is None else is_on_target(cost, target_ms),
-            moved_from_ms=moved,
+            unconstrained_cost=unconstrained_cost,
             history=self.history,
             collapsed=good is not None,
             seconds=sum(row["seconds"] for row in self.history),
@@ -182,7 +185,9 @@ class EpochLoop:
         """The epoch to go back to, where the search is to stop on collapse and has collapsed."""
         if not self.config.stop_on_collapse:
             return None
-        return last_good_epoch(self.history, self.config.warmup_epochs)
+        return last_good_epoch(
+            self.history, self.config.warmup_epochs, self.space, self.supernet.most_skips
+        )
 
     def _epoch(self, on_step: Callable[[SearchProgress], None], stop: Callable[[], bool]) -> None:
         """One epoch, or the rest of one that was begun; its row and its checkpoint."""
@@ -193,11 +198,11 @@ class EpochLoop:
         streams = [_generator(config.seed, epoch, stream) for stream in range(3)]
         totals = torch.zeros(5, dtype=torch.float64)
         first, seconds = 0, 0.0
-        if self._begun is not None:
-            first, seconds = self._begun.step, self._begun.seconds
-            totals += self._begun.totals
-            streams[2].set_state(self._begun.generator)
-            self._begun = None
+        if self._partial is not None:
+            first, seconds = self._partial.step, self._partial.seconds
+            totals += self._partial.totals
+            streams[2].set_state(self._partial.generator)
+            self._partial = None
         arch = epoch >= config.warmup_epochs
         pairs = zip(
             *(
@@ -212,19 +217,19 @@ class EpochLoop:
         for step, (train, val) in enumerate(pairs, start=first + 1):
             values, stopping = self._step(step, train, val, streams[2], arch, stop)
             totals += values
-            seen = values.tolist()
+            losses = values.tolist()
             if arch:
-                self.penalty.after_step(seen[2], lambda: self._cost(self.supernet.derive()))
-            val_loss, expected = (seen[1], seen[2]) if arch else (None, None)
+                self.penalty.after_step(losses[2], lambda: self._cost(self.supernet.derive()))
+            val_loss, expected = (losses[1], losses[2]) if arch else (None, None)
             on_step(
                 SearchProgress(
                     epoch + 1, step, self.steps, config.epochs, self._done_before,
-                    seen[0], val_loss, expected, self.cost.unit,
+                    losses[0], val_loss, expected, self.objective.unit,
                 )
             )  # fmt: skip
             if stopping and step < self.steps:
                 seconds += time.perf_counter() - started
-                self._save(Begun(step, totals, streams[2].get_state(), seconds))
+                self._save(PartialEpoch(step, totals, streams[2].get_state(), seconds))
                 _stop(f"epoch {epoch + 1}, step {step}")
         self._finish_epoch(totals, arch, seconds + time.perf_counter() - started)
         if stopping:
@@ -239,7 +244,7 @@ class EpochLoop:
         arch: bool,
         stop: Callable[[], bool],
     ) -> tuple[Tensor, bool]:
-        """One step; what it saw, over all processes, and whether any of them is to stop."""
+        """One step; its numbers over all processes, and whether any of them is to stop."""
         placed = [tensor.to(self.device, non_blocking=True) for tensor in (*train, *val)]
         where = f"epoch {self.finished + 1}, step {step}"
         try:
@@ -248,9 +253,9 @@ class EpochLoop:
             )
         except (RuntimeError, MemoryError) as error:
             raise _memory_ran_out(error, f"in {where}; {self._what_is_kept()}") from None
-        own = _numbers(losses)
-        # Together with the wish to stop, so that all processes end after the same step.
-        values = self.processes.average(torch.cat([own, own.new_tensor([stop()])]))
+        numbers = _numbers(losses)
+        # Together with the request to stop, so that all processes end after the same step.
+        values = self.processes.average(torch.cat([numbers, numbers.new_tensor([stop()])]))
         if not torch.isfinite(values).all():
             raise SearchError(
                 f"the loss is not finite in {where}; {self._what_is_kept()}",
@@ -260,8 +265,8 @@ class EpochLoop:
         return values[:5], bool(values[5] > 0)
 
     def _finish_epoch(self, totals: Tensor, arch: bool, seconds: float) -> None:
-        genotype = self.supernet.derive()
-        predicted_ms = self._predict(genotype)
+        architecture = self.supernet.derive()
+        predicted_ms = self._predict(architecture)
         train_loss, val_loss, expected, train_correct, val_correct = totals.tolist()
         images = self.steps * self.config.batch
         self.finished += 1
@@ -275,37 +280,50 @@ class EpochLoop:
                 "val_accuracy": val_correct / images if arch else None,
                 "penalty_weight": self.penalty.weight,
                 "weight_lr": self.optimizer.weight_optimizer.lr,
-                "alpha_entropy_normal": alpha_entropy(self.supernet.alpha_normal),
-                "alpha_entropy_reduce": alpha_entropy(self.supernet.alpha_reduce),
-                "skip_share_normal": skip_share(genotype.normal),
-                "skip_share_reduce": skip_share(genotype.reduce),
-                "parameter_free_share_normal": parameter_free_share(genotype.normal),
-                "parameter_free_share_reduce": parameter_free_share(genotype.reduce),
+                **self._alpha_columns(architecture),
                 "derived_predicted_ms": predicted_ms,
-                "genotype": str(genotype),
+                "genotype": str(architecture),
                 "seconds": seconds,
             }
         )
         # History first: a crash in between leaves one row too many, which resuming drops.
         if self.processes.is_main:
-            write_history(self.out, self.history)
+            write_history(self.out, self.history, self.supernet.alpha_names)
         self._save(None)
 
-    def _predict(self, genotype: Genotype) -> float:
-        encoding = self.space.encode(self.space.from_genotype(genotype))
+    def _alpha_columns(self, architecture: Architecture) -> dict[str, float | None]:
+        """Of each α its entropy, and the shares of operations of what was derived from it."""
+        net, space = self.supernet, self.space
+        operations = net.operations_of(architecture)
+        return {
+            **{
+                f"alpha_entropy_{name}": alpha_entropy(net.alphas[name]) for name in net.alpha_names
+            },
+            **{
+                f"{column}_{name}": share(space, operations[name]) if name in operations else None
+                for column, share in (
+                    ("skip_share", skip_share),
+                    ("parameter_free_share", parameter_free_share),
+                )
+                for name in net.alpha_names
+            },
+        }
+
+    def _predict(self, architecture: Architecture) -> float:
+        encoding = self.space.encode(self.space.row_of(architecture))
         return float(self.lpm.predict(encoding)[0])
 
-    def _cost(self, genotype: Genotype) -> float:
-        return cell_cost(self.space, self.cost, genotype)
+    def _cost(self, architecture: Architecture) -> float:
+        return value_of(self.space, self.objective, architecture)
 
     def _what_is_kept(self) -> str:
         if self._kept is None:
             return "nothing is kept yet"
         return f"the checkpoint of {self._kept} is kept in {self.out / CHECKPOINT}"
 
-    def _save(self, begun: Begun | None) -> None:
+    def _save(self, partial: PartialEpoch | None) -> None:
         if self.processes.is_main:
-            save_checkpoint(self.out, self.finished, self.supernet, self.optimizer, begun)
+            save_checkpoint(self.out, self.finished, self.supernet, self.optimizer, partial)
         self._kept = f"epoch {self.finished}"
         # Nobody leaves before it is written: torchrun ends all processes when one has ended.
         self.processes.wait()
@@ -313,12 +331,12 @@ class EpochLoop:
 
 def _numbers(losses: StepLosses) -> Tensor:
     """Train loss, validation loss, expected cost, correct predictions of both; 0 where none."""
-    seen = (
+    numbers = (
         losses.train_loss, losses.val_loss, losses.expected_cost, losses.train_correct,
         losses.val_correct,
     )  # fmt: skip
     zero = torch.zeros(())
-    return torch.stack([(zero if value is None else value).double().cpu() for value in seen])
+    return torch.stack([(zero if value is None else value).double().cpu() for value in numbers])
 
 
 def _stop(where: str) -> NoReturn:

@@ -14,39 +14,48 @@ from latkit.core.parquet import read_parquet, write_parquet
 from latkit.dataset.cast import cast_to_schema
 
 HISTORY = "history.parquet"
-_NUMBERS = (
-    "train_loss", "val_loss", "expected_cost", "train_accuracy", "val_accuracy", "penalty_weight",
-    "weight_lr",
-    "alpha_entropy_normal", "alpha_entropy_reduce", "skip_share_normal", "skip_share_reduce",
-    "parameter_free_share_normal", "parameter_free_share_reduce", "derived_predicted_ms",
-)  # fmt: skip
-# Written out, because a column of a warm-up alone is all nulls.
-_SCHEMA = pa.schema(
-    [
-        ("epoch", pa.int64()),
-        *((name, pa.float64()) for name in _NUMBERS),
-        ("genotype", pa.string()),
-        ("seconds", pa.float64()),
-    ]
-)
+# Of each α, followed by its name.
+ALPHA_COLUMNS = ("alpha_entropy", "skip_share", "parameter_free_share")
 
 
-def write_history(out: Path, rows: Sequence[dict[str, Any]]) -> None:
+def schema_of(alpha_names: Sequence[str]) -> pa.Schema:
+    """The columns of the history of a supernet whose α matrices have these names.
+
+    Written out, because a column of a warm-up alone is all nulls.
+    """
+    numbers = [
+        "train_loss", "val_loss", "expected_cost", "train_accuracy", "val_accuracy",
+        "penalty_weight", "weight_lr",
+        *(f"{column}_{name}" for column in ALPHA_COLUMNS for name in alpha_names),
+        "derived_predicted_ms",
+    ]  # fmt: skip
+    return pa.schema(
+        [
+            ("epoch", pa.int64()),
+            *((name, pa.float64()) for name in numbers),
+            ("genotype", pa.string()),
+            ("seconds", pa.float64()),
+        ]
+    )
+
+
+def write_history(out: Path, rows: Sequence[dict[str, Any]], alpha_names: Sequence[str]) -> None:
     """Write all rows.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    table = pa.Table.from_pylist(list(rows), schema=_SCHEMA)
+    table = pa.Table.from_pylist(list(rows), schema=schema_of(alpha_names))
     write_atomically(out / HISTORY, lambda path: write_parquet(path, table))
 
 
-def read_history(out: Path, finished: int) -> list[dict[str, Any]]:
+def read_history(out: Path, finished: int, alpha_names: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of the finished epochs.
 
     Args:
         out: the search's folder.
         finished: epochs that the checkpoint has finished.
+        alpha_names: of the supernet.
 
     Raises:
         SearchError: the file is corrupt, or lacks some of them.
@@ -56,7 +65,7 @@ def read_history(out: Path, finished: int) -> list[dict[str, Any]]:
     fix = "put it back, or choose another --out"
     rows: list[dict[str, Any]]
     try:
-        rows = cast_to_schema(read_parquet(path), _SCHEMA).to_pylist()
+        rows = cast_to_schema(read_parquet(path), schema_of(alpha_names)).to_pylist()
     except FileNotFoundError:
         if finished:
             raise SearchError(

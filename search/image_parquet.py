@@ -62,7 +62,7 @@ def find_parquet(folder: Path, named_training: bool) -> list[Path]:
             f"({listed([text_of(path) for path in words.values()])})",
             "pass the file, or a folder with the files, of one of them",
         )
-    # What is left of the folders' names tells data sets ("configurations") apart.
+    # What is left of the folders' names distinguishes data sets ("configurations").
     sets = {tuple(p for p in path.parent.parts if split_of(p) is None): path for path in chosen}
     if len(sets) > 1:
         raise InputError(
@@ -74,7 +74,7 @@ def find_parquet(folder: Path, named_training: bool) -> list[Path]:
 
 
 class ParquetListing(ImageListing):
-    """Images in the rows of Parquet files; a row group's are read when they are asked for.
+    """Images in the rows of Parquet files; a row group's are read when they are needed.
 
     Whole numbers, text and truth values are labels; the classes are those that occur.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,26 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 ADAM_EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Hyper-parameters of both optimisers; the defaults are the paper's for DARTS (section 4.1).
+
+    Attributes:
+        arch_lr: learning rate of Adam on α.
+        weight_lr: initial learning rate of SGD on the weights, annealed to 0 by a cosine.
+        gradient_clip: largest norm of the weights' gradient in their own step. The step that
+            second order looks ahead by is not clipped, as in the reference code.
+    """
+
+    arch_lr: float = 3e-4
+    arch_betas: tuple[float, float] = (0.5, 0.999)
+    arch_weight_decay: float = 1e-3
+    weight_lr: float = 0.025
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    gradient_clip: float = 5.0
 
 
 class Optimizer(ABC):

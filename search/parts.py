@@ -1,15 +1,14 @@
-"""Where a configuration's words become objects. What each word may be is a table elsewhere:
+"""Where a configuration's words become objects.
 
-``SUPERNETS`` (:mod:`latkit.search.supernet`), ``ORDERS`` (:mod:`latkit.search.bilevel`),
-``ESTIMATORS`` (:mod:`latkit.search.estimators`) and ``COSTS`` (:mod:`latkit.search.costs`): a new
-one is a file there and a line in its table, and the command line knows it.
+What each word may be is a table elsewhere: ``SUPERNETS`` (:mod:`latkit.search.supernet`),
+``ORDERS`` (:mod:`latkit.search.bilevel`), ``ESTIMATORS`` (:mod:`latkit.search.estimators`) and
+``OBJECTIVES`` (:mod:`latkit.search.objectives`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 
 from latkit.core.errors import InputError
@@ -19,47 +18,50 @@ from latkit.lpm.store import LPMCard
 from latkit.registry import Entry, Registry
 from latkit.search.bilevel import ORDERS, Bilevel
 from latkit.search.config import SearchConfig
-from latkit.search.costs import COSTS, Cost, CostParts, LPMCost, evaluate
-from latkit.search.costs import make_cost as cost_named
-from latkit.search.data import ImageData
 from latkit.search.decode import Derived, check_target, cost_range, derive_on_target
 from latkit.search.distributed import Processes
+from latkit.search.image_source import ImageData
+from latkit.search.objectives import (
+    OBJECTIVES,
+    Objective,
+    ObjectiveParts,
+    PredictedObjective,
+    evaluate,
+    make_objective,
+)
 from latkit.search.penalty import FixedWeight, Multiplier, Penalty, TargetWeight
-from latkit.search.supernet import Supernet, build_supernet
-from latkit.spaces.darts.genotype import Genotype
-from latkit.spaces.darts.space import DartsSpace
-from latkit.spaces.darts.zoo import get_genotype
-
-# A cell in print, which others are measured by.
-REFERENCE = "darts_v2"
+from latkit.search.supernet import Supernet, get_supernet
+from latkit.spaces import Architecture, ChoiceMatrix, SearchSpace
+from latkit.spaces.reader import parse_row
 
 
 def make_supernet(
     config: SearchConfig,
-    space: DartsSpace,
+    space: SearchSpace,
     data: ImageData,
     device: torch.device,
     processes: Processes,
 ) -> Supernet:
     """The supernet, initialised by the configuration's seed alone."""
+    channels, resolution = data.images.shape[1:3]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        supernet = build_supernet(
-            config.method, space, config.channels, config.cells, data.classes, data.images.shape[1]
+        supernet = get_supernet(config.method, space.name).build(
+            space, config, data.classes, channels, resolution
         )
-    supernet.how.world = processes.world
+    supernet.bn_mode.world = processes.world
     supernet.max_skips = config.max_skips
     return supernet.to(device)
 
 
 def weighed_by(config: SearchConfig, entries: Sequence[Entry], registry: Registry) -> list[Entry]:
-    """The LPMs that a search's cost is made of: those of its devices, or, of a cost other than the
-    latency, the newest ones of the same targets.
+    """The LPMs that a search's objective is made of: those of its devices, or, of another quantity
+    than the latency, the newest ones of the same targets.
 
     Raises:
-        InputError: a target has no LPM of that cost.
+        InputError: a target has no LPM of that quantity.
     """
-    predicts = COSTS[config.cost].predicts
+    predicts = OBJECTIVES.get(config.cost).predicts
     if predicts == LATENCY:
         return list(entries)
     references = [f"{e.device}/{e.backend}/{e.setting}+{predicts}" for e in entries]
@@ -69,73 +71,85 @@ def weighed_by(config: SearchConfig, entries: Sequence[Entry], registry: Registr
     ]
 
 
-def make_cost(config: SearchConfig, space: DartsSpace, lpms: Sequence[tuple[LPM, LPMCard]]) -> Cost:
+def objective_of(
+    config: SearchConfig, space: SearchSpace, lpms: Sequence[tuple[LPM, LPMCard]]
+) -> Objective:
     """What α's step weighs beside the loss.
 
     Args:
         lpms: see :func:`weighed_by`.
     """
-    predicted = [LPMCost(lpm, card.cost) for lpm, card in lpms]
+    predicted = [PredictedObjective(lpm, card.cost) for lpm, card in lpms]
     factors = None
-    if COSTS[config.cost].relative:
-        factors = [reference_cost(space, cost) for cost in predicted]
-    parts = CostParts(space, lpms[0][1].target.setting, predicted, factors)
-    return cost_named(config.cost, parts)
+    if OBJECTIVES.get(config.cost).relative:
+        factors = [reference_value(space, objective) for objective in predicted]
+    parts = ObjectiveParts(space, lpms[0][1].target.setting, predicted, factors)
+    return make_objective(config.cost, parts)
 
 
-def cell_cost(space: DartsSpace, cost: Cost, genotype: Genotype) -> float:
-    """What the normal cell of a genotype costs, in the cost's unit."""
-    return float(evaluate(space, cost, space.from_genotype(genotype))[0])
+def value_of(space: SearchSpace, objective: Objective, architecture: Architecture) -> float:
+    """The objective of one architecture, in the objective's unit."""
+    return float(evaluate(space, objective, space.row_of(architecture))[0])
 
 
-def reference_cost(space: DartsSpace, cost: Cost) -> float:
-    """What the cell in print costs."""
-    return cell_cost(space, cost, get_genotype(REFERENCE))
+def reference_row(space: SearchSpace) -> ChoiceMatrix:
+    """The space's well-known architecture, which others are measured by: ``1 x E``."""
+    return parse_row(space.reference, space)
+
+
+def reference_value(space: SearchSpace, objective: Objective) -> float:
+    """The objective of the space's reference."""
+    return float(evaluate(space, objective, reference_row(space))[0])
 
 
 def check_reach(
     targets_ms: Iterable[float | None],
-    space: DartsSpace,
-    cost: Cost,
+    space: SearchSpace,
+    objective: Objective,
     max_skips: int | None = None,
 ) -> None:
-    """Refuse targets that cannot be met by cells within the limit; None is no target, no limit.
+    """Refuse targets that no architecture within the limit meets; None is no target, no limit.
 
     Raises:
-        InputError: the cost is not in ms, or a target is outside what architectures cost.
+        InputError: the objective is not in ms, or a target is outside what architectures cost.
     """
     targets = [target for target in targets_ms if target is not None]
     if not targets:
         return
-    if cost.unit != "ms":
+    if objective.unit != "ms":
         raise InputError(
-            f"a target in ms does not fit the cost {cost.name}, which is in {cost.unit}",
-            f"use --lambda, per {cost.unit}",
+            f"a target in ms does not fit the cost {objective.quantity}, which is in "
+            f"{objective.unit}",
+            f"use --lambda, per {objective.unit}",
         )
-    reach = cost_range(space, cost, max_skips=max_skips)
+    reach = cost_range(space, objective, max_skips=max_skips)
     for target in targets:
-        check_target(target, reach, cost.unit)
+        check_target(target, reach, objective.unit)
 
 
-def check_weight_is_given(config: SearchConfig, space: DartsSpace, cost: Cost) -> None:
-    """Refuse a preset's λ, which is in 1/ms, for a cost of another unit.
+def check_weight_is_given(config: SearchConfig, space: SearchSpace, objective: Objective) -> None:
+    """Refuse a preset's λ, whose unit is 1/ms, for an objective of another unit.
 
     Raises:
-        InputError: the cost is not in ms. The example it names makes λ times the cost of the cell
-            in print 3, which is what λ = 0.1 per ms makes of the 30 ms of the paper (Table 2).
+        InputError: the objective is not in ms. The example it names makes λ times the objective of
+            the space's reference 3, which is what λ = 0.1 per ms makes of the 30 ms of the paper
+            (Table 2).
     """
-    if cost.unit != "ms":
-        example = COSTS[config.cost].usual_weight
-        reference = reference_cost(space, cost)
+    if objective.unit != "ms":
+        example = OBJECTIVES.get(config.cost).usual_weight
+        reference = reference_value(space, objective)
         if example is None and reference > 0:
             example = f"{3 / reference:.1g}"
         raise InputError(
-            f"the preset's lambda is per ms, but the cost {config.cost} is in {cost.unit}",
-            f"give --lambda per {cost.unit}" + (f", e.g. --lambda {example}" if example else ""),
+            f"the preset's lambda is per ms, but the cost {config.cost} is in {objective.unit}",
+            f"give --lambda per {objective.unit}"
+            + (f", e.g. --lambda {example}" if example else ""),
         )
 
 
-def make_penalty(config: SearchConfig, space: DartsSpace, cost: Cost, steps: int) -> Penalty:
+def make_penalty(
+    config: SearchConfig, space: SearchSpace, objective: Objective, steps: int
+) -> Penalty:
     """What the configuration adds to the validation loss.
 
     Args:
@@ -149,7 +163,7 @@ def make_penalty(config: SearchConfig, space: DartsSpace, cost: Cost, steps: int
         multiplier = TargetWeight(config.target_ms, steps)
     return Penalty(
         space,
-        cost,
+        objective,
         multiplier,
         config.estimator,
         config.samples,
@@ -167,16 +181,17 @@ def make_optimizer(
     )
 
 
-def derive_at(target_ms: float, supernet: Supernet, cost: Cost) -> tuple[Genotype, Derived]:
-    """The strongest cells that cost about the target; see ``derive_on_target``."""
-    space, free = supernet.space, supernet.derive()
-    strength = supernet.edge_strength(reduction=False)
-    found = derive_on_target(
-        space,
-        supernet.alpha_normal.detach().cpu(),
-        cost,
+def derive_at(
+    target_ms: float, supernet: Supernet, objective: Objective
+) -> tuple[Architecture, Derived]:
+    """The strongest architecture that costs about the target; see ``derive_on_target``."""
+    strength = supernet.edge_strength(supernet.encoded)
+    derived = derive_on_target(
+        supernet.space,
+        supernet.alphas[supernet.encoded].detach().cpu(),
+        objective,
         target_ms,
         None if strength is None else strength.detach().cpu(),
         supernet.max_skips,
     )
-    return space.genotype(np.asarray(found.row), free), found
+    return supernet.derive(derived.row), derived

@@ -11,25 +11,25 @@ import torch
 from torch import Tensor
 
 from latkit.core.errors import InputError
-from latkit.search.costs import Cost, NoisyCost, check_noise, expectation
 from latkit.search.estimators import DEFAULT_ESTIMATOR, get_estimator, strength_of
+from latkit.search.objectives import NoisyObjective, Objective, check_noise, expectation
 from latkit.spaces import SearchSpace
 
 EdgeSampling = Literal["uniform", "strength"]
 
 # TargetWeight: λ·T is UNIT * sinh(v), near zero proportional to v and exponential beyond, so that
-# any size of loss is reached, in both directions; v is what a controller of the cost's logarithm
-# says, with these gains (the integral one over a whole search), and bounds.
+# any size of loss is reached, in both directions; v is the output of a controller of the cost's
+# logarithm, with these gains (the integral one over a whole search), and bounds.
 UNIT = 0.05
 PROPORTIONAL = 10.0
 INTEGRAL = 60.0
 BOUND = 9.0
-# Of what derived architectures say about how far LAT(α) is from them, how much the last one does.
+# Weight of the last derived architecture in the mean distance of LAT(α) from such architectures.
 NEWS = 0.1
 
 
 class Multiplier(ABC):
-    """λ, in one over the cost's unit."""
+    """λ, whose unit is 1/cost."""
 
     @property
     @abstractmethod
@@ -38,7 +38,12 @@ class Multiplier(ABC):
 
     @abstractmethod
     def after_step(self, expected: float, derived_cost: Callable[[], float]) -> None:
-        """Told after each step of α: LAT(α), and, if it asks, what α's architecture costs."""
+        """Adapt after a step of α.
+
+        Args:
+            expected: LAT(α).
+            derived_cost: what the architecture derived from α costs.
+        """
 
     @abstractmethod
     def state_dict(self) -> dict[str, float]:
@@ -91,7 +96,7 @@ class TargetWeight(Multiplier):
     milliseconds wants them spent.
 
     Args:
-        target: in the cost's unit.
+        target: in the objective's unit.
         steps: of α in the whole search, which the gains are relative to.
 
     Raises:
@@ -133,15 +138,15 @@ class Penalty:
 
     Args:
         space: the space.
-        cost: what LAT(α) is the expectation of.
+        objective: what LAT(α) is the expectation of.
         multiplier: λ.
-        estimator: of LAT(α), by name; not asked where the expectation is exact (see
-            :meth:`~latkit.search.costs.Cost.coefficients`).
+        estimator: of LAT(α), by name; not used where the expectation is exact (see
+            :meth:`~latkit.search.objectives.Objective.coefficients`).
         samples: M, sub-networks per estimate.
         edges: ``uniform``: all sets of edges alike (the paper); ``strength``: in proportion to
             their strengths.
         noise: standard deviation of what is added to every cost that is sampled (paper, Table 3),
-            in the cost's unit.
+            in the objective's unit.
 
     Raises:
         InputError: a value cannot work.
@@ -150,7 +155,7 @@ class Penalty:
     def __init__(
         self,
         space: SearchSpace,
-        cost: Cost,
+        objective: Objective,
         multiplier: Multiplier,
         estimator: str = DEFAULT_ESTIMATOR,
         samples: int = 20,
@@ -165,7 +170,7 @@ class Penalty:
         if samples < 1:
             raise InputError(f"samples={samples} is too small", "use at least 1")
         check_noise(noise)
-        self.space, self.cost, self.multiplier = space, cost, multiplier
+        self.space, self.objective, self.multiplier = space, objective, multiplier
         self._estimate = get_estimator(estimator)
         self._samples, self._edges, self._noise = samples, edges, noise
 
@@ -181,7 +186,7 @@ class Penalty:
             generator: on the CPU; source of the sub-networks and of the noise.
 
         Returns:
-            A scalar on the CPU, in the cost's unit.
+            A scalar on the CPU, in the objective's unit.
         """
         alpha = alpha.cpu()  # a few numbers: the way there costs less than the kernels would
         strength = None
@@ -190,15 +195,15 @@ class Penalty:
                 strength_of(self.space, alpha) if edge_strength is None else edge_strength.cpu()
             )
         if self._noise:
-            noisy = NoisyCost(self.cost, self._noise, generator)
+            noisy = NoisyObjective(self.objective, self._noise, generator)
             return self._estimate(self.space, alpha, noisy, self._samples, generator, strength)
-        if self.cost.coefficients() is not None:
-            return expectation(self.space, alpha, self.cost, strength)
-        return self._estimate(self.space, alpha, self.cost, self._samples, generator, strength)
+        if self.objective.coefficients() is not None:
+            return expectation(self.space, alpha, self.objective, strength)
+        return self._estimate(self.space, alpha, self.objective, self._samples, generator, strength)
 
     @property
     def weight(self) -> float:
-        """λ, in one over the cost's unit."""
+        """λ, whose unit is 1/cost."""
         return self.multiplier.weight
 
     def after_step(self, expected: float, derived_cost: Callable[[], float]) -> None:

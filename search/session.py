@@ -1,4 +1,4 @@
-"""A search from configuration to genotype, resumable after any interruption.
+"""A search from configuration to architecture, resumable after any interruption.
 
 The folder holds ``config.json``, ``checkpoint.safetensors``, ``history.parquet`` (a row an
 epoch) and, at the end, ``result.json``.
@@ -21,15 +21,16 @@ from latkit.core.files import write_json_atomically
 from latkit.lpm.base import LPM
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.config import SearchConfig
-from latkit.search.costs import Cost, LPMCost
-from latkit.search.data import ImageData
 from latkit.search.distributed import ALONE, Processes
 from latkit.search.epochs import EpochLoop, SearchOutcome, SearchProgress
 from latkit.search.extension import is_extension
 from latkit.search.history import HISTORY
 from latkit.search.identity import named_differences
+from latkit.search.image_source import ImageData
+from latkit.search.objectives import Objective, PredictedObjective
 from latkit.search.parts import check_reach
-from latkit.spaces.darts.space import DartsSpace
+from latkit.search.supernet import Supernet, get_supernet
+from latkit.spaces import SearchSpace
 
 __all__ = [
     "CONFIG",
@@ -48,7 +49,7 @@ RESULT = "result.json"
 
 def run_search(
     config: SearchConfig,
-    space: DartsSpace,
+    space: SearchSpace,
     lpm: LPM,
     lpm_reference: str,
     data: ImageData,
@@ -58,7 +59,7 @@ def run_search(
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
     stop: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
-    cost: Cost | None = None,
+    objective: Objective | None = None,
 ) -> SearchOutcome:
     """Search, or go on with the search that ``out`` holds; a finished one with more epochs, too.
 
@@ -73,25 +74,26 @@ def run_search(
         data: the images.
         out: the search's folder; with several processes, one that all of them see.
         device: ``cpu`` or ``cuda``.
-        on_step: told after each step.
-        on_epoch: given the history's row after each epoch.
-        stop: asked after each step whether to write a checkpoint and end there.
+        on_step: called after each step.
+        on_epoch: called with the history's row after each epoch.
+        stop: called after each step: whether to write a checkpoint and end there.
         processes: this process among those that search together, connected by ``joined``.
-        cost: what α's step weighs; None: what the LPM predicts.
+        objective: what α's step weighs; None: what the LPM predicts.
 
     Raises:
-        InputError: the configuration does not fit the data, the number of processes, or what the
-            space's architectures cost.
+        InputError: the configuration does not fit the space, the data, the number of processes, or
+            what the space's architectures cost.
         SearchError: ``out`` holds another search, its checkpoint is corrupt, another process
             writes it, processes have loaded different data, or a loss is no longer finite.
-        Interrupted: ``stop`` said so; the same call goes on.
+        Interrupted: ``stop`` returned true; the same call goes on.
         LatkitError: ``out`` cannot be written.
     """
     config.check()
+    supernet = get_supernet(config.method, space.name)
     processes.check_batch(config.batch)
     check_fits(config, data, processes)
-    cost = cost or LPMCost(lpm)
-    check_reach([config.target_ms], space, cost, config.max_skips)
+    objective = objective or PredictedObjective(lpm)
+    check_reach([config.target_ms], space, objective, config.max_skips)
     identity = {**config.to_dict(), "data": data.identity(), "lpm": lpm_reference}
     _check_same_everywhere(identity["data"], processes)
     try:
@@ -99,11 +101,11 @@ def run_search(
         lock = filelock.FileLock(out / ".lock", blocking=False)
         with lock if processes.is_main else nullcontext():
             if processes.is_main:
-                _claim(out, identity)
+                _claim(out, identity, space, supernet)
             # The others read the folder only when it is known to hold this search.
             processes.wait()
             place = processes.place(device)
-            loop = EpochLoop(config, space, lpm, cost, data, out, place, processes)
+            loop = EpochLoop(config, space, lpm, objective, data, out, place, processes)
             return loop.run(on_step, on_epoch, stop)
     except filelock.Timeout:
         raise SearchError(
@@ -148,7 +150,9 @@ def _check_same_everywhere(identity: dict[str, Any], processes: Processes) -> No
         )
 
 
-def _claim(out: Path, content: dict[str, Any]) -> None:
+def _claim(
+    out: Path, content: dict[str, Any], space: SearchSpace, supernet: type[Supernet]
+) -> None:
     """Write ``config.json``, or check that the folder's search is this one."""
     path = out / CONFIG
     if not path.exists():
@@ -169,7 +173,7 @@ def _claim(out: Path, content: dict[str, Any]) -> None:
             f"{path} is corrupt: it is not an object of JSON",
             "put it back from a copy, or choose another --out",
         ) from None
-    if changed and is_extension(out, content, earlier):
+    if changed and is_extension(out, content, earlier, space, supernet):
         write_json_atomically(path, content)
     elif changed:
         raise SearchError(

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish to stop, so that a search ends between two steps."""
+"""SIGTERM and Ctrl-C as a request to stop, so that a search ends between two steps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 # A terminal and a launcher both pass one Ctrl-C on; that is no second one.
-SAME_WISH_SECONDS = 2.0
+SAME_REQUEST_SECONDS = 2.0
 
 
 class StopRequest:
-    """Whether someone asked to stop."""
+    """Whether a signal has requested to stop."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -33,7 +33,7 @@ def stop_on_signals(*numbers: signal.Signals) -> Iterator[StopRequest]:
         numbers: the signals; without any, SIGTERM and SIGINT.
 
     Yields:
-        The request, to be asked between steps.
+        The request, to be called between steps.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -46,7 +46,7 @@ def stop_on_signals(*numbers: signal.Signals) -> Iterator[StopRequest]:
         now = time.monotonic()
         if not request.requested:
             request.requested, first = True, now
-        elif now - first > SAME_WISH_SECONDS:
+        elif now - first > SAME_REQUEST_SECONDS:
             raise KeyboardInterrupt
 
     numbers = numbers or (signal.SIGTERM, signal.SIGINT)

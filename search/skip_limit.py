@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from latkit.lpm.base import FloatArray
-from latkit.search.collapse import SKIP
 from latkit.spaces import ABSENT, ChoiceMatrix, SearchSpace
 
 
@@ -16,9 +15,9 @@ def within_limit(
     space: SearchSpace, matrix: ChoiceMatrix, max_skips: int | None
 ) -> npt.NDArray[np.bool_]:
     """Which architectures, ``... x E``, have at most so many skip connections; None: all."""
-    if max_skips is None or SKIP not in space.operations:
+    if max_skips is None or space.skip not in space.operations:
         return np.ones(matrix.shape[:-1], dtype=bool)
-    return np.asarray((matrix == space.operations.index(SKIP)).sum(-1) <= max_skips)
+    return np.asarray((matrix == space.operations.index(space.skip)).sum(-1) <= max_skips)
 
 
 def strongest_within(space: SearchSpace, logs: FloatArray, max_skips: int) -> ChoiceMatrix:
@@ -32,7 +31,8 @@ def strongest_within(space: SearchSpace, logs: FloatArray, max_skips: int) -> Ch
     Returns:
         A row of a choice matrix.
     """
-    skip = space.operations.index(SKIP)
+    assert space.skip is not None
+    skip = space.operations.index(space.skip)
     others = logs.copy()
     others[:, skip] = -np.inf
     best_other = others.argmax(1)
@@ -52,4 +52,4 @@ def strongest_within(space: SearchSpace, logs: FloatArray, max_skips: int) -> Ch
                 row[edges] = operations
                 longer[count] = total + score, row
         best = longer
-    return max(best.values(), key=lambda found: found[0])[1]
+    return max(best.values(), key=lambda entry: entry[0])[1]

@@ -1,6 +1,6 @@
 """Several searches that differ in λ or in the target, side by side in processes of their own.
 
-Each has a folder and is resumable by itself. The parent only watches: it passes a wish to stop
+Each has a folder and is resumable by itself. The parent only watches: it passes a request to stop
 on, and children whose parent has died stop by themselves.
 """
 
@@ -23,21 +23,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit import __version__
 from latkit.core.errors import InputError, Interrupted, LatkitError, SearchError, from_os_error
 from latkit.core.files import write_json_atomically
 from latkit.registry import Registry
 from latkit.search.config import SearchConfig
-from latkit.search.data import ImageData
 from latkit.search.epochs import SearchOutcome, SearchProgress
-from latkit.search.parts import make_cost
+from latkit.search.image_source import ImageData
+from latkit.search.parts import objective_of
+from latkit.search.result import SearchResult, SweepResult, SweepRow, pareto_front
 from latkit.search.session import run_search
 from latkit.search.signals import stop_on_signals
 from latkit.search.tensorboard import tensorboard_writer
 from latkit.spaces import get_space
 
 SWEEP = "sweep.json"
-_TOLD_EVERY_SECONDS = 0.2
+_REPORT_EVERY_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ class Common:
     """What the searches of a sweep share.
 
     Attributes:
+        space: name of the space.
         reference: the full reference of the device's LPM.
-        weighed: those of the LPMs that the cost is made of.
+        weighed: those of the LPMs that the objective is made of.
         identity: all of these, with the digests of their weights.
         registry: URL of the LPM's registry.
         data: the images.
@@ -64,6 +65,7 @@ class Common:
         threads: of each process.
     """
 
+    space: str
     reference: str
     weighed: tuple[str, ...]
     identity: str
@@ -76,7 +78,7 @@ class Common:
 
 
 def plan_sweep(config: SearchConfig, parameter: str, values: Sequence[float]) -> list[Search]:
-    """The searches of a sweep over ``lambda`` (in one over the cost's unit) or ``target`` (in ms).
+    """The searches of a sweep over ``lambda`` (of the unit 1/cost) or ``target`` (in ms).
 
     Raises:
         InputError: a value cannot work, or is there twice.
@@ -90,7 +92,7 @@ def plan_sweep(config: SearchConfig, parameter: str, values: Sequence[float]) ->
         else:
             changed = dataclasses.replace(config, lambda_per_ms=None, target_ms=value)
         changed.check()
-        # All digits that tell values apart, and no more.
+        # All digits that distinguish values, and no more.
         name = repr(float(value) + 0.0).removesuffix(".0")
         searches.append(Search(f"{parameter}-{name}", changed))
     return searches
@@ -110,24 +112,24 @@ def run_sweep(
         searches: of :func:`plan_sweep`.
         common: what they share.
         jobs: processes at once.
-        on_step: told a search's name and progress a few times a second.
-        on_end: told the name of a search that has ended.
-        stop: asked whether to stop; every search then writes a checkpoint and ends.
+        on_step: called with a search's name and progress a few times a second.
+        on_end: called with the name of a search that has ended.
+        stop: whether to stop; every search then writes a checkpoint and ends.
 
     Returns:
         Of each search what it found, or why it failed; one that fails does not stop the others.
 
     Raises:
-        Interrupted: ``stop`` said so; the same call goes on.
+        Interrupted: ``stop`` returned true; the same call goes on.
     """
     spawn = multiprocessing.get_context("spawn")
     waiting = list(searches)
     running: dict[Connection, tuple[Search, BaseProcess]] = {}
     ended: dict[str, SearchOutcome | LatkitError] = {}
-    told = False
+    stopping = False
     try:
-        while running or (waiting and not told):
-            while waiting and len(running) < jobs and not told:
+        while running or (waiting and not stopping):
+            while waiting and len(running) < jobs and not stopping:
                 search = waiting.pop(0)
                 ours, theirs = spawn.Pipe(duplex=False)
                 process = spawn.Process(target=_child, args=_arguments(theirs, search, common))
@@ -135,7 +137,7 @@ def run_sweep(
                     process.start()
                 theirs.close()
                 running[ours] = search, process
-            for connection in wait(list(running), timeout=_TOLD_EVERY_SECONDS):
+            for connection in wait(list(running), timeout=_REPORT_EVERY_SECONDS):
                 assert isinstance(connection, Connection)
                 search, child = running[connection]
                 try:
@@ -154,8 +156,8 @@ def run_sweep(
                         SearchError(f"{search.name}: {message[0]}", message[1])
                     )  # fmt: skip
                     on_end(search.name)
-            if stop() and not told:
-                told = True
+            if stop() and not stopping:
+                stopping = True
                 for _, child in running.values():
                     child.terminate()
     finally:
@@ -163,74 +165,45 @@ def run_sweep(
         for _, child in running.values():
             child.kill()
             child.join()
-    if told:
+    if stopping:
         raise Interrupted("interrupted; every search is kept", "run the same command to go on")
     return [ended[search.name] for search in searches]
 
 
-def pareto_front(rows: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which (cost, gain) pairs no other pair beats in one without losing in the other."""
-    return [
-        not any(
-            (cost <= own_cost and gain >= own_gain) and (cost, gain) != (own_cost, own_gain)
-            for cost, gain in rows
-        )
-        for own_cost, own_gain in rows
-    ]
-
-
 def write_sweep(
-    searches: Sequence[Search], results: Sequence[dict[str, Any] | LatkitError], out: Path
-) -> dict[str, Any]:
-    """Write and return ``sweep.json``: a row a search, with its place on the Pareto front.
+    searches: Sequence[Search], results: Sequence[SearchResult | LatkitError], out: Path
+) -> SweepResult:
+    """Write ``sweep.json``: a row a search, with its place on the Pareto front.
 
     Args:
         searches: of :func:`plan_sweep`.
-        results: of each what its ``result.json`` holds, or why there is none.
+        results: of each what it has found, or why it failed.
         out: the sweep's folder.
 
     Raises:
         LatkitError: it cannot be written.
     """
-    rows: list[dict[str, Any]] = []
-    for search, result in zip(searches, results, strict=True):
-        row: dict[str, Any] = {
-            "name": search.name,
-            "lambda_per_ms": search.config.lambda_per_ms,
-            "target_ms": search.config.target_ms,
-        }
-        rows.append(row)
-        if isinstance(result, LatkitError):
-            row["error"] = str(result)
-            continue
-        found = ("predicted_ms", "predicted_std_ms", "measured_ms",
-                 "measured_at_profile_speed_ms", "macs", "params")  # fmt: skip
-        row |= {name: result["found"][name] for name in found}
-        searched_for = result["searched_for"]
-        row |= {
-            "cost": searched_for["found"],
-            "cost_name": searched_for["name"],
-            "cost_unit": searched_for["unit"],
-            "on_target": searched_for["on_target"],
-            "moved_from_ms": result["moved_from_ms"],
-        }
-        row |= {
-            "val_accuracy": result["epochs"][result["genotype_epoch"] - 1]["val_accuracy"],
-            "genotype": result["genotype"],
-            "genotype_macs": result["found_genotype"]["macs"],
-            "genotype_params": result["found_genotype"]["params"],
-            "genotype_epoch": result["genotype_epoch"],
-            "collapsed": result["collapsed"],
-            "why_not_measured": result["measured"]["why_not"],
-            "seconds": result["seconds"],
-        }
-    whole = [row for row in rows if "error" not in row]
-    front = pareto_front([(row["cost"], row["val_accuracy"]) for row in whole])
-    for row, best in zip(whole, front, strict=True):
-        row["pareto"] = best
-    sweep = {"searches": rows, "latkit_version": __version__}
+    rows = [
+        SweepRow(search.name, search.config, result, None)
+        for search, result in zip(searches, results, strict=True)
+    ]
+    points = [
+        (row.result.searched_for.found, row.val_accuracy)
+        for row in rows
+        if isinstance(row.result, SearchResult)
+    ]
+    front = iter(pareto_front(points))
+    sweep = SweepResult(
+        tuple(
+            dataclasses.replace(row, pareto=next(front))
+            if isinstance(row.result, SearchResult)
+            else row
+            for row in rows
+        ),
+        out,
+    )
     try:
-        write_json_atomically(out / SWEEP, sweep)
+        write_json_atomically(out / SWEEP, sweep.to_dict())
     except OSError as error:
         raise from_os_error(error, f"write {out / SWEEP}", "every search is kept") from None
     return sweep
@@ -254,7 +227,7 @@ def _arguments(connection: Connection, search: Search, common: Common) -> tuple[
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """A child begun here is deaf to Ctrl-C, which the parent answers, and to SIGTERM for now."""
+    """A child begun here ignores Ctrl-C, which the parent handles, and SIGTERM for now."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -284,9 +257,9 @@ def _child(
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-        def tell(now: SearchProgress) -> None:
+        def report(now: SearchProgress) -> None:
             nonlocal last
-            if time.monotonic() - last < _TOLD_EVERY_SECONDS and now.step < now.steps_per_epoch:
+            if time.monotonic() - last < _REPORT_EVERY_SECONDS and now.step < now.steps_per_epoch:
                 return
             last = time.monotonic()
             try:
@@ -295,14 +268,14 @@ def _child(
                 request.requested = True
 
         out = common.out / search.name
-        registry, space = Registry(common.registry), get_space("darts")
+        registry, space = Registry(common.registry), get_space(common.space)
         try:
             on_epoch = tensorboard_writer(out) if common.tensorboard else lambda row: None
             references = (common.reference, *common.weighed)
             (lpm, _), *lpms = (registry.load(registry.resolve(r, space.name)) for r in references)
             outcome = run_search(
                 search.config, space, lpm, common.identity, data, out, common.device,
-                tell, on_epoch, request, cost=make_cost(search.config, space, lpms),
+                report, on_epoch, request, objective=objective_of(search.config, space, lpms),
             )  # fmt: skip
             connection.send(outcome)
         except Interrupted:

@@ -68,8 +68,8 @@ def nccl(context: Context) -> None:
     import torch
     import torch.distributed as dist
 
-    from latkit.search.supernet import build_supernet
     from latkit.spaces import get_space
+    from tests.search.supernets import build_supernet
 
     kind = "nccl" if context.cuda else "gloo"
     with socket.socket() as free:

@@ -16,10 +16,11 @@ from torch import Tensor
 from benchmarks.gpu_parts.part import Context
 from benchmarks.supernet import CLASSES, RESOLUTION, WARM_UP, CountCalls, penalty
 from latkit.search.bilevel import ORDERS, OptimizerConfig
-from latkit.search.supernet import SUPERNETS, build_supernet
-from latkit.search.supernet.textbook import to_textbook
+from latkit.search.supernet import SUPERNETS
 from latkit.spaces import get_space
+from tests.search.supernets import build_supernet
 from tests.search.textbook import Textbook, TextbookSearch
+from tests.search.textbook_state import to_textbook
 
 # Relative to the largest, of losses and of gradients of α in double precision.
 TOLERANCE = 1e-9
@@ -111,7 +112,7 @@ def build(case: Case, dtype: torch.dtype) -> tuple[Any, Textbook]:
     torch.manual_seed(0)
     space: Any = get_space("darts")
     ours = build_supernet(case.method, space, case.channels, case.cells, CLASSES).to(dtype)
-    partial = SUPERNETS[case.method].partial
+    partial = SUPERNETS.get(case.method).partial
     book = Textbook(space, case.channels, case.cells, CLASSES, partial=partial)
     book.load(to_textbook(ours))
     return ours, book

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import io
 import math
-import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from latkit.cli.output import SEED, UserPath, json_option, note, print_json
-from latkit.core.errors import InputError, Interrupted, LatkitError
-from latkit.core.quantities import LATENCY
+from latkit.cli.output import SEED, UserPath, json_option, print_json
 
-if TYPE_CHECKING:
-    from latkit.search.config import SearchConfig
-    from latkit.search.distributed import Processes
-    from latkit.search.sweep import Search
-
-# How long a process keeps to itself what another one may have to say: the main one the same error,
-# any one why it has gone. When one has spoken and ended, torchrun ends all of them.
-PATIENCE_SECONDS = 5.0
+COUNT = click.IntRange(min=1)
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -52,6 +38,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     required=True,
     help="LPM to search with: device[/backend[/setting]][@version]. See latkit lpms list.",
 )
+@click.option("--space", default="darts", show_default=True, help="Search space.")
 @click.option(
     "--also-device",
     "also",
@@ -79,11 +66,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     is_flag=True,
     help="Do not mirror half of the images at random: for digits, letters and the like.",
 )
-@click.option(
-    "--out",
-    type=UserPath(),
-    help="Folder of the search [default: searches/DEVICE].",
-)
+@click.option("--out", type=UserPath(), help="Folder of the search [default: searches/DEVICE].")
 @click.option(
     "--preset",
     type=click.Choice(["paper", "cpu"]),
@@ -92,7 +75,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     help="paper: 8 cells, C=16, 50 epochs, for a GPU or patience. cpu: scaled down to "
     "minutes on two cores. The options below change single values.",
 )
-@click.option("--method", default="darts", show_default=True, help="Supernet: darts or pc-darts.")
+@click.option("--method", help="Supernet: darts or pc-darts [the first one for the space].")
 @click.option("--order", type=int, help="Of the bi-level optimisation, 1 or 2 [1].")
 @click.option(
     "--lambda",
@@ -123,27 +106,19 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 )
 @click.option(
     "--samples",
-    type=click.IntRange(min=1),
+    type=COUNT,
     help="Sub-networks per estimate of the expected latency [paper and cpu: 20].",
 )
 @click.option("--lpm-noise", type=float, help="Noise added to predictions (Table 3) [0].")
-@click.option("--epochs", type=click.IntRange(min=1), help="[paper: 50, cpu: 4]")
+@click.option("--epochs", type=COUNT, help="[paper: 50, cpu: 4]")
 @click.option(
     "--warmup-epochs",
     type=click.IntRange(min=0),
     help="First epochs that train weights only [darts: 0; pc-darts: paper 15, cpu 1].",
 )
-@click.option(
-    "--cells", type=click.IntRange(min=1), help="Cells of the supernet [paper: 8, cpu: 5]."
-)
-@click.option(
-    "--channels", type=click.IntRange(min=2), help="Initial channels C [paper: 16, cpu: 8]."
-)
-@click.option(
-    "--batch",
-    type=click.IntRange(min=1),
-    help="Of all processes [64; pc-darts of paper: 256].",
-)
+@click.option("--cells", type=COUNT, help="Cells of the supernet [paper: 8, cpu: 5].")
+@click.option("--channels", type=click.IntRange(min=2), help="Initial C [paper: 16, cpu: 8].")
+@click.option("--batch", type=COUNT, help="Of all processes [64; pc-darts of paper: 256].")
 @click.option("--weight-lr", type=float, help="Learning rate of the weights' SGD [the preset's].")
 @click.option("--arch-lr", type=float, help="Learning rate of alpha's Adam [the preset's].")
 @click.option(
@@ -176,14 +151,12 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     help="Search once for each of these lambdas, in OUT/lambda-0.1 and so on, e.g. 0,0.1,0.2.",
 )
 @click.option("--sweep-target-ms", type=Numbers(), help="The same over --target-ms.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    help="Searches of a sweep at once [default: the cores; on a GPU 1].",
-)
+@click.option("--jobs", type=COUNT, help="Searches of a sweep at once [the cores; on a GPU 1].")
 @json_option
 def command(
     device: str,
+    space: str,
+    also: tuple[str, ...],
     source: str,
     image_column: str | None,
     label_column: str | None,
@@ -191,8 +164,7 @@ def command(
     no_flip: bool,
     out: Path | None,
     preset: str,
-    method: str,
-    also: tuple[str, ...],
+    method: str | None,
     tensorboard: bool,
     sweep_lambda: tuple[float, ...] | None,
     sweep_target_ms: tuple[float, ...] | None,
@@ -220,138 +192,28 @@ def command(
       latkit search --device my-cpu --preset cpu --sweep-lambda 0,0.01,0.02
       torchrun --nproc-per-node 2 -m latkit search --device p100 --data cifar10
     """
-    from latkit.backends import BACKENDS
-    from latkit.cli.search_report import print_result
-    from latkit.cli.search_run import Task, run_one, run_several
-    from latkit.registry import Registry
-    from latkit.search.data import DataOptions
-    from latkit.search.distributed import joined, processes_here
-    from latkit.search.parts import check_reach, check_weight_is_given, weighed_by
-    from latkit.search.session import check_fits
-    from latkit.search.tensorboard import check_tensorboard
-    from latkit.spaces import get_space
+    from latkit.cli.progress import Terminal
+    from latkit.cli.search_report import print_result, print_sweep
+    from latkit.search.image_source import DataOptions
+    from latkit.search.request import SearchRequest
+    from latkit.search.result import SweepResult
+    from latkit.search.run import search
 
-    options = DataOptions(resolution, not no_flip, image_column, label_column)
-    processes = processes_here()
-    # The backend's own probe: torch alone calls a GPU available that it has no code for.
-    probe = BACKENDS.get("torch-cuda").probe()
-    where = "cuda" if probe.usable else "cpu"
-    with joined(processes, where), _one_voice(processes):
-        given = {name: value for name, value in changes.items() if value is not None}
-        config, searches = _plan(preset, method, also, sweep_lambda, sweep_target_ms, jobs, given)
-        if tensorboard:
-            check_tensorboard()
-        space, registry = get_space("darts"), Registry()
-        entry = registry.resolve(device, space.name, LATENCY)
-        lpm, card = registry.load(entry)
-        others = [registry.resolve(reference, space.name, LATENCY) for reference in also]
-        weighed = weighed_by(config, [entry, *others], registry)
-        task = Task(
-            space, registry, entry, lpm, card, where, out or Path("searches", entry.device),
-            tuple((each, *registry.load(each)) for each in weighed),
-        )  # fmt: skip
-        cost = task.cost(config)
-        if searches is None and not {"lambda_per_ms", "target_ms"} & set(given):
-            check_weight_is_given(config, space, cost)
-        note(f"training the supernet on {where} (torch-cuda is {probe.status}: {probe.reason})")
-        if searches is not None:
-            if processes.world > 1:
-                raise InputError("a sweep starts its own processes", "start it without torchrun")
-            # All of them, before any is begun.
-            targets = [search.config.target_ms for search in searches]
-            check_reach(targets, space, cost, config.max_skips)
-            data = task.load(source, config, options)
-            check_fits(config, data)
-            run_several(task, searches, data, jobs, tensorboard, as_json)
-            return
-        # The main process first: it may have to download.
-        if not processes.is_main:
-            processes.wait()
-        data = task.load(source, config, options)
-        if processes.is_main:
-            processes.wait()
-        outcome = run_one(task, config, data, tensorboard, processes)
-    if not processes.is_main:
+    request = SearchRequest(
+        device, also, space, source,
+        DataOptions(resolution, not no_flip, image_column, label_column),
+        out, preset, method,
+        {name: value for name, value in changes.items() if value is not None},
+        sweep_lambda, sweep_target_ms, jobs, tensorboard,
+    )  # fmt: skip
+    result = search(request, listener=Terminal())
+    if result is None:  # rank 0 prints
         return
-    result = task.finish(outcome, config, data, task.out)
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
+    elif isinstance(result, SweepResult):
+        print_sweep(result)
     else:
-        print_result(result, task.out)
-
-
-def _plan(
-    preset: str,
-    method: str,
-    also: tuple[str, ...],
-    sweep_lambda: tuple[float, ...] | None,
-    sweep_target_ms: tuple[float, ...] | None,
-    jobs: int | None,
-    given: Mapping[str, Any],
-) -> tuple[SearchConfig, list[Search] | None]:
-    """The configuration that the options ask for, and the searches of a sweep.
-
-    Raises:
-        InputError: options exclude each other, or a value cannot work.
-    """
-    from latkit.search.config import preset as preset_of
-    from latkit.search.config import with_rates
-    from latkit.search.sweep import plan_sweep
-
-    if sum(n in given for n in ("lambda_per_ms", "target_ms")) + (sweep_lambda is not None) + (
-        sweep_target_ms is not None
-    ) > 1:  # fmt: skip
-        raise InputError(
-            "--lambda, --target-ms and the sweeps exclude each other", "give one of them"
-        )
-    values = dict(given)
-    weight_lr, arch_lr = values.pop("weight_lr", None), values.pop("arch_lr", None)
-    scale_lr = values.pop("scale_lr", False)
-    if "target_ms" in given:
-        values["lambda_per_ms"] = None
-    if also:
-        values = {"cost": "weighted-sum", **values, "also": also}
-    usual = preset_of(preset, method)
-    config = dataclasses.replace(usual, **values)
-    config = with_rates(config, weight_lr, arch_lr, usual.batch if scale_lr else config.batch)
-    config.check()
-    if sweep_lambda is not None:
-        return config, plan_sweep(config, "lambda", sweep_lambda)
-    if sweep_target_ms is not None:
-        return config, plan_sweep(config, "target", sweep_target_ms)
-    if jobs is not None:
-        raise InputError("--jobs counts the searches of a sweep", "add --sweep-lambda")
-    return config, None
-
-
-@contextlib.contextmanager
-def _one_voice(processes: Processes) -> Iterator[None]:
-    """Silence all processes but the main one, but for errors that it does not have.
-
-    Raises:
-        SearchError: another process has ended.
-    """
-    from latkit.search.distributed import connection_lost
-
-    with contextlib.ExitStack() as stack:
-        if not processes.is_main:
-            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        try:
-            yield
-        except Interrupted as error:
-            # All processes end after the same step.
-            if processes.is_main:
-                raise
-            raise SystemExit(error.exit_code) from None
-        except (LatkitError, RuntimeError) as error:
-            own = isinstance(error, LatkitError)
-            told = error if isinstance(error, LatkitError) else connection_lost(error)
-            if told is None:
-                raise
-            if not (own and processes.is_main):
-                time.sleep(PATIENCE_SECONDS)
-            if processes.is_main:
-                raise told from None
-            who = f"process {processes.rank} of {processes.world}"
-            raise type(told)(f"{who}: {told.cause}", told.fix) from None
+        print_result(result)
+    if isinstance(result, SweepResult):
+        result.check()

@@ -3,173 +3,157 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from latkit.cli.output import note, number, print_table, warn
-from latkit.core.quantities import LATENCY, get_cost
+from latkit.core.quantities import LATENCY
+
+if TYPE_CHECKING:
+    from latkit.search.result import LPMPrediction, SearchResult, SweepResult
 
 
-def print_result(result: dict[str, Any], out: Path) -> None:
-    """The content of a ``result.json`` as tables and a drawing."""
-    from latkit.search.drawing import draw_genotype
-    from latkit.spaces.darts.genotype import parse_genotype
-
-    measured = result["measured"]
-    reduction = result["target"]["setting"]["reduction"]
+def print_result(result: SearchResult) -> None:
+    """A search's result as tables and a drawing."""
     networks = {
-        f"found normal cell, {reduction}'s reduction cell": result["found"],
-        "both found cells": result["found_genotype"],
-        f"darts_v2's normal cell, {reduction}'s reduction cell": result["darts_v2"],
+        "found, in the network of the LPM's setting": result.found,
+        "found, both cells where there are two": result.whole,
+        f"{result.reference_name}, in the network of the LPM's setting": result.reference,
     }
     print_table(
-        f"found on {result['data']} for {result['target']['device']}",
+        f"found on {result.data} for {result.target.device}",
         ["network", "predicted ms", "measured ms", "measured now ms", "MACs M", "params M"],
         [
             [
                 name,
-                number(row.get("predicted_ms"), 2),
-                number(row["measured_at_profile_speed_ms"], 2),
-                number(row["measured_ms"], 2),
-                number(row["macs"] / 1e6, 1),
-                number(row["params"] / 1e6, 3),
+                number(row.predicted_ms, 2),
+                number(row.measured_at_profile_speed_ms, 2),
+                number(row.measured_ms, 2),
+                number(row.macs / 1e6, 1),
+                number(row.params / 1e6, 3),
             ]
             for name, row in networks.items()
         ],
     )
     _print_searched_for(result)
-    if measured["why_not"] is not None:
-        note(f"not measured: {measured['why_not']}")
+    measuring = result.measuring
+    if measuring is None:
+        note(f"not measured: {result.skip_reason}")
     else:
         note(
-            f"measured on this machine with {measured['backend']} in the LPM's setting, "
-            f"{measured['visits']} visits ({measured['visits_disturbed']} disturbed), "
-            f"clock {measured['clock']}"
+            f"measured on this machine with {measuring.backend} in the LPM's setting, "
+            f"{measuring.visits} visits ({measuring.visits_disturbed} disturbed), "
+            f"clock {measuring.clock}"
         )
-        if measured["anchored"]:
+        if measuring.anchored:
             note(
                 "the first measured column is at the machine's speed when it was profiled (the "
-                f"anchor took {number(measured['anchor_median_when_profiled_ms'], 2)} ms then, "
-                f"{measured['anchor_median_ms']:.2f} ms now), as the predictions are"
+                f"anchor took {number(measuring.anchor_median_when_profiled_ms, 2)} ms then, "
+                f"{measuring.anchor_median_ms:.2f} ms now), as the predictions are"
             )
-    _print_lpms(result["lpms"])
-    click.echo(draw_genotype(parse_genotype(result["genotype"])))
-    click.echo(result["genotype"])
-    note(f"result: {out / 'result.json'}; history: {out / 'history.parquet'}")
+    _print_lpms(result.lpms)
+    click.echo(result.drawing)
+    if result.drawing != str(result.architecture):
+        click.echo(str(result.architecture))
+    note(f"result: {result.out / 'result.json'}; history: {result.out / 'history.parquet'}")
 
 
-def on_target_line(
-    target_ms: float, cost_ms: float, on_target: bool, moved_from_ms: float | None
-) -> str:
-    """What became of a target, in a line."""
-    met = "within 5 %" if on_target else "which is not within 5 %"
-    line = f"target {target_ms:g} ms: the found cell is predicted at {cost_ms:.2f} ms, {met}"
-    if moved_from_ms is not None:
-        line += f" (alpha's strongest cell, at {moved_from_ms:.2f} ms, was moved away from)"
-    return line
+def _print_searched_for(result: SearchResult) -> None:
+    """The objective, where it is not the first device's prediction, and what became of a target."""
+    from latkit.search.run import describe_target
 
-
-def _print_searched_for(result: dict[str, Any]) -> None:
-    """The cost, where it is not the first device's prediction, and what became of a target."""
-    weighed = result["searched_for"]
-    if weighed["cost"] != "predicted":
+    weighed = result.searched_for
+    if weighed.cost != "predicted":
+        rows = [(f"{weighed.cost} ({weighed.quantity})", weighed.unit, weighed)]
+        rows += [(device.lpm, device.unit, device) for device in weighed.devices]  # type: ignore[misc]
         print_table(
             "what was searched for, and the LPMs it was searched with",
-            ["of the normal cell", "unit", "found", "darts_v2"],
+            ["of what was found", "unit", "found", result.reference_name],
             [
-                [name, row["unit"], number(row["found"], 3), number(row["darts_v2"], 3)]
-                for name, row in (
-                    (f"{weighed['cost']} ({weighed['name']})", weighed),
-                    *((row["lpm"], row) for row in weighed["devices"]),
-                )
+                [name, unit, number(row.found, 3), number(row.reference, 3)]
+                for name, unit, row in rows
             ],
         )
-    if weighed["target_ms"] is not None:
-        moved_from_ms = result["moved_from_ms"]
-        click.echo(
-            on_target_line(
-                weighed["target_ms"], weighed["found"], weighed["on_target"], moved_from_ms
-            )
-        )
+    if weighed.target_ms is not None:
+        unconstrained_cost = result.outcome.unconstrained_cost
+        on_target = weighed.on_target is True
+        click.echo(describe_target(weighed.target_ms, weighed.found, on_target, unconstrained_cost))
 
 
-def _print_lpms(predictions: list[dict[str, Any]]) -> None:
+def _print_lpms(predictions: tuple[LPMPrediction, ...]) -> None:
     for prediction in predictions:
-        if "why_not" in prediction:
-            warn(f"LPM {prediction['lpm']} is left out: {prediction['why_not']}")
-    readable = [prediction for prediction in predictions if "why_not" not in prediction]
+        if prediction.skip_reason is not None:
+            warn(f"LPM {prediction.lpm} is left out: {prediction.skip_reason}")
+    readable = [prediction for prediction in predictions if prediction.skip_reason is None]
     print_table(
         "the found cell by every LPM of the registry, each in its own setting",
         ["LPM", "predicted", "±", "unit", "setting: there / searched for"],
         [
             [
-                prediction["lpm"],
-                *(
-                    number(prediction[f"{what}_{get_cost(prediction['cost']).suffix}"], 2)
-                    for what in ("predicted", "predicted_std")
-                ),
-                prediction["unit"],
-                "; ".join(prediction["setting_differences"]) or "the same",
+                prediction.lpm,
+                number(prediction.predicted, 2),
+                number(prediction.predicted_std, 2),
+                prediction.unit,
+                "; ".join(prediction.setting_differences) or "the same",
             ]
             for prediction in readable
         ],
     )
-    if any(prediction["setting_differences"] for prediction in readable):
+    if any(prediction.setting_differences for prediction in readable):
         warn("predictions of different settings are of different networks: do not compare them")
 
 
-def print_sweep(sweep: dict[str, Any], out: Path) -> None:
-    """The content of a ``sweep.json`` as a table; a star marks the Pareto front."""
-    from latkit.search.collapse import signs_of_collapse
-    from latkit.spaces.darts.genotype import parse_genotype
+def print_sweep(sweep: SweepResult) -> None:
+    """A sweep's result as a table; a star marks the Pareto front."""
+    from latkit.search.result import SearchResult
+    from latkit.search.run import describe_target
 
-    rows = [row for row in sweep["searches"] if "error" not in row]
-    cost = rows[0]["cost_name"] if rows else "cost"
+    rows = [(row, row.result) for row in sweep.searches if isinstance(row.result, SearchResult)]
+    quantity = rows[0][1].searched_for.quantity if rows else "cost"
     print_table(
-        f"sweep (*: nothing else has both a lower {cost} and a higher accuracy)",
+        f"sweep (*: nothing else has both a lower {quantity} and a higher accuracy)",
         [
             "search", "predicted ms", "measured ms", "measured now ms", "val accuracy %", "MACs M",
             "params M", "",
         ],
         [
             [
-                row["name"],
-                number(row["predicted_ms"], 2),
-                number(row["measured_at_profile_speed_ms"], 2),
-                number(row["measured_ms"], 2),
-                number(100 * row["val_accuracy"], 1),
-                number(row["macs"] / 1e6, 1),
-                number(row["params"] / 1e6, 3),
-                "*" if row["pareto"] else "",
+                row.name,
+                number(result.found.predicted_ms, 2),
+                number(result.found.measured_at_profile_speed_ms, 2),
+                number(result.found.measured_ms, 2),
+                number(100 * row.val_accuracy, 1),
+                number(result.found.macs / 1e6, 1),
+                number(result.found.params / 1e6, 3),
+                "*" if row.pareto else "",
             ]
-            for row in rows
+            for row, result in rows
         ],
     )  # fmt: skip
     note(
-        "of the found normal cell with the LPM's reduction cell; the accuracy is the supernet's on "
-        "the half that trains alpha, in the cell's epoch"
+        "of what was found, in the network of the LPM's setting; the accuracy is the supernet's on "
+        "the half that trains alpha, in the epoch of what was found"
     )
-    for row in rows:
-        click.echo(f"{row['name']}: {row['genotype']}")
+    for row, result in rows:
+        weighed = result.searched_for
+        click.echo(f"{row.name}: {result.architecture}")
         click.echo(
-            f"{row['name']}: the network of both cells has {row['genotype_macs'] / 1e6:.1f} M MACs "
-            f"and {row['genotype_params'] / 1e6:.3f} M params"
+            f"{row.name}: the network of all of it has {result.whole.macs / 1e6:.1f} M MACs "
+            f"and {result.whole.params / 1e6:.3f} M params"
         )
-        if row["cost_name"] != LATENCY or not math.isclose(
-            row["cost"], row["predicted_ms"], rel_tol=1e-4
+        predicted_ms = result.found.predicted_ms or 0.0
+        if weighed.quantity != LATENCY or not math.isclose(
+            weighed.found, predicted_ms, rel_tol=1e-4
         ):  # of several devices, say
-            cost = f"{row['cost_name']} {number(row['cost'], 3)} {row['cost_unit']}"
-            click.echo(f"{row['name']}: searched for {cost}")
-        if row["target_ms"] is not None:
-            told = on_target_line(
-                row["target_ms"], row["cost"], row["on_target"], row["moved_from_ms"]
-            )
-            click.echo(f"{row['name']}: {told}")
-        signs = signs_of_collapse(parse_genotype(row["genotype"]).normal)
-        if signs is not None:
-            warn(f"{row['name']}: the normal cell has {signs}")
-    for reason in sorted({row["why_not_measured"] for row in rows} - {None}):
+            value = f"{weighed.quantity} {number(weighed.found, 3)} {weighed.unit}"
+            click.echo(f"{row.name}: searched for {value}")
+        if weighed.target_ms is not None:
+            line = describe_target(
+                weighed.target_ms, weighed.found, weighed.on_target is True,
+                result.outcome.unconstrained_cost,
+            )  # fmt: skip
+            click.echo(f"{row.name}: {line}")
+    for reason in sorted({result.skip_reason for _, result in rows} - {None}, key=str):
         note(f"not measured: {reason}")
-    note(f"sweep: {out / 'sweep.json'}; each search has a folder beside it")
+    note(f"sweep: {sweep.out / 'sweep.json'}; each search has a folder beside it")

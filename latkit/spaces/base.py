@@ -82,6 +82,7 @@ class SearchSpace:
         presets: settings by name; the first is used where a user names none. Names are unique
             among all spaces.
         skip: the operation that passes its input on unchanged, where there is one.
+        parameter_free: the operations without parameters, ``skip`` among them.
         reference: text of a well-known architecture: the anchor network is made of it, and what is
             found is compared with it.
     """
@@ -89,6 +90,7 @@ class SearchSpace:
     config: ClassVar[type[NetworkConfig]]
     presets: ClassVar[Mapping[str, Setting]] = {}
     skip: ClassVar[str | None] = None
+    parameter_free: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str]
 
     def __init__(
@@ -330,6 +332,11 @@ class SearchSpace:
             pending = pending[values[pending] >= self.size]
         return values.astype(self._id_type)
 
+    def operations_of(self, row: npt.ArrayLike) -> tuple[str, ...]:
+        """The operations on the kept edges of one row of a choice matrix."""
+        array = self.validate(row)[0]
+        return tuple(self.operations[choice] for choice in array.tolist() if choice != ABSENT)
+
     # --- text ------------------------------------------------------------------------------
 
     def format(self, row: npt.ArrayLike) -> str:
@@ -369,6 +376,10 @@ class SearchSpace:
                     raise SpaceError(f"node {target} has two edges from {match[2]}", fix)
                 row[edge] = self.operations.index(match[1])
         return self.validate(row)
+
+    def draw(self, architecture: Any) -> str:
+        """A drawing of an architecture of this space, in text; the default is its text."""
+        return str(architecture)
 
     # --- networks --------------------------------------------------------------------------
 

@@ -74,13 +74,13 @@ class Distribution:
     def of(cls, space: SearchSpace, alpha: Tensor, edge_strength: Tensor | None) -> Distribution:
         """The distribution of ``E x O`` parameters and, if edges are not drawn uniformly, ``E``
         positive strengths: a set is then drawn in proportion to the product of its edges'."""
-        own = tables(space)
-        there = torch.arange(own.members.shape[1]) < own.counts[:, None]
+        table = tables(space)
+        there = torch.arange(table.members.shape[1]) < table.counts[:, None]
         if edge_strength is None:
-            sets = there.to(alpha.dtype) / own.counts[:, None]
+            sets = there.to(alpha.dtype) / table.counts[:, None]
         else:
             logs = edge_strength.to(alpha.dtype).clamp_min(WEAKEST).log()
-            sums = own.members.to(alpha.dtype) @ logs
+            sums = table.members.to(alpha.dtype) @ logs
             sets = sums.masked_fill(~there, -torch.inf).softmax(1)
         return cls(space, alpha[:, list(space.choices)].softmax(1), sets)
 
@@ -92,15 +92,15 @@ class Distribution:
         """``M`` sub-networks.
 
         Stratified, the samples are no longer independent of one another, but each still is a draw
-        from S(α): of every edge, each operation is drawn as often as its probability times M says,
+        from S(α): of every edge, each operation is drawn as often as its probability times M,
         rounded up or down, and so is each set of every group.
         """
-        own = tables(self.space)
+        table = tables(self.space)
         edges, groups = len(self.operations), len(self.sets)
         uniform = _uniform(edges + groups, samples, generator, stratified)
         operations = _invert(self.operations, uniform[:edges], len(self.space.choices) - 1)
-        sets = _invert(self.sets, uniform[edges:], (own.counts - 1)[:, None])
-        kept = own.members[torch.arange(groups), sets.T].sum(1)
+        sets = _invert(self.sets, uniform[edges:], (table.counts - 1)[:, None])
+        kept = table.members[torch.arange(groups), sets.T].sum(1)
         return Drawn(operations.T, sets.T, kept.to(self.operations.dtype))
 
 
@@ -155,5 +155,5 @@ def _uniform(rows: int, samples: int, generator: torch.Generator, stratified: bo
 def _invert(probabilities: Tensor, uniform: Tensor, last: Tensor | int) -> Tensor:
     """Row by row, what the uniform numbers draw: ``rows x M`` positions."""
     cumulative = probabilities.detach().double().cumsum(1)
-    found = torch.searchsorted(cumulative, uniform.contiguous(), right=True)
-    return torch.minimum(found, torch.as_tensor(last))  # a sum may round to just below one
+    positions = torch.searchsorted(cumulative, uniform.contiguous(), right=True)
+    return torch.minimum(positions, torch.as_tensor(last))  # a sum may round to just below one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from latkit.search.estimators.base import ESTIMATORS, Estimator
 from latkit.search.estimators.distribution import (
     CostFunction,
     Distribution,
@@ -15,14 +16,8 @@ from latkit.search.estimators.distribution import (
 from latkit.spaces import SearchSpace
 
 
-def marginal(
-    space: SearchSpace,
-    alpha: Tensor,
-    cost: CostFunction,
-    samples: int,
-    generator: torch.Generator,
-    edge_strength: Tensor | None = None,
-) -> Tensor:
+@ESTIMATORS.register("marginal")
+class Marginal(Estimator):
     """An unbiased estimate of LAT(α), with an unbiased gradient by back-propagation.
 
     E[cost] is linear in the probabilities of one edge's operations, and the slope in each of them
@@ -34,52 +29,47 @@ def marginal(
     The value adds to the mean of the sampled costs, of each edge (and group), its conditional
     expectation less what was drawn: terms of mean zero, which take away all of the operations'
     part of the variance where costs are additive.
-
-    Args:
-        space: the space.
-        alpha: ``E x O`` on the CPU.
-        cost: ``n x E*O`` encodings to ``n`` costs.
-        samples: M, at least 1.
-        generator: source of randomness.
-        edge_strength: ``E`` positive numbers, see :meth:`Distribution.of`; None: sets of edges
-            are uniform (the paper).
-
-    Returns:
-        A scalar in the unit of ``cost``.
-
-    Raises:
-        InputError: ``samples`` is less than 1.
     """
-    check_samples(samples)
-    distribution = Distribution.of(space, alpha, edge_strength)
-    with torch.no_grad():
-        drawn = distribution.draw(samples, generator, stratified=True)
-        codes = drawn.one_hot(space)
-        base = (codes * drawn.kept[:, :, None]).flatten(1)
-        edges = drawn.kept.nonzero()[:, 1].view(samples, -1)
-        turned, operations = _other_operations(space, base, drawn, edges)
-        queries = [base, operations.flatten(0, 2)]
+
+    def __call__(
+        self,
+        space: SearchSpace,
+        alpha: Tensor,
+        cost: CostFunction,
+        samples: int,
+        generator: torch.Generator,
+        edge_strength: Tensor | None = None,
+    ) -> Tensor:
+        check_samples(samples)
+        distribution = Distribution.of(space, alpha, edge_strength)
+        with torch.no_grad():
+            drawn = distribution.draw(samples, generator, stratified=True)
+            codes = drawn.one_hot(space)
+            base = (codes * drawn.kept[:, :, None]).flatten(1)
+            edges = drawn.kept.nonzero()[:, 1].view(samples, -1)
+            turned, operations = _other_operations(space, base, drawn, edges)
+            queries = [base, operations.flatten(0, 2)]
+            if edge_strength is not None:
+                others, sets = _other_sets(space, codes, drawn)
+                queries.append(sets)
+            costs = cost(torch.cat(queries)).to(alpha.dtype).split([len(q) for q in queries])
+            drawn_costs = costs[0]
+            of_drawn = drawn_costs[:, None, None].expand(-1, edges.shape[1], 1)
+            of_operations = torch.cat([of_drawn, costs[1].view(operations.shape[:3])], dim=2)
+        by_edge = (distribution.operations[edges[:, :, None], turned] * of_operations).sum(2)
+        slope = by_edge.sum()
+        value = drawn_costs + (by_edge.detach() - drawn_costs[:, None]).sum(1)
         if edge_strength is not None:
-            others, sets = _other_sets(space, codes, drawn)
-            queries.append(sets)
-        costs = cost(torch.cat(queries)).to(alpha.dtype).split([len(q) for q in queries])
-        own = costs[0]
-        of_drawn = own[:, None, None].expand(-1, edges.shape[1], 1)
-        of_operations = torch.cat([of_drawn, costs[1].view(operations.shape[:3])], dim=2)
-    by_edge = (distribution.operations[edges[:, :, None], turned] * of_operations).sum(2)
-    slope = by_edge.sum()
-    value = own + (by_edge.detach() - own[:, None]).sum(1)
-    if edge_strength is not None:
-        of_sets = own[:, None].expand(others.shape).clone()
-        of_sets[others] = costs[2]
-        groups, numbers = tables(space).pairs.T
-        by_set = distribution.sets[groups, numbers] * of_sets
-        slope = slope + by_set.sum()
-        # Of each group's expectation, less what was drawn.
-        value = value + by_set.detach().sum(1) - tables(space).free * own
-    slope = slope / samples
-    result: Tensor = value.mean() + (slope - slope.detach())
-    return result
+            of_sets = drawn_costs[:, None].expand(others.shape).clone()
+            of_sets[others] = costs[2]
+            groups, numbers = tables(space).pairs.T
+            by_set = distribution.sets[groups, numbers] * of_sets
+            slope = slope + by_set.sum()
+            # Of each group's expectation, less what was drawn.
+            value = value + by_set.detach().sum(1) - tables(space).free * drawn_costs
+        slope = slope / samples
+        result: Tensor = value.mean() + (slope - slope.detach())
+        return result
 
 
 def _other_operations(
@@ -108,8 +98,10 @@ def _other_sets(space: SearchSpace, codes: Tensor, drawn: Drawn) -> tuple[Tensor
     Returns:
         Which of the ``M x T`` (group, set) pairs are not drawn; their encodings, ``b x E*O``.
     """
-    own = tables(space)
-    groups, sets = own.pairs.T
+    table = tables(space)
+    groups, sets = table.pairs.T
     others = drawn.sets[:, groups] != sets
-    kept = drawn.kept[:, None] * own.outside[groups].to(codes) + own.members[groups, sets].to(codes)
+    kept = drawn.kept[:, None] * table.outside[groups].to(codes) + table.members[groups, sets].to(
+        codes
+    )
     return others, (kept[..., None] * codes[:, None])[others].flatten(1)

@@ -1,36 +1,23 @@
-"""Supernets by name. A new one is a module here and a line in ``SUPERNETS``."""
+"""Supernets by name.
 
-from __future__ import annotations
+A new one is a subclass of :class:`Supernet`, registered by a line in ``SUPERNETS`` or by an entry
+point in the group ``latkit.supernets``.
+"""
 
-from latkit.core.errors import InputError
-from latkit.search.supernet.network import Supernet
-from latkit.search.supernet.pc_darts import PCDartsSupernet
-from latkit.spaces.darts.space import DartsSpace
+from latkit.search.supernet.base import (
+    SUPERNETS,
+    BatchNormMode,
+    Supernet,
+    default_method,
+    get_supernet,
+    methods_of,
+)
 
-SUPERNETS: dict[str, type[Supernet]] = {"darts": Supernet, "pc-darts": PCDartsSupernet}
-
-
-def build_supernet(
-    method: str,
-    space: DartsSpace,
-    channels: int,
-    cells: int,
-    classes: int,
-    image_channels: int = 3,
-) -> Supernet:
-    """The supernet of a method, initialised by PyTorch's global generator.
-
-    Raises:
-        InputError: there is no such method, or the channels do not fit it.
-    """
-    if method not in SUPERNETS:
-        raise InputError(f"unknown method {method!r}", f"use one of: {', '.join(SUPERNETS)}")
-    kind = SUPERNETS[method]
-    if channels % kind.partial:
-        raise InputError(
-            f"channels={channels} does not fit {method}", f"use a multiple of {kind.partial}"
-        )
-    return kind(space, channels, cells, classes, image_channels)
-
-
-__all__ = ["SUPERNETS", "Supernet", "build_supernet"]
+__all__ = [
+    "SUPERNETS",
+    "BatchNormMode",
+    "Supernet",
+    "default_method",
+    "get_supernet",
+    "methods_of",
+]

@@ -1,20 +1,21 @@
-"""The over-parameterised network: cells of all edges, α and, in PC-DARTS, β.
+"""The supernet of DARTS: cells of all edges, and α.
 
 α is an ``E x O`` matrix for each of the two cell types, shared by all cells of the type (Eq. 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latkit.search.decode import derive_cell
+from latkit.core.errors import InputError
+from latkit.search.supernet.base import SUPERNETS, BatchNormMode, Supernet
 from latkit.search.supernet.layout import corners, images_of, rows_of, split_channels
-from latkit.search.supernet.norms import Running, Statistics, batch_norm
+from latkit.search.supernet.norms import Running, batch_norm
 from latkit.search.supernet.products import pointwise
 from latkit.search.supernet.source_mix import (
     EdgeWeights,
@@ -24,8 +25,13 @@ from latkit.search.supernet.source_mix import (
     uniform,
 )
 from latkit.search.supernet.sums import NodeSums, mix
+from latkit.spaces import Architecture, ChoiceMatrix, SearchSpace
+from latkit.spaces.darts.config import MIN_CELLS, CellPlace, DartsConfig
 from latkit.spaces.darts.genotype import Genotype
 from latkit.spaces.darts.space import CONCAT, NODES, DartsSpace
+
+if TYPE_CHECKING:
+    from latkit.search.config import SearchConfig
 
 ALPHA_INIT_SCALE = 1e-3
 
@@ -44,7 +50,7 @@ class Preprocess(nn.Module):
         self.weight = nn.Parameter(uniform(shape, c_in))
         self.norms = Norms(1, c_out)
 
-    def forward(self, x: Tensor, how: Statistics) -> Tensor:
+    def forward(self, x: Tensor, bn_mode: BatchNormMode) -> Tensor:
         """Of ``B x c_in x H x W`` that has been given its ReLU."""
         batch, _, height, width = x.shape
         if self.reduce:
@@ -53,13 +59,14 @@ class Preprocess(nn.Module):
             rows = torch.cat([pointwise(rows_of(pixels), part) for pixels, part in halves], dim=1)
         else:
             rows = pointwise(rows_of(x), self.weight)
-        return batch_norm(images_of(rows, batch, height, width), self.norms.of(0), how)
+        return batch_norm(images_of(rows, batch, height, width), self.norms.of(0), bn_mode)
 
 
 class SearchCell(nn.Module):
     """A cell with all edges of the space.
 
     Args:
+        place: where it stands in the network.
         operated: channels that the operations see; the others pass by (PC-DARTS).
 
     Attributes:
@@ -69,21 +76,15 @@ class SearchCell(nn.Module):
 
     grouped: bool | None = None
 
-    def __init__(
-        self,
-        space: DartsSpace,
-        c_prev_prev: int,
-        c_prev: int,
-        c: int,
-        operated: int,
-        reduction: bool,
-        reduction_prev: bool,
-    ) -> None:
+    def __init__(self, space: DartsSpace, place: CellPlace, operated: int) -> None:
         super().__init__()
-        self.reduction = reduction
+        self.reduction = place.reduction
         self.operated = operated
         self.preprocess = nn.ModuleList(
-            [Preprocess(c_prev_prev, c, reduction_prev), Preprocess(c_prev, c, False)]
+            [
+                Preprocess(place.c_prev_prev, place.channels, place.after_reduction),
+                Preprocess(place.c_prev, place.channels, False),
+            ]
         )
         edges = [sum(e.source == source for e in space.edges) for source in range(NODES + 1)]
         self.mixes = nn.ModuleList(
@@ -91,7 +92,7 @@ class SearchCell(nn.Module):
                 space.operations,
                 count,
                 operated,
-                2 if reduction and source < 2 else 1,
+                2 if place.reduction and source < 2 else 1,
             )
             for source, count in enumerate(edges)
         )
@@ -102,7 +103,7 @@ class SearchCell(nn.Module):
         s1: Tensor,
         weights: Sequence[EdgeWeights],
         passing: Sequence[Tensor] | None,
-        how: Statistics,
+        bn_mode: BatchNormMode,
     ) -> Tensor:
         """Mix.
 
@@ -111,7 +112,7 @@ class SearchCell(nn.Module):
             weights: for each source, of its edges.
             passing: for each source, β of its edges, which weights the channels that pass by.
         """
-        states = [p(s, how) for p, s in zip(self.preprocess, (s0, s1), strict=True)]
+        states = [p(s, bn_mode) for p, s in zip(self.preprocess, (s0, s1), strict=True)]
         batch, _, height, width = states[0].shape
         if self.reduction:
             height, width = height // 2, width // 2
@@ -126,141 +127,134 @@ class SearchCell(nn.Module):
                 states.append(images_of(nodes[-1], batch, height, width))
             x = states[source]
             if passing is not None:
-                seen, rest = split_channels(rows_of(x), self.operated)
-                x = images_of(seen, *(batch, *x.shape[2:]))
+                operated, rest = split_channels(rows_of(x), self.operated)
+                x = images_of(operated, *(batch, *x.shape[2:]))
                 if self.reduction and source < 2:
                     rest = rows_of(F.max_pool2d(images_of(rest, batch, *x.shape[2:]), 2, 2))
                 sums.rests = list(mix([rest], passing[source][:, None], sums.rests))
-            operations(x, weights[source], sums, how)
+            operations(x, weights[source], sums, bn_mode)
         nodes.append(sums.pop(batch, height, width))
         return images_of(torch.cat(nodes, dim=1), batch, height, width)
 
 
-class Supernet(nn.Module):
+class SupernetConfig(DartsConfig):
+    """The network of a supernet, whose C may be odd: no operation halves channels before they are
+    doubled."""
+
+    def __post_init__(self) -> None:
+        """Nothing: see :meth:`DartsSupernet.check`."""
+
+
+@SUPERNETS.register("darts")
+class DartsSupernet(Supernet):
     """The supernet of DARTS; subclasses change what edges see and how they are weighted.
 
     Args:
         space: the DARTS space.
-        channels: initial number of channels C.
-        cells: number of cells; those at one and two thirds of the depth reduce.
-        classes: width of the classifier.
+        network: the network that its cells make.
         image_channels: channels of the images.
 
     Attributes:
-        how: how batch norms are done; ``how.world`` is how many processes share a batch.
-        max_skips: skip connections that the derived normal cell may have; None: any number.
+        partial: one in so many channels goes through the operations.
     """
 
-    # One in so many channels goes through the operations.
-    partial = 1
-    max_skips: int | None = None
+    spaces = ("darts",)
+    alpha_names = ("normal", "reduce")
+    encoded = "normal"
+    # DARTS+'s criterion (Liang et al., 2019), of the normal cell.
+    most_skips = 2
+    partial: ClassVar[int] = 1
+    space: DartsSpace
 
-    def __init__(
-        self,
-        space: DartsSpace,
-        channels: int,
-        cells: int,
-        classes: int,
-        image_channels: int = 3,
-    ) -> None:
-        super().__init__()
-        self.space = space
-        self.how = Statistics()
+    def __init__(self, space: DartsSpace, network: DartsConfig, image_channels: int = 3) -> None:
+        super().__init__(space)
         shape = (space.num_edges, space.num_operations)
         self.alpha_normal = nn.Parameter(ALPHA_INIT_SCALE * torch.randn(shape))
         self.alpha_reduce = nn.Parameter(ALPHA_INIT_SCALE * torch.randn(shape))
-        c_prev_prev = c_prev = 3 * channels
-        self.stem = nn.Conv2d(image_channels, c_prev, 3, padding=1, bias=False)
-        self.stem_norm = nn.BatchNorm2d(c_prev)
-        self.cells = nn.ModuleList()
-        c, reduction_prev = channels, False
-        for index in range(cells):
-            reduction = index in (cells // 3, 2 * cells // 3)
-            c = 2 * c if reduction else c
-            operated = c // self.partial
-            self.cells.append(
-                SearchCell(space, c_prev_prev, c_prev, c, operated, reduction, reduction_prev)
-            )
-            reduction_prev = reduction
-            c_prev_prev, c_prev = c_prev, NODES * c
-        self.classifier = nn.Linear(c_prev, classes)
+        stem_channels = network.stem_channels
+        self.stem = nn.Conv2d(image_channels, stem_channels, 3, padding=1, bias=False)
+        self.stem_norm = nn.BatchNorm2d(stem_channels)
+        self.cells = nn.ModuleList(
+            SearchCell(space, place, place.channels // self.partial) for place in network.walk()
+        )
+        self.classifier = nn.Linear(network.classifier_channels(), network.classes)
         # Edges by source, as cells take them.
         self._order = [
             [i for i, edge in enumerate(space.edges) if edge.source == source]
             for source in range(NODES + 1)
         ]
 
+    @classmethod
+    def check(cls, config: SearchConfig) -> None:
+        if config.cells < MIN_CELLS:  # fewer are all reduction cells
+            raise InputError(f"cells={config.cells} is too small", f"use at least {MIN_CELLS}")
+        if config.channels % cls.partial:
+            raise InputError(
+                f"channels={config.channels} does not fit {config.method}",
+                f"use a multiple of {cls.partial}",
+            )
+
+    @classmethod
+    def build(
+        cls,
+        space: SearchSpace,
+        config: SearchConfig,
+        classes: int,
+        image_channels: int,
+        resolution: int,
+    ) -> DartsSupernet:
+        assert isinstance(space, DartsSpace)
+        network = SupernetConfig(
+            macro="cifar", cells=config.cells, channels=config.channels, resolution=resolution,
+            classes=classes,
+        )  # fmt: skip
+        return cls(space, network, image_channels)
+
+    @property
+    def alphas(self) -> dict[str, nn.Parameter]:
+        return {"normal": self.alpha_normal, "reduce": self.alpha_reduce}
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits of ``B x image_channels x H x W`` images."""
-        how = self.how
-        how.training = self.training
+        bn_mode = self.bn_mode
+        bn_mode.training = self.training
         x = x.contiguous(memory_format=torch.channels_last)
         stem = batch_norm(
-            self.stem(x), Running.of(self.stem_norm), how, self.stem_norm.weight
+            self.stem(x), Running.of(self.stem_norm), bn_mode, self.stem_norm.weight
         ) + self.stem_norm.bias.view(1, -1, 1, 1)
-        weights = {reduction: self._edge_weights(reduction) for reduction in (False, True)}
-        passing = {reduction: self._passing(reduction) for reduction in (False, True)}
+        weights = {name: self._edge_weights(name) for name in self.alpha_names}
+        passing = {name: self._passing(name) for name in self.alpha_names}
         state = stem
         # Both cells that read a state begin with its ReLU.
         s0 = s1 = state.relu()
         for cell in self.cells:
-            kind = bool(cell.reduction)
-            state = cell(s0, s1, weights[kind], passing[kind], how)
+            name = "reduce" if cell.reduction else "normal"
+            state = cell(s0, s1, weights[name], passing[name], bn_mode)
             s0, s1 = s1, state.relu()
         logits: Tensor = self.classifier(state.mean(dim=(2, 3)))
         return logits
 
-    def _edge_weights(self, reduction: bool) -> list[EdgeWeights]:
-        mixture = (self.alpha_reduce if reduction else self.alpha_normal).softmax(-1)
-        strength = self.edge_strength(reduction)
+    def _edge_weights(self, name: str) -> list[EdgeWeights]:
+        mixture = self.alphas[name].softmax(-1)
+        strength = self.edge_strength(name)
         if strength is not None:
             mixture = mixture * strength[:, None]
         operations = self.space.operations
         return [
-            EdgeWeights.of(mixture[edges], operations, 2 if reduction and source < 2 else 1)
+            EdgeWeights.of(mixture[edges], operations, 2 if name == "reduce" and source < 2 else 1)
             for source, edges in enumerate(self._order)
         ]
 
-    def _passing(self, reduction: bool) -> list[Tensor] | None:
-        strength = self.edge_strength(reduction)
+    def _passing(self, name: str) -> list[Tensor] | None:
+        strength = self.edge_strength(name)
         return None if strength is None else [strength[edges] for edges in self._order]
 
-    def edge_strength(self, reduction: bool) -> Tensor | None:
-        """Weights of the edges, ``E``-dim, one in sum in each node; None if all count alike."""
-        return None
+    def derive(self, row: ChoiceMatrix | None = None) -> Genotype:
+        normal = self.strongest_row("normal") if row is None else row
+        reduce = self.space.cell(self.strongest_row("reduce"))
+        return Genotype(self.space.cell(normal), CONCAT, reduce, CONCAT)
 
-    def architecture_parameters(self) -> list[nn.Parameter]:
-        """α, of the normal and of the reduction cell."""
-        return [self.alpha_normal, self.alpha_reduce]
-
-    def weight_parameters(self) -> list[nn.Parameter]:
-        """Everything else."""
-        architecture = {id(p) for p in self.architecture_parameters()}
-        return [p for p in self.parameters() if id(p) not in architecture]
-
-    @contextmanager
-    def only(self, parameters: Sequence[nn.Parameter], track: bool) -> Iterator[None]:
-        """Gradients of these parameters alone; ``track``: running statistics move."""
-        chosen = {id(p) for p in parameters}
-        before = [(p, p.requires_grad) for p in self.parameters()], self.how.track
-        for p, _ in before[0]:
-            p.requires_grad_(id(p) in chosen)
-        self.how.track = track
-        try:
-            yield
-        finally:
-            for p, required in before[0]:
-                p.requires_grad_(required)
-            self.how.track = before[1]
-
-    def derive(self) -> Genotype:
-        """The discrete cells of α (and β)."""
-        with torch.no_grad():
-            normal, reduce = (
-                derive_cell(self.space, alpha, self.edge_strength(reduction), max_skips)
-                for alpha, reduction, max_skips in (
-                    (self.alpha_normal, False, self.max_skips),
-                    (self.alpha_reduce, True, None),
-                )
-            )
-        return Genotype(normal, CONCAT, reduce, CONCAT)
+    def operations_of(self, architecture: Architecture) -> dict[str, tuple[str, ...]]:
+        assert isinstance(architecture, Genotype)
+        cells = {"normal": architecture.normal, "reduce": architecture.reduce}
+        return {name: tuple(operation for operation, _ in cell) for name, cell in cells.items()}

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
+from latkit.search.supernet.base import BatchNormMode
 from latkit.search.supernet.layout import images_of, into_rows
 from latkit.search.supernet.products import add_product, fused, gram, pointwise, product
 from latkit.search.supernet.sums import Sum
@@ -21,22 +22,6 @@ UNFOLDED_CHANNELS = 32
 # A relative error of a folded norm's variance from which on its input is centred first, which costs
 # a pass over memory.
 CANCELLED = 1e-4
-
-
-@dataclass
-class Statistics:
-    """How a batch norm is to be done.
-
-    Attributes:
-        training: by the statistics of the batch, else by the running ones.
-        track: a training pass moves the running statistics.
-        world: how many processes' batches are one. (Not their group: one that is held outlives
-            its end, and its threads then the interpreter.)
-    """
-
-    training: bool = True
-    track: bool = True
-    world: int = 1
 
 
 @dataclass
@@ -66,41 +51,43 @@ class Running:
             self.mean.lerp_(mean[:width], MOMENTUM)
             self.var.lerp_(var[:width] * (count / max(1, count - 1)), MOMENTUM)
 
-    def line(self, scale: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The norm by these statistics as a factor and a shift, with a scale on top."""
+    def folded(self, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The norm by these statistics as a folded scale and shift, with another scale on top."""
         inverse = (self.var.repeat(self.copies) + EPS).rsqrt()
         if scale is not None:
             inverse = inverse * scale
         return inverse, -self.mean.repeat(self.copies) * inverse
 
 
-def batch_norm(x: Tensor, running: Running, how: Statistics, scale: Tensor | None = None) -> Tensor:
+def batch_norm(
+    x: Tensor, running: Running, bn_mode: BatchNormMode, scale: Tensor | None = None
+) -> Tensor:
     """Batch norm of ``B x C x H x W`` without parameters of its own; ``scale`` is ``C``-dim."""
-    if how.training and how.world > 1:
-        y = _synchronised_norm(x, running, how)
+    if bn_mode.training and bn_mode.world > 1:
+        y = _synchronised_norm(x, running, bn_mode)
         return y if scale is None else y * scale.to(y.dtype).view(1, -1, 1, 1)
     # PyTorch (2.14, CPU, channels_last) takes a weight for contiguous whatever its strides.
     scale = None if scale is None else scale.contiguous()
     if scale is None and x.dtype in (torch.bfloat16, torch.float16):
         scale = running.mean.new_ones(x.shape[1])  # else the statistics too are in half precision
-    if not how.training:
+    if not bn_mode.training:
         return F.batch_norm(x, running.mean, running.var, scale, None, False, MOMENTUM, EPS)
     # The statistics of many norms are parts of one tensor, which autograd must not see change.
     y, mean, inverse = torch.native_batch_norm(x, scale, None, None, None, True, MOMENTUM, EPS)
-    if how.track:
+    if bn_mode.track:
         running.move(mean.detach(), inverse.detach().pow(-2) - EPS, x.numel() // x.shape[1])
     return y
 
 
-def _synchronised_norm(x: Tensor, running: Running, how: Statistics) -> Tensor:
+def _synchronised_norm(x: Tensor, running: Running, bn_mode: BatchNormMode) -> Tensor:
     """By the statistics of all processes' batches (equal in size); gradients flow across them."""
     wide = (1, -1, 1, 1)
     kind, x = x.dtype, x.float() if x.dtype == torch.bfloat16 else x
-    mean = _SumOverProcesses.apply(x.mean((0, 2, 3))) / how.world
+    mean = _SumOverProcesses.apply(x.mean((0, 2, 3))) / bn_mode.world
     centred = x - mean.view(wide)
-    var = _SumOverProcesses.apply(centred.square().mean((0, 2, 3))) / how.world
-    if how.track:
-        running.move(mean.detach(), var.detach(), how.world * x.numel() // x.shape[1])
+    var = _SumOverProcesses.apply(centred.square().mean((0, 2, 3))) / bn_mode.world
+    if bn_mode.track:
+        running.move(mean.detach(), var.detach(), bn_mode.world * x.numel() // x.shape[1])
     normal: Tensor = centred * (var + EPS).rsqrt().view(wide)
     return normal.to(kind)
 
@@ -125,7 +112,7 @@ def pointwise_norm(
     rows: Tensor,
     weight: Tensor,
     running: Running,
-    how: Statistics,
+    bn_mode: BatchNormMode,
     scale: Tensor | None = None,
     total: Sum | None = None,
 ) -> Tensor | None:
@@ -145,29 +132,31 @@ def pointwise_norm(
     Returns:
         ``N x C``; None if it went into a sum.
     """
-    if how.training and not (weight.shape[1] < UNFOLDED_CHANNELS and fused(rows)):
-        return norm(pointwise(rows, weight), running, how, scale, total)
-    if not how.training:
-        factor, shift = running.line(scale)
+    if bn_mode.training and not (weight.shape[1] < UNFOLDED_CHANNELS and fused(rows)):
+        return norm(pointwise(rows, weight), running, bn_mode, scale, total)
+    if not bn_mode.training:
+        factor, shift = running.folded(scale)
         y = torch.addmm(shift, rows, (factor[:, None] * weight).T)
         if total is None:
             return y.relu()
         total.add(y)
         return None
     if total is None:
-        return _PointwiseNorm.apply(rows, weight, None, None, True, running, how)[0]  # type: ignore[no-any-return]
-    total.rows, shift = _PointwiseNorm.apply(rows, weight, scale, total.rows, False, running, how)
+        return _PointwiseNorm.apply(rows, weight, None, None, True, running, bn_mode)[0]  # type: ignore[no-any-return]
+    total.rows, shift = _PointwiseNorm.apply(
+        rows, weight, scale, total.rows, False, running, bn_mode
+    )
     total.shifts.append(shift)
     return None
 
 
 def norm(
-    rows: Tensor, running: Running, how: Statistics, scale: Tensor | None, total: Sum | None
+    rows: Tensor, running: Running, bn_mode: BatchNormMode, scale: Tensor | None, total: Sum | None
 ) -> Tensor | None:
     """Batch norm and what comes next, of ``N x C``; the rest as :func:`pointwise_norm`."""
     if scale is not None:
         scale = scale.expand(rows.shape[1])
-    y = into_rows(batch_norm(images_of(rows, 1, len(rows), 1), running, how, scale))
+    y = into_rows(batch_norm(images_of(rows, 1, len(rows), 1), running, bn_mode, scale))
     if total is None:
         return y.relu_()
     total.add(y)
@@ -207,21 +196,21 @@ class _PointwiseNorm(torch.autograd.Function):
         total: Tensor | None,
         relu: bool,
         running: Running,
-        how: Statistics,
+        bn_mode: BatchNormMode,
     ) -> tuple[Tensor, Tensor]:
-        count = how.world * d.shape[0]
-        mean, covariance, var = _moments(d, weight, how.world)
+        count = bn_mode.world * d.shape[0]
+        mean, covariance, var = _moments(d, weight, bn_mode.world)
         origin = None
         if _cancelled(mean, weight, var):
             # The norm is the same wherever its input's origin is: about the mean, little cancels.
             origin, d = mean, d - mean
-            mean, covariance, var = _moments(d, weight, how.world)
+            mean, covariance, var = _moments(d, weight, bn_mode.world)
         centre = weight @ mean
         inverse = (var + EPS).rsqrt_()
         factor = inverse if scale is None else inverse * scale
         folded = factor[:, None] * weight
         shift = -factor * centre
-        if how.track:
+        if bn_mode.track:
             running.move(centre if origin is None else centre + weight @ origin, var, count)
         if relu:
             y = product(d, folded, shift).relu_()
@@ -231,7 +220,7 @@ class _PointwiseNorm(torch.autograd.Function):
         else:
             y = add_product(total, d, folded)
             ctx.mark_dirty(total)
-        ctx.how, ctx.count = how, count
+        ctx.bn_mode, ctx.count = bn_mode, count
         ctx.save_for_backward(
             d, weight, scale, y if relu else None, mean, covariance, centre, inverse, folded
         )
@@ -260,7 +249,7 @@ class _PointwiseNorm(torch.autograd.Function):
         to_d = None
         if ctx.needs_input_grad[0]:
             through_mean = factor * sums
-            if ctx.how.world > 1:
+            if ctx.bn_mode.world > 1:
                 both = torch.stack([to_var, through_mean])
                 dist.all_reduce(both)
                 to_var, through_mean = both[0], both[1]

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from latkit.search.supernet.network import ALPHA_INIT_SCALE, Supernet
+from latkit.search.optimizers import OptimizerConfig
+from latkit.search.supernet.base import SUPERNETS
+from latkit.search.supernet.network import ALPHA_INIT_SCALE, DartsSupernet
 
 
-class PCDartsSupernet(Supernet):
+@SUPERNETS.register("pc-darts")
+class PCDartsSupernet(DartsSupernet):
     """A quarter of the channels goes through the operations, the others pass by; then all are
     shuffled. Each edge has a weight of its own, the softmax of β over the edges into a node.
     """
 
     partial = 4
+    # Section 4.1 of the paper.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {
+            "batch": 256,
+            "warmup_epochs": 15,
+            "optimizer": OptimizerConfig(arch_lr=6e-4, weight_lr=0.1),
+        },
+        "cpu": {"warmup_epochs": 1},
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -23,8 +36,8 @@ class PCDartsSupernet(Supernet):
         self.beta_normal = nn.Parameter(ALPHA_INIT_SCALE * torch.randn(edges))
         self.beta_reduce = nn.Parameter(ALPHA_INIT_SCALE * torch.randn(edges))
 
-    def edge_strength(self, reduction: bool) -> Tensor:
-        beta = self.beta_reduce if reduction else self.beta_normal
+    def edge_strength(self, name: str) -> Tensor:
+        beta = self.beta_reduce if name == "reduce" else self.beta_normal
         # Edges are in the order of their nodes.
         return torch.cat([beta[list(group.edges)].softmax(0) for group in self.space.groups])
 

@@ -214,10 +214,10 @@ def _convolution_gradient(
 ) -> Tensor:
     """Of ``x``, or else of the weight."""
     mask = [of_x, not of_x, False]
-    found = torch.ops.aten.convolution_backward(
+    gradients = torch.ops.aten.convolution_backward(
         gradient, x, weight, None, _pair(stride), padding, (1, 1), False, (0, 0), groups, mask
     )
-    result: Tensor = found[0] if of_x else found[1]
+    result: Tensor = gradients[0] if of_x else gradients[1]
     return result
 
 

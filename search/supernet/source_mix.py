@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from latkit.search.supernet.base import BatchNormMode
 from latkit.search.supernet.layout import corners, images_of, into_rows, rows_of, to_phases
 from latkit.search.supernet.norms import (
     Running,
-    Statistics,
     batch_norm,
     norm,
     pointwise_norm,
@@ -146,7 +146,7 @@ class Part:
     def __call__(
         self,
         x: Tensor,
-        how: Statistics,
+        bn_mode: BatchNormMode,
         stride: int = 1,
         dilation: int = 1,
         scale: Tensor | None = None,
@@ -156,11 +156,11 @@ class Part:
         d = depthwise(x, self.depthwise, stride, dilation)
         groups = len(self.pointwise)
         if fused(x):
-            each = self.pointwise.unbind()
-            weight = each[0] if groups == 1 else torch.block_diag(*each)
-            return pointwise_norm(rows_of(d), weight, self.running, how, scale, total)
+            mixings = self.pointwise.unbind()
+            weight = mixings[0] if groups == 1 else torch.block_diag(*mixings)
+            return pointwise_norm(rows_of(d), weight, self.running, bn_mode, scale, total)
         z = F.conv2d(d, self.pointwise.flatten(0, 1)[:, :, None, None], groups=groups)
-        return norm(into_rows(z), self.running, how, scale, total)
+        return norm(into_rows(z), self.running, bn_mode, scale, total)
 
 
 class SourceMix(nn.Module):
@@ -199,13 +199,15 @@ class SourceMix(nn.Module):
             self.halves = nn.Parameter(uniform(shape, channels))
             self.skip_norms = Norms(edges, channels)
 
-    def forward(self, x: Tensor, weights: EdgeWeights, sums: NodeSums, how: Statistics) -> None:
+    def forward(
+        self, x: Tensor, weights: EdgeWeights, sums: NodeSums, bn_mode: BatchNormMode
+    ) -> None:
         """Add to the sums of the k targets; grouped, if they are.
 
         Args:
             x: ``B x C x H x W``, channels_last.
         """
-        self._linear(x, weights.linear, sums, how)
+        self._linear(x, weights.linear, sums, bn_mode)
         relu = x.relu()
         halves = None
         if self.stride == 2:
@@ -217,15 +219,15 @@ class SourceMix(nn.Module):
         else:
             undilated, dilation, phased = to_phases(relu), 1, True
         if halves is not None and self.halves is not None:
-            self._reduce(halves, self.halves, weights, sums, how)
+            self._reduce(halves, self.halves, weights, sums, bn_mode)
         groups = self.edges // len(sums.pairs)
-        self._separable(repeat(relu, groups), weights, sums.pairs, how)
+        self._separable(repeat(relu, groups), weights, sums.pairs, bn_mode)
         undilated = repeat(undilated, groups)
         for name, stage in self.dilated.items():
             for part, scale, pair in self._parts(name, stage, weights, sums.pairs):
-                part(undilated, how, 1, dilation, scale, pair.phased if phased else pair.plain)
+                part(undilated, bn_mode, 1, dilation, scale, pair.phased if phased else pair.plain)
 
-    def _linear(self, x: Tensor, weights: Tensor, sums: NodeSums, how: Statistics) -> None:
+    def _linear(self, x: Tensor, weights: Tensor, sums: NodeSums, bn_mode: BatchNormMode) -> None:
         """Pools and, with stride 1, the skip."""
         terms = []
         for name in linear_names(self.operations, self.stride):
@@ -236,28 +238,30 @@ class SourceMix(nn.Module):
             terms.append((name, term))
         if sums.grouped:
             for (name, term), scale in zip(terms, weights.unbind(1), strict=True):
-                self._spread(name, term, scale, sums.pairs[0].plain, how)
+                self._spread(name, term, scale, sums.pairs[0].plain, bn_mode)
             return
-        normal = [rows_of(self._norm_of(name, term, how)) for name, term in terms]
+        normal = [rows_of(self._norm_of(name, term, bn_mode)) for name, term in terms]
         totals = mix(normal, weights, [pair.plain.rows for pair in sums.pairs])
         for pair, total in zip(sums.pairs, totals, strict=True):
             pair.plain.rows = total
 
-    def _spread(self, name: str, term: Tensor, scale: Tensor, total: Sum, how: Statistics) -> None:
+    def _spread(
+        self, name: str, term: Tensor, scale: Tensor, total: Sum, bn_mode: BatchNormMode
+    ) -> None:
         """Add one term to all targets side by side: a product that repeats it."""
         places = tiled(self.channels, self.edges, term)
         scale = self._channelwise(scale)
         if name in POOLS and fused(term):
             running = self.pools[name].of(0, copies=self.edges)  # type: ignore[operator]
-            pointwise_norm(rows_of(term), places, running, how, scale, total)
+            pointwise_norm(rows_of(term), places, running, bn_mode, scale, total)
         else:
-            normal = rows_of(self._norm_of(name, term, how))
+            normal = rows_of(self._norm_of(name, term, bn_mode))
             total.add(pointwise(normal, scale[:, None] * places))
 
-    def _norm_of(self, name: str, term: Tensor, how: Statistics) -> Tensor:
+    def _norm_of(self, name: str, term: Tensor, bn_mode: BatchNormMode) -> Tensor:
         if name not in POOLS:
             return term
-        return batch_norm(term, self.pools[name].of(0), how)  # type: ignore[operator]
+        return batch_norm(term, self.pools[name].of(0), bn_mode)  # type: ignore[operator]
 
     def _reduce(
         self,
@@ -265,21 +269,21 @@ class SourceMix(nn.Module):
         halves: Tensor,
         weights: EdgeWeights,
         sums: NodeSums,
-        how: Statistics,
+        bn_mode: BatchNormMode,
     ) -> None:
         """Factorized reductions: both halves are one product of pixels (0, 0) and (1, 1)."""
         rows = torch.cat([rows_of(corner) for corner in pixels], 1)
         every = self.edges // len(sums.pairs)
-        each = [torch.block_diag(*pair.unbind()) for pair in halves.unbind()]
+        blocks = [torch.block_diag(*pair.unbind()) for pair in halves.unbind()]
         scales = weights.others[SKIP].split(every)
         for index, (pair, scale) in enumerate(zip(sums.pairs, scales, strict=True)):
             first = index * every
-            weight = torch.cat(each[first : first + every])
+            weight = torch.cat(blocks[first : first + every])
             running = self.skip_norms.of(first, every)
-            pointwise_norm(rows, weight, running, how, self._channelwise(scale), pair.plain)
+            pointwise_norm(rows, weight, running, bn_mode, self._channelwise(scale), pair.plain)
 
     def _separable(
-        self, x: Tensor, weights: EdgeWeights, pairs: Sequence[Pair], how: Statistics
+        self, x: Tensor, weights: EdgeWeights, pairs: Sequence[Pair], bn_mode: BatchNormMode
     ) -> None:
         batch, _, height, width = x.shape
         inside = (batch, height // self.stride, width // self.stride)
@@ -287,9 +291,9 @@ class SourceMix(nn.Module):
             begins = first.parts(self.edges // len(pairs))  # type: ignore[has-type]
             ends = self._parts(name, second, weights, pairs)  # type: ignore[has-type]
             for begin, (end, scale, pair) in zip(begins, ends, strict=True):
-                inner = begin(x, how, self.stride)
+                inner = begin(x, bn_mode, self.stride)
                 assert inner is not None
-                end(images_of(inner, *inside), how, scale=scale, total=pair.plain)
+                end(images_of(inner, *inside), bn_mode, scale=scale, total=pair.plain)
 
     def _parts(
         self, name: str, stage: nn.Module, weights: EdgeWeights, pairs: Sequence[Pair]

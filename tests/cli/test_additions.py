@@ -1,18 +1,19 @@
-"""What the documents add by a file and a line each, searched with from the command line."""
+"""What the documents add by an entry point each, searched with from the command line."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from latkit.registry import Registry
-from latkit.search.costs import COSTS, CostKind
 from latkit.search.estimators import ESTIMATORS
+from latkit.search.image_source import IMAGE_SOURCES
+from latkit.search.objectives import OBJECTIVES
 from latkit.search.supernet import SUPERNETS
 from latkit.spaces import get_space
 from latkit.spaces.darts.genotype import parse_genotype
@@ -21,9 +22,6 @@ from tests.conftest import RunLatkit
 from tests.made import made_lpm
 
 DOCS = Path(__file__).parents[2] / "docs"
-TABLES: dict[str, dict[str, Any]] = {
-    "SUPERNETS": SUPERNETS, "ESTIMATORS": ESTIMATORS, "COSTS": COSTS,
-}  # fmt: skip
 SEARCH = (
     "search", "--device", "formula", "--preset", "cpu", "--cells", 3, "--channels", 2,
     "--batch", 16, "--epochs", 1, "--limit", 96, "--out", "s",
@@ -32,24 +30,37 @@ SEARCH = (
 
 @pytest.fixture(autouse=True)
 def added(tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LPMs of two devices, and every example of the documents in its table."""
+    """LPMs of two devices, and every example of the documents by its entry point."""
     for device, scale in (("formula", 1.0), ("slow", 2.0)):
         made = made_lpm(tmp_path / device, device, scale)
         Registry(registry_url).publish(made.lpm, made.card)
-    names: dict[str, Any] = {"CostKind": CostKind}
-    lines = []
+    code, points = "", defaultdict[str, str](str)
     for document in ("search.md", "lat.md"):
         text = (DOCS / document).read_text(encoding="utf-8")
-        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-            exec(block, names)
-        lines += re.findall(r"`(\"[a-z-]+\": [^`]+),` in `([A-Z]+)`", text)
-    assert [table for _, table in lines] == ["SUPERNETS", "ESTIMATORS", "COSTS", "COSTS"]
-    for line, table in lines:
-        ((name, value),) = eval(f"{{{line}}}", names).items()
-        monkeypatch.setitem(TABLES[table], name, value)
+        code += "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+        for group, line in re.findall(r"```toml\n\[.*\"(.*)\"\]\n(.*)\n```", text):
+            points[group] += f"{line.replace(chr(34), '')}\n"
+    (tmp_path / "their_package.py").write_text(code, encoding="utf-8")
+    distribution = tmp_path / "theirs-1.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    sections = [f"[{group}]\n{lines}" for group, lines in points.items()]
+    (distribution / "entry_points.txt").write_text("".join(sections))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for plugins in (SUPERNETS, ESTIMATORS, OBJECTIVES, IMAGE_SOURCES):
+        monkeypatch.setattr(plugins, "_points", None)
+    names = [plugins.names()[-1] for plugins in (SUPERNETS, ESTIMATORS, OBJECTIVES, IMAGE_SOURCES)]
+    assert names == ["half-channels", "mean-field", "mean-square", "stripes"]
 
 
-def test_a_supernet_an_estimator_and_a_cost(latkit: RunLatkit) -> None:
+def test_an_image_source(latkit: RunLatkit) -> None:
+    done = latkit(*SEARCH, "--data", "stripes", "--limit", 48, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["data"] == "stripes"
+    check(latkit, *SEARCH, "--data", "stripe", says=("digits, cifar10, stripes",), code=2)
+
+
+def test_a_supernet_an_estimator_and_an_objective(latkit: RunLatkit) -> None:
     done = latkit(*SEARCH, "--method", "half-channels", "--estimator", "mean-field",
                   "--cost", "convolutions", "--lambda", 0.5, "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -10,17 +10,20 @@ import torch
 
 from latkit.search.collapse import (
     alpha_entropy,
-    is_collapsed,
     last_good_epoch,
     parameter_free_share,
     signs_of_collapse,
     skip_share,
     skips,
 )
+from latkit.search.supernet.network import DartsSupernet
+from latkit.spaces import get_space
 from latkit.spaces.darts.genotype import Connections, Genotype
 from latkit.spaces.darts.zoo import ZOO
 
 OTHER = ZOO["darts_v2"]
+SPACE = get_space("darts")
+MOST_SKIPS = DartsSupernet.most_skips
 
 
 def cell(*operations: str) -> Connections:
@@ -36,9 +39,10 @@ def cell(*operations: str) -> Connections:
 )
 def test_cells_in_print(name: str, expected_skips: int, parameter_free: int) -> None:
     normal = next(g for key, g in ZOO.items() if key.startswith(name)).normal
-    assert skips(normal) == expected_skips
-    assert skip_share(normal) == expected_skips / 8
-    assert parameter_free_share(normal) == parameter_free / 8
+    operations = [operation for operation, _ in normal]
+    assert skips(SPACE, operations) == expected_skips
+    assert skip_share(SPACE, operations) == expected_skips / 8
+    assert parameter_free_share(SPACE, operations) == parameter_free / 8
 
 
 @pytest.mark.parametrize(
@@ -58,8 +62,10 @@ def test_cells_in_print(name: str, expected_skips: int, parameter_free: int) -> 
     ],
 )
 def test_criteria(operations: list[str], signs: str | None, collapsed: bool) -> None:
-    assert signs_of_collapse(cell(*operations)) == signs
-    assert is_collapsed(cell(*operations)) == collapsed
+    names = [operation for operation, _ in cell(*operations)]
+    assert signs_of_collapse(SPACE, names, MOST_SKIPS) == signs
+    assert signs_of_collapse(SPACE, names, None) is None
+    assert (skips(SPACE, names) > 2) == collapsed
 
 
 def test_entropy() -> None:
@@ -92,4 +98,5 @@ def test_where_to_go_back_to(counts: list[int], warmup: int, expected: int | Non
         normal = cell(*["skip_connect"] * count)
         text = str(Genotype(normal, (2, 3, 4, 5), OTHER.reduce, (2, 3, 4, 5)))
         history.append({"epoch": epoch, "genotype": text})
-    assert last_good_epoch(history, warmup) == expected
+    assert last_good_epoch(history, warmup, SPACE, MOST_SKIPS) == expected
+    assert last_good_epoch(history, warmup, SPACE, None) is None

@@ -9,7 +9,7 @@ import pytest
 
 from latkit.core.errors import InputError
 from latkit.search.config import PRESETS, SearchConfig, preset, with_rates
-from latkit.search.supernet import SUPERNETS, Supernet
+from latkit.search.supernet.pc_darts import PCDartsSupernet
 
 
 def test_the_paper_preset_of_darts_is_the_papers() -> None:
@@ -25,7 +25,7 @@ def test_the_paper_preset_of_darts_is_the_papers() -> None:
 
 def test_the_paper_preset_of_pc_darts_is_the_papers() -> None:
     """Section 4.1: what it does not name is as for DARTS."""
-    darts, ours = PRESETS["paper"]["darts"], PRESETS["paper"]["pc-darts"]
+    darts, ours = preset("paper", "darts"), preset("paper", "pc-darts")
     assert (ours.method, ours.batch, ours.warmup_epochs) == ("pc-darts", 256, 15)
     assert (ours.optimizer.weight_lr, ours.optimizer.arch_lr) == (0.1, 6e-4)
     changed = {"method": "darts", "batch": 64, "warmup_epochs": 0, "optimizer": darts.optimizer}
@@ -88,7 +88,7 @@ def test_learning_rates_that_cannot_work(rate: str, value: float) -> None:
 
 def test_learning_rates_scale_with_the_batch_as_the_papers_do() -> None:
     """From DARTS's batch to that of PC-DARTS."""
-    darts, pc_darts = PRESETS["paper"]["darts"], PRESETS["paper"]["pc-darts"]
+    darts, pc_darts = preset("paper", "darts"), preset("paper", "pc-darts")
     larger = dataclasses.replace(darts, batch=pc_darts.batch)
     assert with_rates(larger, None, None, darts.batch).optimizer == pc_darts.optimizer
     smaller = dataclasses.replace(pc_darts, batch=darts.batch)
@@ -99,14 +99,13 @@ def test_learning_rates_scale_with_the_batch_as_the_papers_do() -> None:
     assert (given.weight_lr, given.arch_lr) == (darts.optimizer.weight_lr, 0.3)
 
 
-def test_a_method_without_values_of_its_own_has_those_of_darts(
+def test_a_method_without_values_of_its_own_has_those_of_the_preset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(SUPERNETS, "another", Supernet)
-    for name in PRESETS:
-        assert preset(name, "another") == dataclasses.replace(
-            preset(name, "darts"), method="another"
-        )
+    monkeypatch.setattr(PCDartsSupernet, "presets", {"cpu": {"batch": 32}})
+    assert preset("paper", "pc-darts") == dataclasses.replace(PRESETS["paper"], method="pc-darts")
+    changed = dataclasses.replace(PRESETS["cpu"], method="pc-darts", batch=32)
+    assert preset("cpu", "pc-darts") == changed
 
 
 def test_unknown_presets() -> None:

@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from latkit.core.errors import InputError
-from latkit.search.costs import Cost, evaluate
 from latkit.search.decode import (
     TOLERANCE,
     CostRange,
     check_target,
     cost_range,
-    derive_cell,
     derive_on_target,
     log_weights,
     neighbours,
     strongest,
 )
+from latkit.search.objectives import Objective, evaluate
 from latkit.spaces import ABSENT, get_space
-from tests.search.made_costs import SMALL, CurvedCost, everything, linear_cost
+from tests.search.made_objectives import SMALL, CurvedObjective, everything, linear_objective
+from tests.search.supernets import derive_cell
 
 DARTS = get_space("darts")
 
@@ -34,8 +34,8 @@ def scores(logs: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(matrix == ABSENT, 0, picked).sum(1))
 
 
-@pytest.mark.parametrize("cost", [linear_cost(3), CurvedCost(3), CurvedCost(4)])
-def test_range_is_that_of_enumeration(cost: Cost) -> None:
+@pytest.mark.parametrize("cost", [linear_objective(3), CurvedObjective(3), CurvedObjective(4)])
+def test_range_is_that_of_enumeration(cost: Objective) -> None:
     costs = evaluate(SMALL, cost, everything(SMALL))
     reach = cost_range(SMALL, cost)
     np.testing.assert_allclose([reach.low, reach.high], [costs.min(), costs.max()], rtol=1e-6)
@@ -47,13 +47,13 @@ def test_range_is_that_of_enumeration(cost: Cost) -> None:
 
 
 def test_range_of_darts_by_descent_is_the_exact_one() -> None:
-    linear = linear_cost(1, DARTS)
+    linear = linear_objective(1, DARTS)
     exact = cost_range(DARTS, linear)
 
-    class Hidden(Cost):
-        """The same, that does not say it is linear."""
+    class Hidden(Objective):
+        """The same without coefficients."""
 
-        name, unit = linear.name, linear.unit
+        quantity, unit = linear.quantity, linear.unit
 
         def __call__(self, encodings: torch.Tensor) -> torch.Tensor:
             return linear(encodings)
@@ -121,11 +121,11 @@ def test_the_strongest_has_the_largest_score_and_heeds_edge_weights() -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.5, 0.8, 0.98])
-@pytest.mark.parametrize("cost", [linear_cost(3), CurvedCost(3)])
+@pytest.mark.parametrize("cost", [linear_objective(3), CurvedObjective(3)])
 @pytest.mark.parametrize("scale", [0.05, 1.0, 5.0])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_finds_the_strongest_on_target(
-    share: float, cost: Cost, scale: float, weighted: bool
+    share: float, cost: Objective, scale: float, weighted: bool
 ) -> None:
     matrix = everything(SMALL)
     costs = evaluate(SMALL, cost, matrix)
@@ -143,7 +143,7 @@ def test_finds_the_strongest_on_target(
 
 
 def test_on_target_already_is_left_alone() -> None:
-    alpha, cost = random_alpha(2), CurvedCost()
+    alpha, cost = random_alpha(2), CurvedObjective()
     row = strongest(SMALL, log_weights(SMALL, alpha))
     target = float(evaluate(SMALL, cost, row)[0]) / 1.04
     found = derive_on_target(SMALL, alpha, cost, target)
@@ -154,7 +154,7 @@ def test_on_target_already_is_left_alone() -> None:
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_finds_one_in_the_whole_darts_space(share: float) -> None:
     """From an α that is sure of something far away."""
-    cost = linear_cost(1, DARTS)
+    cost = linear_objective(1, DARTS)
     reach = cost_range(DARTS, cost)
     target = reach.low + share * (reach.high - reach.low)
     alpha = torch.zeros(14, 8)
@@ -177,7 +177,7 @@ def test_finds_one_in_the_whole_darts_space(share: float) -> None:
 
 
 def test_the_nearest_where_none_is_on_target() -> None:
-    cost = linear_cost(0)
+    cost = linear_objective(0)
     found = derive_on_target(SMALL, random_alpha(0), cost, 1.0)
     assert not found.within
     assert found.cost == pytest.approx(cost_range(SMALL, cost).low, rel=1e-6)

@@ -17,8 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from latkit.search.bilevel import ORDERS, OptimizerConfig
-from latkit.search.supernet import SUPERNETS, build_supernet
+from latkit.search.supernet import SUPERNETS
 from latkit.spaces import get_space
+from tests.search.supernets import build_supernet
 
 MOVES = ("aten._to_copy", "aten.copy_", "aten._foreach_copy_")
 
@@ -59,7 +60,7 @@ def test_mixing_is_refused() -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("method", SUPERNETS)
+@pytest.mark.parametrize("method", SUPERNETS.names())
 def test_a_step_stays_on_its_device(
     method: str, order: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

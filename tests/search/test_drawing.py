@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from latkit.registry import Registry
-from latkit.search.drawing import draw_genotype
 from latkit.search.report import predict_everywhere
 from latkit.spaces import get_space
+from latkit.spaces.darts.drawing import draw_genotype
 from latkit.spaces.darts.zoo import ZOO
 from tests.conftest import RunLatkit
 from tests.made import MICRO, formula_ms, made_lpm
@@ -53,14 +53,14 @@ def test_predictions_of_every_lpm(tmp_path: Path) -> None:
     (broken,) = Path(registry.url).glob("darts/other/**/weights.safetensors")
     broken.write_bytes(b"nonsense")
     formula, other, built_in = predict_everywhere(space, row, registry, MICRO)
-    assert formula["lpm"].startswith("formula/torch-cpu/")
-    assert formula["predicted_ms"] == pytest.approx(float(formula_ms(space.rank(row))[0]), rel=0.01)
-    assert formula["setting_differences"] == []
-    assert "is corrupt" in other["why_not"]
-    assert built_in["lpm"].startswith("p100/")
-    assert "resolution: 224 / 8" in built_in["setting_differences"]
-    assert 10 < built_in["predicted_ms"] < 60
-    assert built_in["predicted_std_ms"] > 0
+    assert formula.lpm.startswith("formula/torch-cpu/")
+    assert formula.predicted == pytest.approx(float(formula_ms(space.rank(row))[0]), rel=0.01)
+    assert formula.setting_differences == ()
+    assert "is corrupt" in str(other.skip_reason)
+    assert built_in.lpm.startswith("p100/")
+    assert "resolution: 224 / 8" in built_in.setting_differences
+    assert 10 < built_in.predicted < 60
+    assert built_in.predicted_std > 0
 
 
 def test_an_lpm_of_energy_hides_no_built_in_one_of_latency(
@@ -73,7 +73,7 @@ def test_an_lpm_of_energy_hides_no_built_in_one_of_latency(
     dataset = {**card.dataset, "energy_range_mj": [1.0, 2.0]}
     registry.publish(lpm, dataclasses.replace(card, cost="energy_mj", dataset=dataset))
     row = space.from_genotype(ZOO["gdas"])
-    predictions = predict_everywhere(space, row, registry, MICRO)
+    predictions = [p.to_dict() for p in predict_everywhere(space, row, registry, MICRO)]
     listed = json.loads(latkit("lpms", "list", "--json").stdout)["lpms"]
     for rows, name in ((predictions, "lpm"), (listed, "reference")):
         assert [(p["cost"], p[name].rpartition("@")[2]) for p in rows] == [
@@ -82,7 +82,7 @@ def test_an_lpm_of_energy_hides_no_built_in_one_of_latency(
     assert 10 < predictions[1]["predicted_ms"] < 60
     # One of latency of the same target does replace it.
     registry.publish(made.lpm, dataclasses.replace(made.card, target=card.target))
-    predictions = predict_everywhere(space, row, registry, MICRO)
+    predictions = [p.to_dict() for p in predict_everywhere(space, row, registry, MICRO)]
     assert [(p["cost"], p["lpm"].rpartition("@")[2]) for p in predictions] == [
         ("latency_ms", "1"), ("energy_mj", "1"),
     ]  # fmt: skip

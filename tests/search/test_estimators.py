@@ -18,9 +18,9 @@ from latkit.search.estimators import (
     strength_of,
 )
 from latkit.spaces import ABSENT, SearchSpace, get_space
-from tests.search.made_costs import SMALL
+from tests.search.made_objectives import SMALL
 
-NAMES = list(ESTIMATORS)
+NAMES = ESTIMATORS.names()
 UNBIASED = ["marginal", "score-function"]
 
 
@@ -83,7 +83,7 @@ def repeated(
     generator = torch.Generator().manual_seed(0)
     values, slopes = [], []
     for _ in range(repeats):
-        value = ESTIMATORS[name](SMALL, alpha, cost, samples, generator, given)
+        value = get_estimator(name)(SMALL, alpha, cost, samples, generator, given)
         values.append(value.detach())
         slopes.append(gradients(value, alpha, given))
     return torch.stack(values), torch.stack(slopes)
@@ -169,7 +169,7 @@ def test_gradient_is_unbiased(name: str, weighted: bool, samples: int) -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_straight_through_gradient_is_unbiased_for_a_linear_cost(weighted: bool) -> None:
+def test_straight_through_gradient_is_unbiased_for_a_linear_objective(weighted: bool) -> None:
     alpha, strength = parameters()
     given = strength if weighted else None
     truth = gradients(exact(SMALL, alpha, linear(), given), alpha, given)
@@ -187,7 +187,7 @@ def test_straight_through_is_biased_for_a_network() -> None:
     assert (((slopes.mean(0) - truth) / spread).abs() > 10).any()
 
 
-def test_marginal_is_exact_for_a_linear_cost_where_every_edge_is_kept() -> None:
+def test_marginal_is_exact_for_a_linear_objective_where_every_edge_is_kept() -> None:
     space = get_space("nasbench201")
     weights = torch.rand(30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     alpha = torch.randn(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -197,7 +197,7 @@ def test_marginal_is_exact_for_a_linear_cost_where_every_edge_is_kept() -> None:
         return encodings @ weights
 
     truth = exact(space, alpha, cost, None)
-    estimate = ESTIMATORS["marginal"](space, alpha, cost, 1, torch.Generator())
+    estimate = get_estimator("marginal")(space, alpha, cost, 1, torch.Generator())
     torch.testing.assert_close(estimate, truth)
     torch.testing.assert_close(
         torch.autograd.grad(estimate, alpha), torch.autograd.grad(truth, alpha)
@@ -230,7 +230,7 @@ def test_only_whole_architectures_reach_the_cost(
         return encodings.sum(1)
 
     strength = strength_of(space, alpha) if weighted else None
-    value = ESTIMATORS[name](space, alpha, cost, 5, torch.Generator(), strength)
+    value = get_estimator(name)(space, alpha, cost, 5, torch.Generator(), strength)
     value.backward()
     assert len(seen) == 1
     space.decode(seen[0].numpy().round(6))  # raises for anything else
@@ -244,14 +244,14 @@ def test_only_whole_architectures_reach_the_cost(
 @pytest.mark.parametrize("name", UNBIASED)
 def test_unbiased_estimators_ask_for_no_gradient_of_the_cost(name: str) -> None:
     alpha, _ = parameters()
-    value = ESTIMATORS[name](SMALL, alpha, lambda x: linear()(x).detach(), 4, torch.Generator())
+    value = get_estimator(name)(SMALL, alpha, lambda x: linear()(x).detach(), 4, torch.Generator())
     assert torch.autograd.grad(value, alpha)[0].abs().sum() > 0
 
 
 def test_straight_through_names_a_cost_without_a_gradient() -> None:
     alpha, _ = parameters()
     with pytest.raises(InputError, match="needs a cost with a gradient"):
-        ESTIMATORS["straight-through"](
+        get_estimator("straight-through")(
             SMALL, alpha, lambda x: linear()(x).detach(), 4, torch.Generator()
         )
 
@@ -261,7 +261,9 @@ def test_straight_through_names_a_cost_without_a_gradient() -> None:
 def test_depends_on_the_generator_alone_and_keeps_the_type(name: str, dtype: torch.dtype) -> None:
     alpha, strength = parameters(dtype)
     values = [
-        ESTIMATORS[name](SMALL, alpha, network(), 20, torch.Generator().manual_seed(seed), strength)
+        get_estimator(name)(
+            SMALL, alpha, network(), 20, torch.Generator().manual_seed(seed), strength
+        )
         for seed in (4, 4, 5)
     ]
     assert values[0].dtype == dtype
@@ -277,7 +279,7 @@ def test_one_hot_alpha_is_finite(name: str) -> None:
     alpha[:, 4] = 200.0
     alpha.requires_grad_()
     space = get_space("darts")
-    value = ESTIMATORS[name](
+    value = get_estimator(name)(
         space, alpha, lambda x: x.square().sum(1), 3, torch.Generator(), strength_of(space, alpha)
     )
     value.backward()
@@ -290,6 +292,6 @@ def test_bad_input() -> None:
     with pytest.raises(InputError, match="use one of: marginal, straight-through, score-function"):
         get_estimator("gumbel")
     alpha, _ = parameters()
-    for estimate in ESTIMATORS.values():
+    for estimate in map(get_estimator, NAMES):
         with pytest.raises(InputError, match="0 samples"):
             estimate(SMALL, alpha, linear(), 0, torch.Generator())

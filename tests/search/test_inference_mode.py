@@ -11,15 +11,15 @@ from latkit.lpm.base import LPM
 from latkit.networks.weights import _random_pool, _template
 from latkit.registry import Registry
 from latkit.registry.entries import load_built_in
-from latkit.search.costs import LPMCost
 from latkit.search.estimators.distribution import tables
+from latkit.search.objectives import PredictedObjective
 from latkit.search.penalty import FixedWeight, Penalty
-from latkit.search.supernet import build_supernet
 from latkit.search.supernet.products import _shares
 from latkit.spaces import Setting
 from latkit.spaces.build import random_network
 from latkit.spaces.darts.zoo import ZOO
 from tests.search.micro import SPACE
+from tests.search.supernets import build_supernet
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -34,7 +34,9 @@ def estimate_of(lpm: LPM | None, edges: str) -> Callable[[], torch.Tensor]:
 
     def estimate() -> torch.Tensor:
         known = lpm or Registry().load(Registry().resolve("p100", "darts"))[0]
-        penalty = Penalty(SPACE, LPMCost(known), FixedWeight(0.1), edges=edges, noise=0.1)  # type: ignore[arg-type]
+        penalty = Penalty(
+            SPACE, PredictedObjective(known), FixedWeight(0.1), edges=edges, noise=0.1
+        )  # type: ignore[arg-type]
         return penalty.expected(alpha, None, torch.Generator().manual_seed(0))
 
     return estimate

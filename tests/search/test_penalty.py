@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from latkit.core.errors import InputError
-from latkit.search.costs import Cost, LinearCost, evaluate, expectation
 from latkit.search.decode import cost_range, derive_on_target, log_weights, strongest
-from latkit.search.estimators import ESTIMATORS, strength_of
+from latkit.search.estimators import ESTIMATORS, get_estimator, strength_of
+from latkit.search.objectives import LinearObjective, Objective, evaluate, expectation
 from latkit.search.penalty import FixedWeight, Multiplier, Penalty, TargetWeight
 from latkit.spaces import get_space
-from tests.search.made_costs import SMALL, CurvedCost, linear_cost
+from tests.search.made_objectives import SMALL, CurvedObjective, linear_objective
 
 DARTS = get_space("darts")
 # Of the operations of DARTS, in ms; and made validation losses that like slow ones, or fast ones.
@@ -25,10 +25,10 @@ OPERATION_MS = torch.tensor([0, 0.9, 0.9, 0.15, 3.2, 4.4, 1.7, 2.3])
 EPOCHS, STEPS = 25, 16
 
 
-class Device(Cost):
+class Device(Objective):
     """A made device on which operations take the longer, the more of them read one node."""
 
-    name, unit = "latency_ms", "ms"
+    quantity, unit = "latency_ms", "ms"
 
     def __init__(self, scale: float = 1.0) -> None:
         self._scale = scale
@@ -153,7 +153,7 @@ def test_state_goes_through_json_and_on_to_the_same_bits() -> None:
             multiplier.after_step(cost, lambda cost=cost: 1.1 * cost)  # type: ignore[misc]
 
     def penalty(multiplier: Multiplier) -> Penalty:
-        return Penalty(SMALL, linear_cost(), multiplier)
+        return Penalty(SMALL, linear_objective(), multiplier)
 
     tell(whole, costs)
     tell(first, costs[:30])
@@ -166,7 +166,7 @@ def test_state_goes_through_json_and_on_to_the_same_bits() -> None:
 
 
 def test_fixed_weight_is_the_papers() -> None:
-    penalty = Penalty(SMALL, CurvedCost(), FixedWeight(0.2))
+    penalty = Penalty(SMALL, CurvedObjective(), FixedWeight(0.2))
     penalty.after_step(1e6, lambda: 1e6)
     assert penalty.weight == 0.2
     assert penalty.state_dict() == {}
@@ -183,22 +183,25 @@ def test_expected_is_the_estimators_or_exact() -> None:
     alpha = torch.randn(7, 4, generator=torch.Generator().manual_seed(1))
     beta = torch.linspace(0.1, 1, 7)
     weight = FixedWeight(0.2)
-    for name, estimate in ESTIMATORS.items():
+    for name in ESTIMATORS.names():
+        estimate = get_estimator(name)
         for edges, given, used in (
             ("uniform", beta, None),
             ("strength", beta, beta),
             ("strength", None, strength_of(SMALL, alpha)),
         ):
-            penalty = Penalty(SMALL, CurvedCost(), weight, name, 7, edges)  # type: ignore[arg-type]
-            truth = estimate(SMALL, alpha, CurvedCost(), 7, torch.Generator().manual_seed(0), used)
+            penalty = Penalty(SMALL, CurvedObjective(), weight, name, 7, edges)  # type: ignore[arg-type]
+            truth = estimate(
+                SMALL, alpha, CurvedObjective(), 7, torch.Generator().manual_seed(0), used
+            )
             assert value(penalty, given) == float(truth)
-            exact = Penalty(SMALL, linear_cost(), weight, name, 7, edges)  # type: ignore[arg-type]
-            expected = float(expectation(SMALL, alpha, linear_cost(), used))
+            exact = Penalty(SMALL, linear_objective(), weight, name, 7, edges)  # type: ignore[arg-type]
+            expected = float(expectation(SMALL, alpha, linear_objective(), used))
             assert value(exact, given, 0) == value(exact, given, 1) == expected
 
 
 def test_noise_moves_the_estimate_by_the_generator() -> None:
-    zeros = LinearCost("latency_ms", "ms", torch.zeros(28), 5.0)
+    zeros = LinearObjective("latency_ms", "ms", torch.zeros(28), 5.0)
     noisy = Penalty(SMALL, zeros, FixedWeight(0.1), "score-function", samples=1, noise=0.025)
     values = [value(noisy, seed=seed) for seed in range(300)]
     assert values[3] == value(noisy, seed=3)
@@ -209,7 +212,7 @@ def test_noise_moves_the_estimate_by_the_generator() -> None:
 def test_gradient_reaches_alpha_and_beta() -> None:
     alpha = torch.zeros(7, 4, requires_grad=True)
     beta = torch.ones(7, requires_grad=True)
-    penalty = Penalty(SMALL, CurvedCost(), FixedWeight(0.2), edges="strength")
+    penalty = Penalty(SMALL, CurvedObjective(), FixedWeight(0.2), edges="strength")
     penalty.expected(alpha, beta, torch.Generator()).backward()  # type: ignore[no-untyped-call]
     assert alpha.grad is not None
     assert beta.grad is not None
@@ -229,7 +232,7 @@ def test_gradient_reaches_alpha_and_beta() -> None:
 )
 def test_bad_input(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Penalty(SMALL, CurvedCost(), FixedWeight(0.1), **arguments)
+        Penalty(SMALL, CurvedObjective(), FixedWeight(0.1), **arguments)
 
 
 def test_bad_multipliers() -> None:

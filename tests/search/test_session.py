@@ -15,15 +15,15 @@ from latkit.core.errors import InputError, Interrupted
 from latkit.lpm.base import LPM
 from latkit.search.bilevel import OptimizerConfig
 from latkit.search.checkpoint import CHECKPOINT
-from latkit.search.costs import LPMCost, MacsCost, WeightedSum, evaluate
 from latkit.search.data import ImageData, load_data
+from latkit.search.objectives import MacsObjective, PredictedObjective, WeightedSum, evaluate
 from latkit.search.session import HISTORY, SearchProgress
-from latkit.search.supernet import Supernet
 from latkit.spaces.architecture import architecture_cost
 from latkit.spaces.darts.genotype import parse_genotype
 from tests.made import MICRO as SETTING
 from tests.made import made_lpm
 from tests.search.micro import MICRO, SPACE, run
+from tests.search.supernets import build_supernet
 
 
 def test_history(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
@@ -32,16 +32,16 @@ def test_history(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     assert rows == outcome.history
     assert [row["epoch"] for row in rows] == [1, 2]
     last = rows[-1]
-    assert last["genotype"] == str(outcome.genotype)
+    assert last["genotype"] == str(outcome.architecture)
     assert last["derived_predicted_ms"] == outcome.predicted_ms
-    encoding = SPACE.encode(SPACE.from_genotype(outcome.genotype))
+    encoding = SPACE.encode(SPACE.from_genotype(outcome.architecture))
     assert outcome.predicted_ms == pytest.approx(float(lpm.predict(encoding)[0]))
     assert 10 < last["expected_cost"] < 35
     assert 0 <= last["train_accuracy"] <= 1
     assert 0 < last["alpha_entropy_normal"] <= 2.0795
     assert last["penalty_weight"] == 0.02
     for cell in ("normal", "reduce"):
-        operations = [name for name, _ in getattr(outcome.genotype, cell)]
+        operations = [name for name, _ in getattr(outcome.architecture, cell)]
         assert last[f"skip_share_{cell}"] == operations.count("skip_connect") / 8
         free = [name for name in operations if "conv" not in name]
         assert last[f"parameter_free_share_{cell}"] == len(free) / 8
@@ -79,7 +79,7 @@ def test_resuming_is_bitwise(tmp_path: Path, lpm: LPM, data: ImageData, at: int)
     resumed = run(tmp_path / "b", lpm, data, MICRO)
     files = [(tmp_path / name / CHECKPOINT).read_bytes() for name in "ab"]
     assert files[0] == files[1]
-    assert resumed.genotype == undisturbed.genotype
+    assert resumed.architecture == undisturbed.architecture
     for a, b in zip(undisturbed.history, resumed.history, strict=True):
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
 
@@ -145,11 +145,11 @@ def test_a_target_is_met(tmp_path: Path, lpm: LPM, data: ImageData, target_ms: f
     last = outcome.history[-1]
     assert outcome.on_target
     assert outcome.cost == pytest.approx(outcome.predicted_ms)
-    if outcome.moved_from_ms is None:
-        assert str(outcome.genotype) == last["genotype"]
+    if outcome.unconstrained_cost is None:
+        assert str(outcome.architecture) == last["genotype"]
     else:
-        assert outcome.moved_from_ms == pytest.approx(last["derived_predicted_ms"])
-        assert outcome.genotype.reduce == parse_genotype(last["genotype"]).reduce
+        assert outcome.unconstrained_cost == pytest.approx(last["derived_predicted_ms"])
+        assert outcome.architecture.reduce == parse_genotype(last["genotype"]).reduce
     if target_ms != 24.0:  # about where the search would end by itself
         assert (last["penalty_weight"] > 0) == (target_ms < 24.0)
 
@@ -165,37 +165,37 @@ def test_a_target_out_of_reach(tmp_path: Path, lpm: LPM, data: ImageData) -> Non
 def test_the_target_is_of_the_mean_of_devices(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     """The outcome tells the mean, not what the first device takes."""
     slow = made_lpm(tmp_path / "slow", "slow", 2.0).lpm
-    mean = WeightedSum([LPMCost(lpm), LPMCost(slow)])
+    mean = WeightedSum([PredictedObjective(lpm), PredictedObjective(slow)])
     config = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=30.0, cost="weighted-sum",
                                  also=("slow",))  # fmt: skip
-    outcome = run(tmp_path / "s", lpm, data, config, cost=mean)
-    row = SPACE.encode(SPACE.from_genotype(outcome.genotype))
+    outcome = run(tmp_path / "s", lpm, data, config, objective=mean)
+    row = SPACE.encode(SPACE.from_genotype(outcome.architecture))
     both = [float(each.predict(row)[0]) for each in (lpm, slow)]
     assert outcome.predicted_ms == pytest.approx(both[0])
     assert outcome.cost == pytest.approx(sum(both) / 2)
     assert outcome.cost == pytest.approx(30.0, rel=0.05001)
     assert outcome.on_target
     assert both[1] > 1.5 * both[0]
-    if outcome.moved_from_ms is not None:
+    if outcome.unconstrained_cost is not None:
         strongest = SPACE.from_genotype(parse_genotype(outcome.history[-1]["genotype"]))
-        assert outcome.moved_from_ms == pytest.approx(evaluate(SPACE, mean, strongest)[0])
+        assert outcome.unconstrained_cost == pytest.approx(evaluate(SPACE, mean, strongest)[0])
 
 
 def test_a_target_of_multiply_adds(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     config = dataclasses.replace(MICRO, cost="macs", lambda_per_ms=None, target_ms=9.0)
     with pytest.raises(InputError, match="does not fit the cost macs_millions, which is in MMACs"):
-        run(tmp_path / "s", lpm, data, config, cost=MacsCost(SPACE, SETTING))
+        run(tmp_path / "s", lpm, data, config, objective=MacsObjective(SPACE, SETTING))
     assert not (tmp_path / "s").exists()
 
 
 def test_multiply_adds_as_the_cost(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     """The control of Table 4: the exact expectation of a table, no sampling."""
-    cost = MacsCost(SPACE, SETTING)
+    cost = MacsObjective(SPACE, SETTING)
     config = dataclasses.replace(MICRO, cost="macs", epochs=4, lambda_per_ms=0.0)
-    free = run(tmp_path / "a", lpm, data, config, cost=cost)
+    free = run(tmp_path / "a", lpm, data, config, objective=cost)
     weighed = dataclasses.replace(config, lambda_per_ms=50.0)
-    frugal = run(tmp_path / "b", lpm, data, weighed, cost=cost)
-    macs = [architecture_cost(o.genotype, SETTING).macs / 1e6 for o in (free, frugal)]
+    frugal = run(tmp_path / "b", lpm, data, weighed, objective=cost)
+    macs = [architecture_cost(o.architecture, SETTING).macs / 1e6 for o in (free, frugal)]
     assert macs[1] < macs[0]
     assert frugal.history[-1]["expected_cost"] < free.history[-1]["expected_cost"] < 10
 
@@ -218,7 +218,7 @@ def test_warm_up(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
 
     history = run(tmp_path / "s", lpm, data, config, on_epoch=look, on_step=steps.append).history
     torch.manual_seed(config.seed)
-    initial = Supernet(SPACE, 2, 3, 10, 1).state_dict()
+    initial = build_supernet("darts", SPACE, 2, 3, 10, 1).state_dict()
     for name in ("alpha_normal", "alpha_reduce"):
         assert torch.equal(earlier[0][f"supernet/{name}"], initial[name])
         assert not torch.equal(earlier[1][f"supernet/{name}"], initial[name])
@@ -255,7 +255,7 @@ def test_stop_on_collapse(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     assert (outcome.epoch, outcome.collapsed) == (last_good, True)
     assert len(outcome.history) == last_good + 1
     kept = collapsing.history[last_good - 1]
-    assert str(outcome.genotype) == kept["genotype"]
+    assert str(outcome.architecture) == kept["genotype"]
     assert outcome.predicted_ms == kept["derived_predicted_ms"]
     # It is over: the same call only tells it again.
     assert run(tmp_path / "b", lpm, data, stopping) == outcome
@@ -275,9 +275,9 @@ def test_stop_on_collapse_before_the_target_is_met(
         if not outcome.collapsed:
             continue
         kept = outcome.history[outcome.epoch - 1]
-        assert str(outcome.genotype) == kept["genotype"]
+        assert str(outcome.architecture) == kept["genotype"]
         assert outcome.cost == pytest.approx(kept["derived_predicted_ms"])
-        assert outcome.moved_from_ms is None
+        assert outcome.unconstrained_cost is None
         assert outcome.on_target == (abs(outcome.cost / target_ms - 1) <= 0.05)
         met.add(outcome.on_target)
     assert False in met
@@ -295,7 +295,7 @@ def test_death_between_history_and_checkpoint(tmp_path: Path, lpm: LPM, data: Im
     (tmp_path / "s" / CHECKPOINT).write_bytes(earlier[0])
     again = run(tmp_path / "s", lpm, data, MICRO)
     assert [row["epoch"] for row in again.history] == [1, 2]
-    assert again.genotype == whole.genotype
+    assert again.architecture == whole.architecture
 
 
 def test_a_finished_search_only_reports(tmp_path: Path, lpm: LPM, data: ImageData) -> None:

@@ -17,9 +17,9 @@ from latkit.core.errors import InputError, Interrupted, LatkitError, SearchError
 from latkit.lpm.base import LPM
 from latkit.search.bilevel import OptimizerConfig
 from latkit.search.checkpoint import CHECKPOINT
-from latkit.search.costs import LPMCost
 from latkit.search.data import ImageData, load_data
 from latkit.search.distributed import Processes
+from latkit.search.objectives import PredictedObjective
 from latkit.search.session import HISTORY, SearchProgress, check_fits
 from tests.search.micro import MICRO, run
 
@@ -147,13 +147,13 @@ class TestRefused:
             run(tmp_path / "s", lpm, data, config)
         only_options_that_exist(str(raised.value))
 
-        class Greedy(LPMCost):
+        class Greedy(PredictedObjective):
             def __call__(self, encodings: torch.Tensor) -> torch.Tensor:
                 return torch.empty(10**15)
 
         says = "memory ran out in epoch 1, step 1; nothing is kept yet"
         with pytest.raises(SearchError, match=says) as raised:
-            run(tmp_path / "t", lpm, data, MICRO, cost=Greedy(lpm))
+            run(tmp_path / "t", lpm, data, MICRO, objective=Greedy(lpm))
         only_options_that_exist(str(raised.value))
 
     def test_a_second_process(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:

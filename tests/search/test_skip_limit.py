@@ -11,32 +11,40 @@ import torch
 
 from latkit.core.errors import InputError
 from latkit.lpm.base import LPM
-from latkit.search.collapse import skips
+from latkit.search import collapse
 from latkit.search.config import SearchConfig
-from latkit.search.costs import Cost, evaluate
 from latkit.search.data import ImageData
 from latkit.search.decode import (
     TOLERANCE,
     cost_range,
-    derive_cell,
     derive_on_target,
     log_weights,
     strongest,
 )
+from latkit.search.objectives import Objective, evaluate
 from latkit.search.parts import check_reach
 from latkit.search.skip_limit import within_limit
-from latkit.search.supernet import build_supernet
 from latkit.spaces import SearchSpace
-from latkit.spaces.darts.genotype import parse_genotype
-from tests.search.made_costs import SMALL, CurvedCost, everything, linear_cost
+from latkit.spaces.darts.genotype import Connections, Genotype, parse_genotype
+from tests.search.made_objectives import SMALL, CurvedObjective, everything, linear_objective
 from tests.search.micro import MICRO, SPACE, run
+from tests.search.supernets import build_supernet, derive_cell
 from tests.search.test_decode import scores
 
+
 # Of its five kept edges every one may carry a skip connection.
-SKIPPING = SearchSpace(
+class Skipping(SearchSpace):
+    skip = "skip_connect"
+
+
+SKIPPING = Skipping(
     "skipping", ["none", "a", "b", "skip_connect"], SMALL.choices, SMALL.edges, SMALL.groups
 )
 SKIP = 3
+
+
+def skips(cell: Connections) -> int:
+    return collapse.skips(SPACE, [operation for operation, _ in cell])
 
 
 def alpha_of(seed: int, fond_of_skips: float = 2.0) -> torch.Tensor:
@@ -74,8 +82,8 @@ def test_a_space_without_skip_connections() -> None:
 
 
 @pytest.mark.parametrize("max_skips", [0, 1, 3])
-@pytest.mark.parametrize("cost", [linear_cost(3, SKIPPING), CurvedCost(3, SKIPPING)])
-def test_the_range_of_costs(cost: Cost, max_skips: int) -> None:
+@pytest.mark.parametrize("cost", [linear_objective(3, SKIPPING), CurvedObjective(3, SKIPPING)])
+def test_the_range_of_costs(cost: Objective, max_skips: int) -> None:
     matrix = everything(SKIPPING)
     costs = evaluate(SKIPPING, cost, matrix[within_limit(SKIPPING, matrix, max_skips)])
     reach = cost_range(SKIPPING, cost, max_skips=max_skips)
@@ -83,9 +91,9 @@ def test_the_range_of_costs(cost: Cost, max_skips: int) -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
-@pytest.mark.parametrize("cost", [linear_cost(3, SKIPPING), CurvedCost(3, SKIPPING)])
+@pytest.mark.parametrize("cost", [linear_objective(3, SKIPPING), CurvedObjective(3, SKIPPING)])
 @pytest.mark.parametrize("max_skips", [0, 1, 3])
-def test_the_strongest_on_target(share: float, cost: Cost, max_skips: int) -> None:
+def test_the_strongest_on_target(share: float, cost: Objective, max_skips: int) -> None:
     matrix = everything(SKIPPING)
     matrix = matrix[within_limit(SKIPPING, matrix, max_skips)]
     costs = evaluate(SKIPPING, cost, matrix)
@@ -109,6 +117,7 @@ def test_the_supernets_normal_cell_alone_is_limited() -> None:
     assert skips(supernet.derive().normal) == 8
     supernet.max_skips = 2
     found = supernet.derive()
+    assert isinstance(found, Genotype)
     assert (skips(found.normal), skips(found.reduce)) == (2, 8)
 
 
@@ -123,17 +132,17 @@ def test_a_search(tmp_path: Path, lpm: LPM, data: ImageData, target: bool) -> No
         config = dataclasses.replace(config, lambda_per_ms=None, target_ms=14.0)
     limited = dataclasses.replace(config, max_skips=1)
     outcome = run(tmp_path / "limited", lpm, data, limited)
-    cells = [outcome.genotype, *(parse_genotype(row["genotype"]) for row in outcome.history)]
+    cells = [outcome.architecture, *(parse_genotype(row["genotype"]) for row in outcome.history)]
     assert max(skips(cell.normal) for cell in cells) == 1
     if not target:
         free = run(tmp_path / "free", lpm, data, config)
-        assert skips(free.genotype.normal) > 1
+        assert skips(free.architecture.normal) > 1
 
 
 def test_a_target_that_only_skip_connections_reach(lpm: LPM) -> None:
-    from latkit.search.costs import LPMCost
+    from latkit.search.objectives import PredictedObjective
 
-    cost = LPMCost(lpm)
+    cost = PredictedObjective(lpm)
     free, limited = (cost_range(SPACE, cost, max_skips=most) for most in (None, 0))
     assert free.low < limited.low
     check_reach([1.01 * free.low], SPACE, cost)

@@ -9,31 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from latkit.core.errors import InputError, SearchError
-from latkit.search.decode import derive_cell
-from latkit.search.supernet import (
-    SUPERNETS,
-    Supernet,
-    build_supernet,
-    norms,
-    products,
-    source_mix,
-)
+from latkit.search.supernet import SUPERNETS, get_supernet, norms, products, source_mix
+from latkit.search.supernet.network import DartsSupernet
 from latkit.search.supernet.source_mix import best_grouped
-from latkit.search.supernet.textbook import from_textbook, to_textbook
 from latkit.spaces import Setting
 from latkit.spaces.darts.config import DartsConfig
 from latkit.spaces.darts.genotype import Genotype
 from latkit.spaces.darts.network import Network
 from latkit.spaces.darts.space import CONCAT
 from latkit.spaces.darts.zoo import ZOO
+from tests.search.supernets import build_supernet, derive_cell
 from tests.search.textbook import Textbook
+from tests.search.textbook_state import from_textbook, to_textbook
 from tests.search.twins import ARCHITECTURE, SPACE, images, twins
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def by_name(ours: Supernet, tensors: list[Tensor]) -> dict[str, Tensor]:
-    """Tensors like the parameters, weights first, by the names in print."""
+def by_name(ours: DartsSupernet, tensors: list[Tensor]) -> dict[str, Tensor]:
+    """Tensors like the parameters, weights first, by the names of the reference code."""
     shell = copy.deepcopy(ours)
     with torch.no_grad():
         parameters = [*shell.weight_parameters(), *shell.architecture_parameters()]
@@ -112,7 +106,7 @@ def test_so_it_is_by_the_execution_of_gpus(
     test_logits_and_every_gradient_are_those_in_print(case)
 
 
-@pytest.mark.parametrize("method", SUPERNETS)
+@pytest.mark.parametrize("method", SUPERNETS.names())
 @pytest.mark.parametrize("channels", [8, 32])
 def test_running_statistics_and_eval_mode_are_those_in_print(method: str, channels: int) -> None:
     ours, book = twins(method, channels, 3)
@@ -140,7 +134,7 @@ def test_running_statistics_and_eval_mode_are_those_in_print(method: str, channe
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("method", SUPERNETS)
+@pytest.mark.parametrize("method", SUPERNETS.names())
 def test_a_state_in_print_can_be_loaded(method: str) -> None:
     ours, book = twins(method, 8, 3)
     torch.manual_seed(5)
@@ -178,7 +172,9 @@ def test_unfit_channels_and_methods_are_refused() -> None:
     with pytest.raises(InputError, match="use a multiple of 4"):
         build_supernet("pc-darts", SPACE, 6, 3, 5)
     with pytest.raises(InputError, match="use one of: darts, pc-darts"):
-        build_supernet("snas", SPACE, 8, 3, 5)
+        get_supernet("snas", "darts")
+    with pytest.raises(InputError, match="the method darts searches darts, not nasbench201"):
+        get_supernet("darts", "nasbench201")
 
 
 def alpha_of(genotype: Genotype, reduce: bool) -> torch.Tensor:
@@ -199,7 +195,7 @@ def test_one_hot_alpha_gives_the_discrete_network(name: str) -> None:
     """With α at a vertex and the weights copied, the supernet computes that network's logits."""
     torch.manual_seed(0)
     genotype = ZOO[name]
-    supernet = Supernet(SPACE, channels=4, cells=3, classes=5).double().eval()
+    supernet = build_supernet("darts", SPACE, 4, 3, 5).double().eval()
     setting = Setting(DartsConfig(macro="cifar", cells=3, channels=4, resolution=16, classes=5))
     network = Network(genotype, setting.network).double().eval()
     with torch.no_grad():
@@ -242,7 +238,7 @@ def fill(target: nn.Module, source: nn.Module) -> None:
 
 def test_parameters_in_print() -> None:
     """DARTS's published supernet (C=16, 8 cells, 10 classes) has 1.930618 M weights."""
-    supernet = Supernet(SPACE, channels=16, cells=8, classes=10)
+    supernet = build_supernet("darts", SPACE, 16, 8, 10)
     assert sum(p.numel() for p in supernet.weight_parameters()) == 1_930_618
     assert [tuple(p.shape) for p in supernet.architecture_parameters()] == [(14, 8)] * 2
     printed = Textbook(SPACE, 16, 8, 10, partial=4)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from latkit.search.supernet import BatchNormMode
 from latkit.search.supernet.layout import (
     apart,
     corners,
@@ -19,7 +20,7 @@ from latkit.search.supernet.layout import (
     split_channels,
     to_phases,
 )
-from latkit.search.supernet.norms import Running, Statistics, pointwise_norm
+from latkit.search.supernet.norms import Running, pointwise_norm
 from latkit.search.supernet.products import (
     MANY_ROWS,
     add_product,
@@ -183,11 +184,11 @@ def test_a_folded_norm_of_inputs_far_from_zero(channels: int, ratio: float, relu
     running = Running(torch.zeros(channels), torch.ones(channels))
     rows, weight = (tensor.float().requires_grad_() for tensor in inputs)
     if relu:
-        ours = pointwise_norm(rows, weight, running, Statistics())
+        ours = pointwise_norm(rows, weight, running, BatchNormMode())
         assert ours is not None
     else:
         total = Sum()
-        pointwise_norm(rows, weight, running, Statistics(), scale, total)
+        pointwise_norm(rows, weight, running, BatchNormMode(), scale, total)
         assert total.rows is not None
         ours = total.rows + torch.stack(total.shifts).sum(0)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from latkit.core.errors import InputError, SearchError
+from latkit.dataset import Target
 from latkit.search.config import preset
-from latkit.search.sweep import pareto_front, plan_sweep, write_sweep
+from latkit.search.epochs import SearchOutcome
+from latkit.search.result import NetworkResult, SearchedFor, SearchResult, pareto_front
+from latkit.search.sweep import Search, plan_sweep, write_sweep
 from latkit.spaces.darts.zoo import ZOO
+from tests.made import MICRO
 
 CPU = preset("cpu", "darts")
 
@@ -62,25 +65,34 @@ def test_the_front_by_another_definition() -> None:
         assert pareto_front(rows) == [row in front for row in rows]
 
 
-def result(predicted_ms: float, accuracies: list[float], epoch: int) -> dict[str, Any]:
-    found = {"predicted_ms": predicted_ms, "predicted_std_ms": 0.1, "measured_ms": None,
-             "measured_at_profile_speed_ms": None, "macs": 1, "params": 2}  # fmt: skip
-    return {
-        "found": found, "found_genotype": {"macs": 3, "params": 4},
-        "genotype": str(ZOO["gdas"]), "genotype_epoch": epoch, "collapsed": False,
-        "epochs": [{"val_accuracy": accuracy} for accuracy in accuracies], "seconds": 1.0,
-        "measured": {"why_not": "no backend"}, "moved_from_ms": None,
-        "searched_for": {"name": "energy_mj", "unit": "mJ", "found": 100 - predicted_ms,
-                         "on_target": None},
-    }  # fmt: skip
+def result(
+    search: Search, predicted_ms: float, accuracies: list[float], epoch: int
+) -> SearchResult:
+    genotype = ZOO["gdas"]
+    network = NetworkResult(str(genotype), None, None, None, 1, 2, predicted_ms, 0.1)
+    history = [{"val_accuracy": accuracy} for accuracy in accuracies]
+    return SearchResult(
+        architecture=genotype, arch="", arch_id=0, drawing="", found=network, reference=network,
+        reference_name="darts_v2", whole=NetworkResult(str(genotype), None, None, None, 3, 4),
+        searched_for=SearchedFor("energy", "energy_mj", "mJ", 100 - predicted_ms, 1.0, None, None,
+                                 ()),
+        measuring=None, skip_reason="no backend", target=Target("darts", "d", "b", MICRO),
+        outcome=SearchOutcome(genotype, epoch, predicted_ms, 100 - predicted_ms, None, None,
+                              history, False, 1.0),
+        lpm="d/b/s@1", lpm_metrics={}, lpms=(), data="made", searched_on="cpu",
+        config=search.config, out=Path("s"),
+    )  # fmt: skip
 
 
 def test_the_file(tmp_path: Path) -> None:
     """A search that failed is in it with its reason, and is on no front."""
     searches = plan_sweep(CPU, "lambda", (0.0, 0.1, 0.2))
-    results = [result(9.0, [0.7, 0.8], 2), SearchError("it died", "go on"),
-               result(8.0, [0.9, 0.1], 1)]  # fmt: skip
-    sweep = write_sweep(searches, results, tmp_path)
+    results = [result(searches[0], 9.0, [0.7, 0.8], 2), SearchError("it died", "go on"),
+               result(searches[2], 8.0, [0.9, 0.1], 1)]  # fmt: skip
+    written = write_sweep(searches, results, tmp_path)
+    with pytest.raises(SearchError, match=r"1 of 3 searches failed \(lambda-0\.1\)"):
+        written.check()
+    sweep = written.to_dict()
     assert sweep == json.loads((tmp_path / "sweep.json").read_text())
     first, failed, last = sweep["searches"]
     # Of the cost that was searched for, here an energy, the first one has less.

@@ -161,7 +161,7 @@ class Textbook(nn.Module):
         return [*self.alphas, *(self.betas if self.partial > 1 else [])]
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """A state by :func:`latkit.search.supernet.textbook.to_textbook`."""
+        """A state by :func:`tests.search.textbook_state.to_textbook`."""
         own = {k: v for k, v in state.items() if not k.startswith(("alphas", "betas"))}
         self.load_state_dict(own)
         dtype = state["alphas_normal"].dtype

@@ -1,15 +1,15 @@
-"""Our supernet and the one in print, with the same state, and images for both."""
+"""Our supernet and the one of the reference code, with the same state, and images for both."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from latkit.search.supernet import Supernet, build_supernet
-from latkit.search.supernet.network import SearchCell
-from latkit.search.supernet.textbook import to_textbook
+from latkit.search.supernet.network import DartsSupernet, SearchCell
 from latkit.spaces import get_space
+from tests.search.supernets import build_supernet
 from tests.search.textbook import Textbook
+from tests.search.textbook_state import to_textbook
 
 SPACE = get_space("darts")
 ARCHITECTURE = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
@@ -17,10 +17,11 @@ ARCHITECTURE = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce"
 
 def twins(
     method: str, channels: int, cells: int, image_channels: int = 3, grouped: bool | None = None
-) -> tuple[Supernet, Textbook]:
-    """Ours with random α and β, and the one in print with the same state, in double precision."""
+) -> tuple[DartsSupernet, Textbook]:
+    """Ours with random α and β, and the reference code with the same state, in double precision."""
     torch.manual_seed(0)
     ours = build_supernet(method, SPACE, channels, cells, 5, image_channels).double()
+    assert isinstance(ours, DartsSupernet)
     for module in ours.modules():
         if isinstance(module, SearchCell):
             module.grouped = grouped

@@ -19,10 +19,11 @@ from latkit.search.bilevel import ORDERS, Bilevel, OptimizerConfig
 from latkit.search.data import ImageData, batches
 from latkit.search.distributed import ALONE, Processes, joined, processes_here
 from latkit.search.penalty import FixedWeight, Penalty
-from latkit.search.supernet import build_supernet
-from latkit.search.supernet.norms import Running, Statistics, pointwise_norm
+from latkit.search.supernet import BatchNormMode
+from latkit.search.supernet.norms import Running, pointwise_norm
 from latkit.spaces import get_space
-from tests.search.made_costs import linear_cost
+from tests.search.made_objectives import linear_objective
+from tests.search.supernets import build_supernet
 
 SPACE = get_space("darts")
 STEPS, BATCH, CLASSES = 2, 8, 3
@@ -41,8 +42,8 @@ def search(
     """An optimiser, and what takes a number of its steps."""
     torch.manual_seed(1)
     supernet = build_supernet(method, SPACE, 4, 3, CLASSES).to(dtype)
-    supernet.how.world = processes.world
-    penalty = Penalty(SPACE, linear_cost(0, SPACE), FixedWeight(0.02))
+    supernet.bn_mode.world = processes.world
+    penalty = Penalty(SPACE, linear_objective(0, SPACE), FixedWeight(0.02))
     config = OptimizerConfig(arch_lr=0.02, weight_lr=0.1)
     bilevel = ORDERS[order](supernet, config, penalty, precision, processes.average_gradients)
     data = made_data()
@@ -93,7 +94,7 @@ def compare_far_from_zero(processes: Processes) -> None:
     found = []
     for x, world in ((parts[processes.rank], processes.world), (rows, 1)):
         running = Running(torch.zeros(8), torch.ones(8))
-        y = pointwise_norm(x, weight, running, Statistics(world=world))
+        y = pointwise_norm(x, weight, running, BatchNormMode(world=world))
         assert y is not None
         found.append((y, running.mean, running.var))
     whole = found[1][0].chunk(processes.world)[processes.rank]

@@ -18,6 +18,7 @@ from latkit.spaces.analytic import ABSENT, AnalyticTable, Cost
 from latkit.spaces.base import Architecture, ChoiceMatrix, Edge, Group, SearchSpace
 from latkit.spaces.darts.analytic import analytic_table, network_cost
 from latkit.spaces.darts.config import MIN_CELLS, PRESETS, DartsConfig
+from latkit.spaces.darts.drawing import draw_genotype
 from latkit.spaces.darts.genotype import Connections, Genotype
 from latkit.spaces.darts.zoo import find_genotype, get_genotype
 from latkit.spaces.registry import SPACES
@@ -50,6 +51,7 @@ class DartsSpace(SearchSpace):
     config = DartsConfig
     presets = PRESETS
     skip = "skip_connect"
+    parameter_free = ("skip_connect", "max_pool_3x3", "avg_pool_3x3")
     reference = "darts_v2"
 
     def __init__(self) -> None:
@@ -127,6 +129,9 @@ class DartsSpace(SearchSpace):
         if text.strip() and "|" not in text:
             return self.from_genotype(get_genotype(text))
         return super().parse(text)
+
+    def draw(self, architecture: Genotype) -> str:
+        return draw_genotype(architecture)
 
     def find(self, name: str) -> Genotype | None:
         return find_genotype(name)

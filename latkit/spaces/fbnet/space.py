@@ -27,6 +27,7 @@ class FbnetSpace(SearchSpace):
     config = FbnetConfig
     presets = PRESETS
     skip = "skip"
+    parameter_free = ("skip",)
 
     def __init__(self) -> None:
         edges = [Edge(layer, layer + 1) for layer in range(LAYERS)]

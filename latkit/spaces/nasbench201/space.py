@@ -70,6 +70,7 @@ class NasBench201Space(SearchSpace):
     config = NasBench201Config
     presets = PRESETS
     skip = "skip_connect"
+    parameter_free = ("none", "skip_connect", "avg_pool_3x3")
     # A cell known for its accuracy, hence of convolutions for the most part.
     reference = (
         "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"

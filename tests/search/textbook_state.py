@@ -1,4 +1,4 @@
-"""The state of a supernet by the names in print (DARTS's and PC-DARTS's ``model_search``).
+"""The state of a supernet by the names of the reference code, ``model_search`` of (PC-)DARTS.
 
 There each edge has modules of its own: ``cells.0._ops.5._ops.4.op.1.weight`` is the first depthwise
 convolution of ``sep_conv_3x3`` on the sixth edge of the first cell. Here edges of one source are
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from latkit.core.errors import SearchError
-from latkit.search.supernet.network import SearchCell, Supernet
+from latkit.search.supernet.network import DartsSupernet, SearchCell
 from latkit.search.supernet.source_mix import SKIP, Norms, SourceMix, Stage
 
 
-def to_textbook(supernet: Supernet) -> dict[str, Tensor]:
+def to_textbook(supernet: DartsSupernet) -> dict[str, Tensor]:
     """Weights, running statistics, α and β by their names in print; copies."""
     state: dict[str, Tensor] = {}
     for name, tensor in _names(supernet):
@@ -29,7 +29,7 @@ def to_textbook(supernet: Supernet) -> dict[str, Tensor]:
     return state
 
 
-def from_textbook(supernet: Supernet, state: Mapping[str, Tensor]) -> None:
+def from_textbook(supernet: DartsSupernet, state: Mapping[str, Tensor]) -> None:
     """Load a state in print. α and β may be absent, as they are from a module's ``state_dict``.
 
     Raises:
@@ -53,7 +53,7 @@ def from_textbook(supernet: Supernet, state: Mapping[str, Tensor]) -> None:
                 tensor.copy_(given.reshape(tensor.shape))
 
 
-def _names(supernet: Supernet) -> Iterator[tuple[str, Tensor]]:
+def _names(supernet: DartsSupernet) -> Iterator[tuple[str, Tensor]]:
     """Every tensor in print, as a view (in the printed shape) of a tensor here."""
     yield "stem.0.weight", supernet.stem.weight
     for field in ("weight", "bias", "running_mean", "running_var"):
@@ -92,7 +92,7 @@ def _norm(prefix: str, norms: Norms, edge: int) -> Iterator[tuple[str, Tensor]]:
     yield f"{prefix}running_var", norms.var[edge]
 
 
-def _edges(prefix: str, supernet: Supernet, cell: SearchCell) -> Iterator[tuple[str, Tensor]]:
+def _edges(prefix: str, supernet: DartsSupernet, cell: SearchCell) -> Iterator[tuple[str, Tensor]]:
     seen = [0] * len(cell.mixes)
     for index, edge in enumerate(supernet.space.edges):
         mix = cell.mixes[edge.source]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latkit.search.costs import Cost, LinearCost
+from latkit.search.objectives import LinearObjective, Objective
 from latkit.spaces import ChoiceMatrix, Edge, Group, SearchSpace
 
 # Groups without a choice of sets, with one, and with one of another size; 1,458 architectures.
@@ -24,17 +24,17 @@ def everything(space: SearchSpace) -> ChoiceMatrix:
     return space.unrank(np.arange(space.size))
 
 
-def linear_cost(seed: int = 0, space: SearchSpace = SMALL) -> LinearCost:
+def linear_objective(seed: int = 0, space: SearchSpace = SMALL) -> LinearObjective:
     entries = torch.rand(
         space.encoding_size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
-    return LinearCost("latency_ms", "ms", entries, 2.0)
+    return LinearObjective("latency_ms", "ms", entries, 2.0)
 
 
-class CurvedCost(Cost):
+class CurvedObjective(Objective):
     """A sigmoid network, far from linear, positive."""
 
-    name, unit = "latency_ms", "ms"
+    quantity, unit = "latency_ms", "ms"
 
     def __init__(self, seed: int = 0, space: SearchSpace = SMALL) -> None:
         generator = torch.Generator().manual_seed(seed)

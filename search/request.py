@@ -1,0 +1,108 @@
+"""A request for a search, and the configurations that follow from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latkit.core.errors import InputError
+from latkit.search.config import SearchConfig, preset, with_rates
+from latkit.search.image_source import DataOptions
+from latkit.search.supernet import default_method, get_supernet
+from latkit.search.sweep import Search, plan_sweep
+from latkit.spaces import SPACES
+
+# Changes that are no fields of a configuration.
+_RATES = ("weight_lr", "arch_lr", "scale_lr")
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """A search, or a sweep of several.
+
+    Attributes:
+        device: reference of the LPM to search with: device[/backend[/setting]][@version].
+        also: references of the LPMs of further devices; see ``SearchConfig.cost``.
+        space: name of the search space.
+        data: name of an image source, or a path that one recognises.
+        data_options: how images are read.
+        out: folder of the search; None: ``searches/DEVICE``.
+        preset: of the configuration, ``paper`` or ``cpu``.
+        method: the supernet; None: the first one for the space.
+        changes: values of the configuration instead of the preset's, by their names in
+            ``SearchConfig``; besides ``weight_lr`` and ``arch_lr`` for the learning rates, and
+            ``scale_lr`` to scale the preset's with the batch.
+        sweep_lambda: search once for each of these λ; None: no sweep.
+        sweep_target_ms: search once for each of these targets; None: no sweep.
+        jobs: searches of a sweep at once; None: the cores, on a GPU 1.
+        tensorboard: whether scalars are written to ``out``/tensorboard too.
+        registry: URL of the LPMs; None: the default one.
+    """
+
+    device: str
+    also: tuple[str, ...] = ()
+    space: str = "darts"
+    data: str = "digits"
+    data_options: DataOptions = field(default_factory=DataOptions)
+    out: Path | None = None
+    preset: str = "paper"
+    method: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    sweep_lambda: tuple[float, ...] | None = None
+    sweep_target_ms: tuple[float, ...] | None = None
+    jobs: int | None = None
+    tensorboard: bool = False
+    registry: str | None = None
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether it names a λ or a target, rather than leave it to the preset."""
+        named = {"lambda_per_ms", "target_ms"} & set(self.changes)
+        return bool(named) or self.sweep_lambda is not None or self.sweep_target_ms is not None
+
+    def plan(self) -> tuple[SearchConfig, list[Search] | None]:
+        """The configuration, and the searches of a sweep.
+
+        Raises:
+            InputError: values exclude each other, or one cannot work.
+            PluginError: a plug-in does not load.
+        """
+        changes = dict(self.changes)
+        self._check_names(changes)
+        weights = [name in changes for name in ("lambda_per_ms", "target_ms")]
+        sweeps = [values is not None for values in (self.sweep_lambda, self.sweep_target_ms)]
+        if sum(weights) + sum(sweeps) > 1:
+            raise InputError(
+                "--lambda, --target-ms and the sweeps exclude each other", "give one of them"
+            )
+        weight_lr, arch_lr = changes.pop("weight_lr", None), changes.pop("arch_lr", None)
+        scale_lr = changes.pop("scale_lr", False)
+        if "target_ms" in changes:
+            changes["lambda_per_ms"] = None
+        if self.also:
+            changes = {"cost": "weighted-sum", **changes, "also": self.also}
+        SPACES.check(self.space)
+        method = default_method(self.space) if self.method is None else self.method
+        usual = preset(self.preset, method)
+        get_supernet(method, self.space)  # refuses one for other spaces
+        config = dataclasses.replace(usual, **changes)
+        config = with_rates(config, weight_lr, arch_lr, usual.batch if scale_lr else config.batch)
+        config.check()
+        if self.sweep_lambda is not None:
+            return config, plan_sweep(config, "lambda", self.sweep_lambda)
+        if self.sweep_target_ms is not None:
+            return config, plan_sweep(config, "target", self.sweep_target_ms)
+        if self.jobs is not None:
+            raise InputError("--jobs counts the searches of a sweep", "add --sweep-lambda")
+        return config, None
+
+    @staticmethod
+    def _check_names(changes: Mapping[str, Any]) -> None:
+        fields = {field.name for field in dataclasses.fields(SearchConfig)}
+        known = sorted({*fields, *_RATES} - {"optimizer", "also", "method"})
+        for name in changes:
+            if name not in known:
+                raise InputError(f"a search has no value {name}", f"use one of: {', '.join(known)}")

@@ -1,0 +1,226 @@
+"""What a supernet is, of whatever space, and all of them by name.
+
+A supernet has an ``E x O`` matrix α for each kind of cell (Eq. 1 of the paper); one of them is that
+of the space, whose encodings LPMs predict from.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latkit.core.errors import InputError, LatkitError
+from latkit.core.plugins import Plugins
+from latkit.search.decode import log_weights, strongest
+from latkit.spaces import Architecture, ChoiceMatrix, SearchSpace
+from latkit.spaces.reader import parse_architecture
+
+if TYPE_CHECKING:
+    from latkit.search.config import SearchConfig
+
+
+@dataclass
+class BatchNormMode:
+    """How batch norms are computed.
+
+    Attributes:
+        training: by the statistics of the batch, else by the running ones.
+        track: a training pass moves the running statistics.
+        world: how many processes' batches are one. (Not their group: one that is held outlives
+            its end, and its threads then the interpreter.)
+    """
+
+    training: bool = True
+    track: bool = True
+    world: int = 1
+
+
+class Supernet(nn.Module, ABC):
+    """The over-parameterised network that is trained while α is searched.
+
+    A subclass names its spaces and α matrices, and implements :meth:`build`, :attr:`alphas`,
+    :meth:`derive` and ``forward``: logits of ``B x image_channels x H x W`` images. Batch norms
+    have to obey ``bn_mode`` where several processes train, and where second order looks ahead.
+
+    Args:
+        space: what is searched.
+
+    Attributes:
+        spaces: names of the spaces that it can search.
+        alpha_names: of its α matrices, as in the columns of a history.
+        encoded: the one of them whose operations and edges are the space's.
+        presets: by preset of a search, values of its configuration that differ from those of the
+            paper's DARTS.
+        most_skips: skip connections that a good architecture has at most; with more the search
+            has collapsed. None: there is no such criterion.
+        bn_mode: how batch norms are computed.
+        max_skips: skip connections that the derived architecture may have; None: any number.
+    """
+
+    spaces: ClassVar[tuple[str, ...]]
+    alpha_names: ClassVar[tuple[str, ...]]
+    encoded: ClassVar[str]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    most_skips: ClassVar[int | None] = None
+    max_skips: int | None = None
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        self.space = space
+        self.bn_mode = BatchNormMode()
+
+    @classmethod
+    def check(cls, config: SearchConfig) -> None:
+        """Refuse values that this supernet cannot have; the default refuses none.
+
+        Raises:
+            InputError: one of them.
+        """
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls,
+        space: SearchSpace,
+        config: SearchConfig,
+        classes: int,
+        image_channels: int,
+        resolution: int,
+    ) -> Supernet:
+        """The supernet of a search, initialised by PyTorch's global generator.
+
+        Args:
+            space: one of ``spaces``.
+            config: the search, which :meth:`check` has not refused.
+            classes: width of the classifier.
+            image_channels: channels of the images.
+            resolution: pixels of their sides.
+        """
+
+    @property
+    @abstractmethod
+    def alphas(self) -> dict[str, nn.Parameter]:
+        """Of each of ``alpha_names`` the ``E x O`` matrix."""
+
+    @abstractmethod
+    def derive(self, row: ChoiceMatrix | None = None) -> Architecture:
+        """The discrete architecture of α.
+
+        Args:
+            row: instead of what the encoded α derives to; a row of a choice matrix. None: see
+                :meth:`strongest_row`.
+        """
+
+    def edge_strength(self, name: str) -> Tensor | None:
+        """Weights of the edges of an α, ``E``-dim, positive; None if all count alike."""
+        return None
+
+    def operations_of(self, architecture: Architecture) -> dict[str, tuple[str, ...]]:
+        """Of each of ``alpha_names`` the operations on the edges that an architecture keeps.
+
+        The default knows those of the encoded one alone.
+        """
+        return {self.encoded: self.space.operations_of(self.space.row_of(architecture))}
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """What the α-step optimises; the default is α alone, in the order of ``alpha_names``."""
+        return [self.alphas[name] for name in self.alpha_names]
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """Everything else."""
+        architecture = {id(p) for p in self.architecture_parameters()}
+        return [p for p in self.parameters() if id(p) not in architecture]
+
+    @contextmanager
+    def only(self, parameters: Sequence[nn.Parameter], track: bool) -> Iterator[None]:
+        """Gradients of these parameters alone; ``track``: running statistics move."""
+        chosen = {id(p) for p in parameters}
+        required = [(p, p.requires_grad) for p in self.parameters()]
+        tracked = self.bn_mode.track
+        for p, _ in required:
+            p.requires_grad_(id(p) in chosen)
+        self.bn_mode.track = track
+        try:
+            yield
+        finally:
+            for p, before in required:
+                p.requires_grad_(before)
+            self.bn_mode.track = tracked
+
+    def strongest_row(self, name: str) -> ChoiceMatrix:
+        """What an α derives to, a row of a choice matrix; the encoded one within ``max_skips``."""
+        with torch.no_grad():
+            logs = log_weights(self.space, self.alphas[name], self.edge_strength(name))
+        return strongest(self.space, logs, self.max_skips if name == self.encoded else None)
+
+    def read(self, text: str) -> Architecture:
+        """The inverse of ``str`` of what :meth:`derive` gives.
+
+        Raises:
+            LatkitError: the text is not an architecture of the space.
+        """
+        cell = parse_architecture(text, self.space)
+        return self.derive(cell[0]) if isinstance(cell, np.ndarray) else cell
+
+
+_HERE = "latkit.search.supernet"
+SUPERNETS: Plugins[Supernet] = Plugins(
+    "method",
+    "latkit.supernets",
+    Supernet,  # type: ignore[type-abstract]
+    {"darts": f"{_HERE}.network", "pc-darts": f"{_HERE}.pc_darts"},
+)
+
+
+def methods_of(space: str) -> list[str]:
+    """The supernets that can search a space; plug-ins that do not load are left out."""
+    methods = []
+    for name in SUPERNETS.names():
+        try:
+            if space in SUPERNETS.get(name).spaces:
+                methods.append(name)
+        except LatkitError:
+            continue
+    return methods
+
+
+def get_supernet(method: str, space: str) -> type[Supernet]:
+    """The supernet of a method, for a space.
+
+    Raises:
+        InputError: there is no such method, or it is for other spaces.
+        PluginError: it is a plug-in that does not load.
+    """
+    supernet = SUPERNETS.get(method)
+    if space not in supernet.spaces:
+        methods = methods_of(space)
+        raise InputError(
+            f"the method {method} searches {', '.join(supernet.spaces)}, not {space}",
+            f"use --method {' or '.join(methods)}" if methods else _no_method(space),
+        )
+    return supernet
+
+
+def default_method(space: str) -> str:
+    """The first supernet that can search a space.
+
+    Raises:
+        InputError: there is none.
+    """
+    methods = methods_of(space)
+    if not methods:
+        raise InputError(f"no supernet can search the space {space}", _no_method(space))
+    return methods[0]
+
+
+def _no_method(space: str) -> str:
+    return (
+        f"search another --space, or install a plug-in of the group {SUPERNETS.group} for {space}"
+    )
