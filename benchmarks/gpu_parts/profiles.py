@@ -139,11 +139,9 @@ def energy(context: Context) -> None:
     from latkit.profiling.protocol import PRESETS
     from latkit.profiling.session import Session
     from latkit.spaces import get_space, parse_setting
-    from latkit.spaces.architecture import architecture_maker
 
     setting = parse_setting(setting_text(context, context.size(32, 1)))
     space = get_space("darts")
-    build = architecture_maker(space, setting)
     rows: list[dict[str, Any]] = []
     with context.backend_class()() as backend:
         try:
@@ -153,7 +151,7 @@ def energy(context: Context) -> None:
         context.record(meter=meter.name, setting=setting.to_dict())
         with Session(backend, setting, PRESETS["fast"], meter) as session:
             for arch_id in space.sample(context.size(4, 2), 2).tolist() * 2:
-                visit = session.visit(build(space.unrank(arch_id)[0]))
+                visit = session.visit(space.architecture(space.unrank(arch_id)[0], setting.network))
                 rows.append(
                     {
                         "arch_id": arch_id, "energy_mj": visit.metrics["energy_mj"],

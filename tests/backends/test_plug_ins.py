@@ -13,7 +13,7 @@ import latkit.backends
 from latkit.backends import backend_names, get_backend_class, probe_backend
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.core.errors import BackendError, InputError
-from tests.conftest import MICRO_TEXT, RunLatkit
+from tests.support.commands import MICRO_TEXT, RunLatkit
 
 MODULE = """
 from latkit.backends import Backend

@@ -20,8 +20,9 @@ from latkit.spaces import get_space, parse_setting
 from latkit.spaces.architecture import architecture_cost
 from latkit.spaces.darts.genotype import parse_genotype
 from latkit.spaces.darts.zoo import ZOO
-from tests.conftest import MICRO_TEXT, RunLatkit, start_latkit
-from tests.made import made_manifest, made_row
+from tests.support.commands import MICRO_TEXT, RunLatkit
+from tests.support.processes import start_latkit
+from tests.support.synthetic import made_manifest, made_row
 
 SPACE = get_space("darts")
 MICRO_SEARCH = (

@@ -20,10 +20,10 @@ from latkit.registry import Registry
 from latkit.search.checkpoint import CHECKPOINT, HEADER
 from latkit.search.config import SearchConfig
 from latkit.search.history import HISTORY
-from tests.cli.test_errors import check
-from tests.conftest import RunLatkit, start_latkit
-from tests.made import made_lpm
 from tests.search.test_data import write_parquet
+from tests.support.commands import RunLatkit, check
+from tests.support.processes import start_latkit
+from tests.support.synthetic import made_lpm
 
 SEARCH = (
     "search", "--device", "formula", "--preset", "cpu", "--cells", 3, "--channels", 2,

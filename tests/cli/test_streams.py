@@ -18,8 +18,8 @@ import pytest
 from latkit.cli.main import main
 from latkit.cli.output import ProgressLine, note, print_table, warn
 from latkit.registry import Registry
-from tests.conftest import RunLatkit
-from tests.made import made_dataset
+from tests.support.commands import RunLatkit
+from tests.support.synthetic import made_dataset
 
 Run = Callable[..., int]
 

@@ -24,7 +24,7 @@ from latkit.profiling.protocol import Protocol
 from latkit.search.data import load_data
 from latkit.search.session import SearchConfig, run_search
 from latkit.spaces import get_preset, get_space
-from tests.made import made_lpm
+from tests.support.synthetic import made_lpm
 
 _probe = TorchCudaBackend.probe()
 pytestmark = [

@@ -10,7 +10,7 @@ from latkit.lpm.base import LPM
 from latkit.lpm.linear import fit_linear
 from latkit.lpm.paper import PaperRecipe
 from latkit.lpm.training import KINDS, Recipe, Rows, fit
-from tests.made import MICRO, SPACE, formula_ms
+from tests.support.synthetic import MICRO, SPACE, formula_ms
 
 
 def rows(n: int) -> Rows:

@@ -12,7 +12,7 @@ import torch
 from latkit.core.errors import DatasetError, LPMError
 from latkit.lpm.paper import PaperLPM, PaperRecipe, train_paper_lpm
 from latkit.lpm.training import Recipe, train_lpm, warnings_of
-from tests.made import SPACE, formula_ms, made_dataset
+from tests.support.synthetic import SPACE, formula_ms, made_dataset
 
 
 def paper(recipe: PaperRecipe, seed: int) -> Recipe:
