@@ -1,17 +1,73 @@
 """latkit: profile, predict and search network latency for any piece of hardware.
 
-Importing the package loads neither torch nor any runtime; each part imports what it needs
-when it is used.
+The front door is here, and loads what it needs when it is used: importing the package loads
+neither torch nor any runtime. See ``latkit.api`` for what each function takes and returns.
 """
 
+import importlib
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 # Notes the cores of this process before torch is imported, whose OpenMP may bind it to one.
 import latkit.core.cores  # noqa: F401
+
+if TYPE_CHECKING:
+    from latkit.api import *  # noqa: F403
 
 try:
     __version__ = version("latkit")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["__version__"]
+# Of the front door, the functions that have the name of a package beside them.
+_PACKAGES = ("backends", "search", "spaces")
+_FUNCTIONS = (
+    "doctor",
+    "export",
+    "load_lpm",
+    "measure_genotype",
+    "open_dataset",
+    "predict",
+    "profile",
+    "train_lpm",
+)
+
+__all__ = ["__version__", *_FUNCTIONS, *_PACKAGES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"latkit.{name}")
+    if name.startswith("_"):
+        raise AttributeError(name)
+    api = importlib.import_module("latkit.api")
+    if name not in api.__all__:
+        raise AttributeError(f"module 'latkit' has no attribute {name!r}")
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _CallablePackage(ModuleType):
+    """A package that is also the function of the front door of its name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        from latkit import api
+
+        return getattr(api, self.__name__.rpartition(".")[2])(*arguments, **options)
+
+
+class _FrontDoor(ModuleType):
+    """This module: importing ``latkit.search`` must not hide the function ``latkit.search``."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _PACKAGES and type(value) is ModuleType:
+            value.__class__ = _CallablePackage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _FrontDoor

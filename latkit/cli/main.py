@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+from typing import NoReturn
 
 import click
 
 from latkit import __version__
+from latkit.cli.output import print_json
 from latkit.cli.streams import OutputError, guarded_streams
 from latkit.core.errors import Interrupted, LatkitError
 
@@ -23,6 +25,7 @@ _COMMANDS = {
     "predict": ("predict", "Predict latencies of architectures by a published LPM."),
     "search": ("search", "Search an architecture for a device whose LPM is published."),
     "export": ("export", "Write a network as an ONNX file or a TensorRT engine."),
+    "spaces": ("spaces", "List the search spaces and their settings."),
     "backends": ("backends", "List the backends and whether they work here."),
     "lpms": ("lpms", "List, show, compare and remove the LPMs in the registry."),
 }
@@ -77,9 +80,9 @@ def _run() -> None:
     except OutputError as error:
         if error.reader_left:
             sys.exit(error.exit_code)
-        _fail(str(error), error.exit_code)
+        _fail(error)
     except LatkitError as error:
-        _fail(str(error), error.exit_code)
+        _fail(error, as_json="--json" in sys.argv)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(0)
@@ -87,15 +90,23 @@ def _run() -> None:
         help_hint = ""
         if isinstance(error, click.UsageError) and error.ctx is not None:
             help_hint = f" See {error.ctx.command_path} --help."
-        _fail(f"{error.format_message()}{help_hint}", error.exit_code)
+        _print_error(f"{error.format_message()}{help_hint}")
+        sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", Interrupted.exit_code)
+        _print_error("interrupted")
+        sys.exit(Interrupted.exit_code)
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(error: LatkitError, as_json: bool = False) -> NoReturn:
+    _print_error(str(error))
+    if as_json:  # beside the line, for programs: its code stays when wordings change
+        print_json({"error": error.to_dict()})
+    sys.exit(error.exit_code)
+
+
+def _print_error(message: str) -> None:
     # One line, whatever an underlying message contains.
     click.echo(f"latkit: {' '.join(message.split())}", err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from latkit.cli.output import (
     SEED,
     Cores,
     Percent,
-    ProgressLine,
     UserPath,
     json_option,
     note,
@@ -20,6 +19,7 @@ from latkit.cli.output import (
     print_json,
     warn,
 )
+from latkit.cli.progress import ProgressLine
 from latkit.core.errors import InputError, Interrupted
 from latkit.core.quantities import LATENCY
 

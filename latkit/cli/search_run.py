@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latkit.cli.output import ProgressLine, SharedProgress, note, number, print_json, warn
+from latkit.cli.output import note, number, print_json, warn
+from latkit.cli.progress import ProgressLine, SharedProgress
 from latkit.cli.search_report import on_target_line, print_sweep
 from latkit.core.device import usable_cores
 from latkit.core.errors import Interrupted, LatkitError, SearchError, from_os_error

@@ -29,6 +29,8 @@ class OutputError(LatkitError):
         reader_left: whether it is a pipe that was closed, as ``| head`` does.
     """
 
+    code = "output"
+
     def __init__(self, error: OSError) -> None:
         kept = "what the command was to do is done, only its output is missing"
         told = from_os_error(error, "write to the standard output", kept)

@@ -10,7 +10,6 @@ import click
 
 from latkit.cli.output import (
     SEED,
-    ProgressLine,
     UserPath,
     json_option,
     note,
@@ -19,6 +18,7 @@ from latkit.cli.output import (
     print_table,
     warn,
 )
+from latkit.cli.progress import ProgressLine
 from latkit.core.errors import DatasetError, InputError
 from latkit.core.quantities import COSTS, LATENCY, MeasuredCost
 

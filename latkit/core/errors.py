@@ -7,6 +7,7 @@ traceback. Everything else is a defect of latkit.
 from __future__ import annotations
 
 import errno
+from typing import ClassVar
 
 
 class LatkitError(Exception):
@@ -15,9 +16,14 @@ class LatkitError(Exception):
     Args:
         cause: what is wrong, naming the offending thing.
         fix: what to do about it, as an instruction.
+
+    Attributes:
+        code: of the kind of failure; it stays the same when wordings change.
+        exit_code: of the process.
     """
 
-    exit_code = 1
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
 
     def __init__(self, cause: str, fix: str) -> None:
         super().__init__(cause)
@@ -27,37 +33,52 @@ class LatkitError(Exception):
     def __str__(self) -> str:
         return f"{self.cause.rstrip('.')}. Fix: {self.fix}"
 
+    def to_dict(self) -> dict[str, str]:
+        return {"code": self.code, "cause": self.cause, "fix": self.fix}
+
 
 class InputError(LatkitError):
     """An argument that cannot be right: unknown name, malformed text, value out of range."""
 
+    code = "input"
     exit_code = 2
 
 
 class Interrupted(LatkitError):
     """Ctrl-C in a command that can go on later."""
 
+    code = "interrupted"
     exit_code = 130
 
 
 class SpaceError(LatkitError):
     """An architecture, encoding or identifier that is not in the search space."""
 
+    code = "space"
+
 
 class BackendError(LatkitError):
     """A backend that is missing, unusable here, or failed to run a network."""
+
+    code = "backend"
 
 
 class DatasetError(LatkitError):
     """A dataset that cannot be read, continued or used for what was asked."""
 
+    code = "dataset"
+
 
 class LPMError(LatkitError):
     """An LPM that cannot be trained, read, found or used for what was asked."""
 
+    code = "lpm"
+
 
 class SearchError(LatkitError):
     """A search that cannot start or go on."""
+
+    code = "search"
 
 
 _NETWORK = {

@@ -17,6 +17,8 @@ T = TypeVar("T")
 class PluginError(LatkitError):
     """A plug-in of another distribution that does not load or is not what it has to be."""
 
+    code = "plug-in"
+
 
 class Plugins(Generic[T]):
     """Classes of one kind by name.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from latkit.cli.output import ProgressLine, SharedProgress
+from latkit.cli.progress import ProgressLine, SharedProgress
 
 
 def test_what_was_done_before_is_no_work() -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from latkit.cli.main import main
-from latkit.cli.output import ProgressLine, note, print_table, warn
+from latkit.cli.output import note, print_table, warn
+from latkit.cli.progress import ProgressLine
 from latkit.registry import Registry
 from tests.support.commands import RunLatkit
 from tests.support.synthetic import made_dataset
