@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 # Before NumPy and PyTorch start their threads, and for all processes that tests start: tests' sums
@@ -19,17 +18,26 @@ import pytest
 
 from latkit.spaces import Setting
 from latkit.spaces.darts.config import DartsConfig
+from tests.support.commands import RunLatkit
+from tests.support.places import SHARED
+from tests.support.synthetic import SHARED_FOLDER
 
 # What touches the disk has no fixed duration on a shared machine.
 hypothesis.settings.register_profile("latkit", deadline=None)
 hypothesis.settings.load_profile("latkit")
 
-MICRO_TEXT = "tiny,cells=3,channels=4,resolution=8"
-SHARED = Path(__file__).parents[2] / "shared"
-
 # A job in a shell's background is deaf to Ctrl-C and would hand that on to what it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All workers of a session, and what they start, train a synthetic LPM once among them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "synthetic"
+    folder.mkdir(exist_ok=True)
+    os.environ[SHARED_FOLDER] = str(folder)
 
 
 @pytest.fixture
@@ -54,9 +62,6 @@ def shared_cifar() -> Path:
     return folder
 
 
-RunLatkit = Callable[..., subprocess.CompletedProcess[str]]
-
-
 @pytest.fixture
 def latkit(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
@@ -78,15 +83,3 @@ def latkit(
         return subprocess.CompletedProcess(argv, code, out, err)
 
     return run
-
-
-def start_latkit(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
-    """The command line in a process of its own, to be killed or interrupted."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "latkit.cli.main", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )

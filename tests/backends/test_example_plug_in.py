@@ -16,7 +16,7 @@ from latkit.backends.testing import BackendConformance
 from latkit.core.errors import BackendError
 from latkit.spaces import Setting
 from latkit.spaces.darts.zoo import ZOO
-from tests.conftest import MICRO_TEXT, RunLatkit
+from tests.support.commands import MICRO_TEXT, RunLatkit
 
 pytest.importorskip("ncnn", reason="ncnn is not installed")
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "latkit-ncnn"

@@ -21,7 +21,7 @@ from latkit.backends.onnxruntime import (
 from latkit.core.errors import BackendError
 from latkit.spaces import Setting
 from latkit.spaces.darts.zoo import ZOO
-from tests.conftest import MICRO_TEXT, RunLatkit
+from tests.support.commands import MICRO_TEXT, RunLatkit
 
 needs_cpu_wheel = pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(),

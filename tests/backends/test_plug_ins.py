@@ -12,7 +12,7 @@ import pytest
 from latkit.backends import BACKENDS, probe_backend
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.core.errors import BackendError, InputError
-from tests.conftest import MICRO_TEXT, RunLatkit
+from tests.support.commands import MICRO_TEXT, RunLatkit
 
 MODULE = """
 from latkit.backends import Backend

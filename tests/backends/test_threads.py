@@ -20,7 +20,7 @@ from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.backends.torch_modes import torch_threads
 from latkit.core.cores import process_cores, usable_cores
 from latkit.core.errors import InputError
-from tests.conftest import MICRO_TEXT, RunLatkit
+from tests.support.commands import MICRO_TEXT, RunLatkit
 
 CPU_BACKENDS = ("torch-cpu", "onnxruntime-cpu", "openvino-cpu")
 two_cores = pytest.mark.skipif(usable_cores() < 2, reason="two threads need two cores")

@@ -17,9 +17,8 @@ from latkit.search.objectives import OBJECTIVES
 from latkit.search.supernet import SUPERNETS
 from latkit.spaces import get_space
 from latkit.spaces.darts.genotype import parse_genotype
-from tests.cli.test_errors import check
-from tests.conftest import RunLatkit
-from tests.made import made_lpm
+from tests.support.commands import RunLatkit, check
+from tests.support.synthetic import made_lpm
 
 DOCS = Path(__file__).parents[2] / "docs"
 SEARCH = (

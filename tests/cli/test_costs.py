@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,30 +14,11 @@ from latkit.registry import Registry
 from latkit.spaces import get_space
 from latkit.spaces.darts.genotype import parse_genotype
 from latkit.spaces.darts.space import DartsSpace
-from tests.conftest import RunLatkit
-from tests.lpm.test_costs import both_dataset
-from tests.made import MICRO
+from tests.support.commands import RunLatkit, ok, refused
+from tests.support.synthetic import MICRO, both_dataset, both_lpm
 
 TABLE = ("--space", "nasbench201", "--device", "dev", "--backend", "other",
          "--arch-column", "arch", "--latency-column", "ms", "--unit", "ms")  # fmt: skip
-
-
-def ok(latkit: RunLatkit, *arguments: object) -> Any:
-    """What a command prints as JSON."""
-    done = latkit(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def refused(latkit: RunLatkit, *arguments: object) -> str:
-    """The one line of a command that fails."""
-    done = latkit(*arguments)
-    assert done.returncode != 0
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("latkit: ")]
-    assert len(lines) == 1, done.stderr
-    return lines[0]
 
 
 def write_table(path: Path, n: int = 120) -> None:
@@ -109,7 +89,7 @@ def test_tables_on_paper_have_the_unit(latkit: RunLatkit, tmp_path: Path) -> Non
 
 def test_transfer_leans_on_the_same_cost_only(latkit: RunLatkit, tmp_path: Path) -> None:
     for cost in ("latency_ms", "energy_mj"):
-        made = train_lpm(both_dataset(tmp_path / f"a-{cost}", 80, "a"), Recipe(cost=cost))
+        made = both_lpm(cost, "a")
         Registry().publish(made.lpm, made.card)
     both_dataset(tmp_path / "new", 60, "new")
     new = ("train-lpm", tmp_path / "new", "--n-train", 5)
@@ -145,9 +125,8 @@ def test_a_search_is_of_a_device_with_a_latency(latkit: RunLatkit, tmp_path: Pat
 
 
 def test_a_search_for_little_energy(latkit: RunLatkit, tmp_path: Path) -> None:
-    dataset = both_dataset(tmp_path / "d", 200)
     for cost in ("latency_ms", "energy_mj"):
-        made = train_lpm(dataset, Recipe(cost=cost))
+        made = both_lpm(cost)
         Registry().publish(made.lpm, made.card)
     small = ("search", "--device", "formula", "--data", "digits", "--preset", "cpu", "--cells", 3,
              "--channels", 2, "--batch", 16, "--epochs", 3, "--limit", 256)  # fmt: skip
@@ -184,11 +163,15 @@ def test_a_search_for_little_energy(latkit: RunLatkit, tmp_path: Path) -> None:
     assert told[f"formula/torch-cpu/{MICRO.slug}"]["unit"] == "ms"
 
     # Less energy, and not less latency, is what it was for.
-    sweep = ok(latkit, *small, "--cost", "energy", "--sweep-lambda", "0,1", "--out", "w")
-    without, with_it = sweep["searches"]
-    assert with_it["cost"] == weighed["found"] < without["cost"]
-    assert with_it["cost_unit"] == "mJ"
+    assert latkit(*small, "--cost", "energy", "--lambda", 0, "--out", "w").returncode == 0
+    without = json.loads(Path("w/result.json").read_text())["searched_for"]
+    assert weighed["found"] < without["found"]
+    # A sweep hands the cost to the process of each search.
+    (row,) = ok(latkit, *small, "--cost", "energy", "--sweep-lambda", 1, "--out", "v")["searches"]
+    assert row["cost"] == weighed["found"]
+    assert row["cost_unit"] == "mJ"
     # Another energy LPM makes it another search.
+    dataset = both_dataset(tmp_path / "d", 60)
     made = train_lpm(dataset, Recipe("op-count", cost="energy_mj"))
     registry.publish(made.lpm, made.card)
     line = refused(latkit, *small, "--cost", "energy", "--lambda", 1, "--out", "s")

@@ -9,8 +9,8 @@ import pytest
 
 from latkit.dataset import LatencyDataset
 from latkit.dataset.writer import DatasetWriter
-from tests.conftest import MICRO_TEXT, RunLatkit
-from tests.made import SPACE, made_dataset, made_manifest, made_row
+from tests.support.commands import MICRO_TEXT, RunLatkit
+from tests.support.synthetic import SPACE, made_dataset, made_manifest, made_row
 
 ARCHS = [SPACE.format(SPACE.unrank(i)[0]) for i in SPACE.sample(30, 0).tolist()]
 IMPORT = (

@@ -10,26 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tests.conftest import MICRO_TEXT, RunLatkit
-from tests.made import made_dataset
-
-
-def check(
-    latkit: RunLatkit, *arguments: object, says: tuple[str, ...], code: int | None = None
-) -> None:
-    """One line on stderr after the notes, nothing on stdout, the exit code, no traceback."""
-    done = latkit(*arguments)
-    assert done.returncode != 0
-    if code is not None:
-        assert done.returncode == code
-    errors = [line for line in done.stderr.splitlines() if line.startswith("latkit: ")]
-    assert len(errors) == 1, done.stderr
-    assert done.stderr.rstrip().endswith(errors[0])
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    for text in says:
-        assert text in errors[0]
-
+from tests.support.commands import MICRO_TEXT, RunLatkit, check
+from tests.support.synthetic import made_dataset
 
 PROFILE = ("profile", "--backend", "torch-cpu", "--setting", MICRO_TEXT, "--n", 3)
 

@@ -22,8 +22,8 @@ from latkit.spaces.architecture import get_architecture
 from latkit.spaces.build import build_network
 from latkit.spaces.darts.network import Network
 from latkit.spaces.darts.zoo import ZOO
-from tests.conftest import MICRO_TEXT, RunLatkit
 from tests.networks.test_onnx_model import trained
+from tests.support.commands import MICRO_TEXT, RunLatkit
 
 SETTING = parse_setting(MICRO_TEXT)
 EXPORT = ("export", "darts_v2", "--setting", MICRO_TEXT, "--out", "net.onnx")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from latkit.registry import VARIABLE, Registry
-from tests.made import made_dataset
+from tests.support.synthetic import made_dataset
 
 UNSHARE = ("unshare", "--user", "--map-user=54321")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +18,9 @@ from latkit.spaces import get_space, parse_setting
 from latkit.spaces.architecture import architecture_cost
 from latkit.spaces.darts.genotype import parse_genotype
 from latkit.spaces.darts.zoo import ZOO
-from tests.conftest import MICRO_TEXT, RunLatkit, start_latkit
-from tests.made import made_manifest, made_row
+from tests.support.commands import MICRO_TEXT, RunLatkit
+from tests.support.processes import interrupt, start_latkit, wait_for
+from tests.support.synthetic import made_manifest, made_row
 
 SPACE = get_space("darts")
 MICRO_SEARCH = (
@@ -176,26 +175,10 @@ def test_doctor_finds_a_broken_registry(
 
 
 class TestInterrupted:
-    def wait_for(self, process: subprocess.Popen[str], path: Path, size: int) -> None:
-        deadline = time.monotonic() + 120
-        while not path.exists() or path.stat().st_size < size:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    def interrupt(self, process: subprocess.Popen[str]) -> None:
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert "Traceback" not in err
-        assert err.splitlines()[-1].startswith("latkit: interrupted; ")
-        assert "run the same command to go on" in err.splitlines()[-1]
-        assert out == ""
-
     def test_profile(self, latkit: RunLatkit, tmp_path: Path) -> None:
         process = start_latkit(*profile_arguments(2000), cwd=tmp_path)
-        self.wait_for(process, tmp_path / "d" / "journal.jsonl", 40_000)
-        self.interrupt(process)
+        wait_for(process, tmp_path / "d" / "journal.jsonl", size=40_000)
+        interrupt(process)
         (part,) = (tmp_path / "d").glob("part-*.parquet")
         table = pq.read_table(str(part))
         before = table["samples_ms"]
@@ -211,8 +194,8 @@ class TestInterrupted:
         latkit("train-lpm", "d", "--epochs", 50)
         arguments = ("search", "--device", "this-cpu", "--out", "s", *MICRO_SEARCH)
         process = start_latkit(*arguments, "--epochs", 60, cwd=tmp_path)
-        self.wait_for(process, tmp_path / "s" / "checkpoint.safetensors", 1)
-        self.interrupt(process)
+        wait_for(process, tmp_path / "s" / "checkpoint.safetensors", size=1)
+        interrupt(process)
         done = latkit(*arguments, "--epochs", 2)
         assert done.returncode == 1
         assert "holds another search" in done.stderr

@@ -14,8 +14,8 @@ from latkit.dataset import LatencyDataset
 from latkit.registry import Registry
 from latkit.spaces import get_preset, get_space, preset_names
 from latkit.spaces.darts.zoo import ZOO
-from tests.conftest import MICRO_TEXT, RunLatkit
-from tests.made import made_dataset, made_lpm
+from tests.support.commands import MICRO_TEXT, RunLatkit
+from tests.support.synthetic import made_dataset, made_lpm
 
 
 def _write_table(path: Path, space_name: str, n: int) -> None:

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from latkit.registry import Registry
 from latkit.search.checkpoint import CHECKPOINT, HEADER
 from latkit.search.config import SearchConfig
 from latkit.search.history import HISTORY
-from tests.cli.test_errors import check
-from tests.conftest import RunLatkit, start_latkit
-from tests.made import made_lpm
 from tests.search.test_data import write_parquet
+from tests.support.commands import RunLatkit, check
+from tests.support.processes import check_interrupted, interrupt, start_latkit, wait_for
+from tests.support.synthetic import made_lpm
 
 SEARCH = (
     "search", "--device", "formula", "--preset", "cpu", "--cells", 3, "--channels", 2,
@@ -37,41 +36,6 @@ def published(tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made = made_lpm(tmp_path / "made")
     Registry(registry_url).publish(made.lpm, made.card)
-
-
-def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
-    """In a process group of its own, like a job of a terminal."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "latkit", *map(str, arguments)], cwd=cwd, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def finish(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "latkit", *map(str, arguments)], cwd=cwd, capture_output=True,
-        text=True, check=True,
-    )  # fmt: skip
-
-
-def wait_for(process: subprocess.Popen[str], *paths: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not all(path.exists() for path in paths):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def check_stopped(process: subprocess.Popen[str], code: int = 130) -> str:
-    """It ended on its own with one line, and said how to go on."""
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
-    assert "Traceback" not in err
-    last = err.splitlines()[-1]
-    assert last.startswith("latkit: interrupted; ")
-    assert "run the same command to go on" in last
-    assert out == ""
-    return last
 
 
 def begun(folder: Path) -> dict[str, Any] | None:
@@ -88,70 +52,71 @@ def check_same_end(a: Path, b: Path) -> None:
     assert histories[0].equals(histories[1])
 
 
-def test_killed_and_stopped_searches_end_in_the_same_bytes(tmp_path: Path) -> None:
+def test_killed_and_stopped_searches_end_in_the_same_bytes(
+    latkit: RunLatkit, tmp_path: Path
+) -> None:
     """kill -9 after the first epoch; SIGTERM, and Ctrl-C, in the first step of the first."""
-    finish(*SEARCH, "--out", "whole", cwd=tmp_path)
+    assert latkit(*SEARCH, "--out", "whole").returncode == 0
 
-    process = start(*SEARCH, "--out", "killed", cwd=tmp_path)
+    process = start_latkit(*SEARCH, "--out", "killed", cwd=tmp_path)
     wait_for(process, tmp_path / "killed" / CHECKPOINT)
     process.kill()
     process.communicate()
-    resumed = finish(*SEARCH, "--out", "killed", cwd=tmp_path)
+    resumed = latkit(*SEARCH, "--out", "killed")
     assert "going on after epoch 1, step 0, of 2 epochs" in resumed.stderr
     check_same_end(tmp_path / "whole", tmp_path / "killed")
 
     for name, number in (("stopped", signal.SIGTERM), ("interrupted", signal.SIGINT)):
         folder = tmp_path / name
-        process = start(*SEARCH, "--out", name, cwd=tmp_path)
+        process = start_latkit(*SEARCH, "--out", name, cwd=tmp_path)
         # It stands when signals are already answered, and no step is done yet.
         wait_for(process, folder / "config.json")
-        process.send_signal(number)
-        said = check_stopped(process)
+        last = interrupt(process, number)
         step = begun(folder)
         assert step is not None
-        assert f"epoch 1, step {step['step']} is kept" in said
+        assert f"epoch 1, step {step['step']} is kept" in last
         assert not (folder / HISTORY).exists()
-        resumed = finish(*SEARCH, "--out", name, cwd=tmp_path)
+        resumed = latkit(*SEARCH, "--out", name)
         assert f"going on after epoch 0, step {step['step']}, of 2" in resumed.stderr
         check_same_end(tmp_path / "whole", folder)
 
 
 def test_a_sweep(latkit: RunLatkit, tmp_path: Path) -> None:
     """Two searches at a time; Ctrl-C reaches the whole group and loses nothing."""
-    arguments = (*SEARCH, "--sweep-lambda", "0,0.5", "--jobs", 2)
-    whole = latkit(*arguments, "--out", "whole", "--json")
+    arguments = (*SEARCH, "--sweep-lambda", "0,0.5", "--jobs", 2, "--out", "sweep")
+    names = ["lambda-0", "lambda-0.5"]
+    folders = [tmp_path / "sweep" / name for name in names]
+    process = start_latkit(*arguments, cwd=tmp_path, group=True)
+    wait_for(process, *(folder / "config.json" for folder in folders))
+    os.killpg(process.pid, signal.SIGINT)
+    assert "every search is kept" in check_interrupted(process)
+    # The first to begin may just have ended an epoch, and has no other step to tell of then.
+    assert all((folder / CHECKPOINT).exists() for folder in folders)
+    # One of the two goes on alone, by the command of a single search; then the rest.
+    alone = latkit(*SEARCH, "--lambda", 0.5, "--out", "sweep/lambda-0.5")
+    assert alone.returncode == 0, alone.stderr
+    whole = latkit(*arguments, "--json")
     assert whole.returncode == 0, whole.stderr
     sweep = json.loads(whole.stdout)
-    assert sweep == json.loads(Path("whole/sweep.json").read_text())
-    names = [row["name"] for row in sweep["searches"]]
-    assert names == ["lambda-0", "lambda-0.5"]
-    for row in sweep["searches"]:
-        folder = Path("whole", row["name"])
+    assert sweep == json.loads(Path("sweep/sweep.json").read_text())
+    assert [row["name"] for row in sweep["searches"]] == names
+    for row, folder in zip(sweep["searches"], folders, strict=True):
         result = json.loads((folder / "result.json").read_text())
         assert row["genotype"] == result["genotype"]
         assert row["lambda_per_ms"] == result["config"]["lambda_per_ms"]
         assert row["val_accuracy"] == result["epochs"][-1]["val_accuracy"]
         assert (folder / "cells.txt").read_text().startswith("normal cell\n")
     assert any(row["pareto"] for row in sweep["searches"])
-
-    process = start(*arguments, "--out", "stopped", cwd=tmp_path)
-    folders = [tmp_path / "stopped" / name for name in names]
-    wait_for(process, *(folder / "config.json" for folder in folders))
-    os.killpg(process.pid, signal.SIGINT)
-    assert "every search is kept" in check_stopped(process)
-    # The first to begin may just have ended an epoch, and has no other step to tell of then.
-    assert all((folder / CHECKPOINT).exists() for folder in folders)
-    # One of the two goes on alone, by the command of a single search; then the rest.
-    finish(*SEARCH, "--lambda", 0.5, "--out", "stopped/lambda-0.5", cwd=tmp_path)
-    finish(*arguments, "--out", "stopped", cwd=tmp_path)
-    for name in names:
-        check_same_end(tmp_path / "whole" / name, tmp_path / "stopped" / name)
+    # Each is the search that a command of its own, never interrupted, makes.
+    for value, folder in zip((0, 0.5), folders, strict=True):
+        assert latkit(*SEARCH, "--lambda", value, "--out", f"whole-{value}").returncode == 0
+        check_same_end(tmp_path / f"whole-{value}", folder)
 
 
 def test_a_sweep_whose_parent_is_killed(tmp_path: Path) -> None:
     """The children notice, write a checkpoint and end."""
     arguments = (*SEARCH, "--epochs", 50, "--sweep-lambda", "0,0.5", "--jobs", 2, "--out", "s")
-    process = start(*arguments, cwd=tmp_path)
+    process = start_latkit(*arguments, cwd=tmp_path, group=True)
     wait_for(process, *(tmp_path / "s" / f"lambda-{v}" / "config.json" for v in ("0", "0.5")))
     process.kill()
     process.communicate(timeout=60)  # the children held the same stderr: they have ended too
@@ -383,8 +348,9 @@ def test_every_value_of_a_configuration_can_be_asked_for(latkit: RunLatkit) -> N
     assert fields <= options
 
 
-def test_the_package_can_be_run(tmp_path: Path) -> None:
-    done = finish("--version", cwd=tmp_path)
+@pytest.mark.parametrize("module", ["latkit", "latkit.cli.main"])
+def test_the_package_can_be_run(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("latkit, version ")
-    process = start_latkit("--version", cwd=tmp_path)
-    assert process.communicate()[0] == done.stdout

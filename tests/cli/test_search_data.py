@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from latkit.registry import Registry
-from tests.cli.test_errors import check
-from tests.conftest import RunLatkit
-from tests.made import made_lpm
 from tests.search.test_data import write_parquet
 from tests.search.test_image_folder import write
 from tests.search.test_image_parquet import cells
 from tests.search.test_image_parquet import write as write_table
+from tests.support.commands import RunLatkit, check
+from tests.support.synthetic import made_lpm
 
 SEARCH = (
     "search", "--device", "formula", "--preset", "cpu", "--cells", 3, "--channels", 2,

@@ -19,8 +19,8 @@ from latkit.cli.main import main
 from latkit.cli.output import note, print_table, warn
 from latkit.cli.progress import ProgressLine
 from latkit.registry import Registry
-from tests.conftest import RunLatkit
-from tests.made import made_dataset
+from tests.support.commands import RunLatkit
+from tests.support.synthetic import made_dataset
 
 Run = Callable[..., int]
 

@@ -20,7 +20,7 @@ from latkit.dataset.merge import merge_datasets
 from latkit.profiling.loop import profile
 from latkit.profiling.protocol import PRESETS
 from latkit.spaces import Setting
-from tests.conftest import RunLatkit
+from tests.support.commands import RunLatkit
 
 ISA = "env.ONEDNN_MAX_CPU_ISA"
 

@@ -28,7 +28,7 @@ from latkit.dataset.format import (
 )
 from latkit.dataset.writer import DatasetWriter
 from tests.dataset.test_format import rewrite_part, write
-from tests.made import made_manifest, made_row
+from tests.support.synthetic import made_manifest, made_row
 
 
 def use_in_every_way(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from latkit.dataset import LatencyDataset
 from latkit.dataset.check import check_dataset
 from latkit.dataset.writer import DatasetWriter
-from tests.made import SPACE, made_manifest, made_row
+from tests.support.synthetic import SPACE, made_manifest, made_row
 
 SECOND = 1_000_000
 BEGIN = 1_700_000_000 * SECOND

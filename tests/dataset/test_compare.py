@@ -14,7 +14,7 @@ from latkit.core.errors import DatasetError
 from latkit.dataset import LatencyDataset
 from latkit.dataset.compare import compare_datasets
 from latkit.dataset.writer import DatasetWriter
-from tests.made import SPACE, made_dataset, made_manifest, made_row
+from tests.support.synthetic import SPACE, made_dataset, made_manifest, made_row
 
 
 def write(folder: Path, latencies: dict[int, float], **manifest: Any) -> LatencyDataset:

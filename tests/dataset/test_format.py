@@ -26,7 +26,7 @@ from latkit.dataset.format import (
 )
 from latkit.dataset.writer import DatasetWriter, write_dataset
 from latkit.profiling.protocol import PRESETS
-from tests.made import formula_ms, made_dataset, made_manifest, made_row
+from tests.support.synthetic import formula_ms, made_dataset, made_manifest, made_row
 
 
 def write(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from latkit.dataset import LatencyDataset
 from latkit.dataset.check import check_dataset
 from latkit.dataset.merge import merge_datasets
 from latkit.dataset.writer import DatasetWriter
-from tests.made import made_manifest, made_row
+from tests.support.synthetic import made_manifest, made_row
 
 SECOND = 1_000_000
 

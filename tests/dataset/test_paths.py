@@ -17,8 +17,8 @@ from latkit.dataset import LatencyDataset
 from latkit.dataset.format import JOURNAL, MANIFEST, count_rows, part_paths
 from latkit.dataset.tables import export_dataset
 from latkit.dataset.writer import DatasetWriter, write_dataset
-from tests.conftest import MICRO_TEXT, RunLatkit
-from tests.made import made_dataset, made_manifest
+from tests.support.commands import MICRO_TEXT, RunLatkit
+from tests.support.synthetic import made_dataset, made_manifest
 
 NAMES = ["run-12:31", "s3:x", "file:", "a::b", "~", "~root", "a b?c#d%20", "key=value", "ü[1]*"]
 

@@ -14,8 +14,8 @@ from latkit.dataset.check import check_dataset
 from latkit.dataset.plausibility import doubts
 from latkit.dataset.tables import TableColumn, read_table, write_imported
 from latkit.spaces import get_preset
-from tests.conftest import SHARED
-from tests.made import made_dataset
+from tests.support.places import SHARED
+from tests.support.synthetic import made_dataset
 
 COSTS = {"took": "latency_ms", "drew": "energy_mj", "held": "peak_memory_mb"}
 

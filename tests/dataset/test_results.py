@@ -16,7 +16,7 @@ from latkit.dataset.compare import compare_datasets
 from latkit.dataset.listing import list_datasets
 from latkit.dataset.tables import ImportRequest, TableColumn, import_table
 from tests.conftest import MICRO_TEXT, RunLatkit
-from tests.made import MICRO, SPACE, made_dataset
+from tests.support.synthetic import MICRO, SPACE, made_dataset
 
 ARCHS = [SPACE.format(SPACE.unrank(i)[0]) for i in SPACE.sample(12, 0).tolist()]
 

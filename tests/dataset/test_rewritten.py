@@ -16,7 +16,7 @@ from latkit.core.errors import DatasetError
 from latkit.dataset import LatencyDataset
 from latkit.dataset.format import part_paths
 from latkit.dataset.writer import DatasetWriter
-from tests.made import made_dataset, made_manifest
+from tests.support.synthetic import made_dataset, made_manifest
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from latkit.dataset.tables import MeasuredTable, TableColumn, read_table, write_
 from latkit.dataset.tables.architectures import operation_order, read_architecture
 from latkit.dataset.tables.cells import BadCellError, Duration, measured
 from latkit.spaces import ABSENT, get_preset, get_space
-from tests.conftest import SHARED
+from tests.support.places import SHARED
 
 FBNET, BENCH, DARTS = (get_space(name) for name in ("fbnet", "nasbench201", "darts"))
 LAYERS = [7, 8, 1, 8, 4, 8, 8, 8, 7, 4, 1, 4, 7, 3, 2, 7, 3, 2, 4, 2, 4, 5]

@@ -12,7 +12,7 @@ import pytest
 from latkit.core.errors import InputError
 from latkit.dataset import Target
 from latkit.dataset.tables import TableColumn, read_table
-from tests.made import MICRO
+from tests.support.synthetic import MICRO
 
 TARGET = Target("darts", "made", "elsewhere", MICRO)
 

@@ -29,7 +29,7 @@ from latkit.dataset.writer import DatasetWriter
 from latkit.spaces import parse_setting
 from latkit.spaces.architecture import architecture_cost
 from latkit.spaces.darts.zoo import ZOO
-from tests.made import SPACE, made_dataset, made_manifest, made_row
+from tests.support.synthetic import SPACE, made_dataset, made_manifest, made_row
 
 TARGET = Target("darts", "p100", "torch-cuda", parse_setting("paper"))
 IDS = SPACE.sample(6, 0).tolist()

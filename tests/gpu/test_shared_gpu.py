@@ -24,7 +24,7 @@ from latkit.search.data import load_data
 from latkit.search.session import SearchConfig, run_search
 from latkit.spaces import get_preset, get_space
 from latkit.tasks.doctor import judge_gpu_state
-from tests.made import made_lpm
+from tests.support.synthetic import made_lpm
 
 _probe = TorchCudaBackend.probe()
 pytestmark = [

@@ -16,7 +16,7 @@ from latkit.search.data import load_data
 from latkit.search.session import SearchConfig, run_search
 from latkit.spaces import get_preset, get_space
 from latkit.spaces.darts.zoo import ZOO
-from tests.made import made_lpm
+from tests.support.synthetic import made_lpm
 
 _probe = TorchCudaBackend.probe()
 pytestmark = [

@@ -15,7 +15,6 @@ from latkit.core.quantities import COSTS
 from latkit.core.storage import Storage
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.tables import TableColumn, read_table, write_imported
-from latkit.dataset.writer import DatasetWriter
 from latkit.lpm.metrics import prediction_metrics
 from latkit.lpm.paper import PaperRecipe
 from latkit.lpm.recipe import Recipe
@@ -35,27 +34,16 @@ from latkit.spaces import get_preset, get_space, preset_names
 from latkit.spaces.darts.config import MACROS
 from latkit.spaces.darts.zoo import ZOO
 from latkit.spaces.setting import MEMORY_FORMATS, PRECISIONS
-from tests.conftest import SHARED
-from tests.made import MICRO, SPACE, formula_ms, made_dataset, made_manifest, made_row
-
-METRICS = ("energy_mj", "peak_memory_mb")
-# What no sum of the operations' latencies is: energies of a formula of their own.
-OPERATION_MJ = np.array([0, 5.0, 3.0, 1.0, 2.0, 9.0, 4.0, 8.0])
-
-
-def formula_mj(arch_ids: Any) -> Any:
-    """Forty millijoules and the sum of the operations' own."""
-    per_edge = SPACE.encode(SPACE.unrank(arch_ids)).reshape(-1, SPACE.num_edges, 8)
-    return 40 + (per_edge @ OPERATION_MJ).sum(axis=1)
-
-
-def both_dataset(folder: Path, n: int = 120, device: str = "formula") -> LatencyDataset:
-    """Latency and energy by formulas, and a memory that is the same for all."""
-    ids = SPACE.sample(n, 0)
-    with DatasetWriter(folder, made_manifest(n, device, metrics=METRICS)) as writer:
-        for arch_id, ms, mj in zip(ids.tolist(), formula_ms(ids), formula_mj(ids), strict=True):
-            writer.append(made_row(arch_id, float(ms), energy_mj=float(mj), peak_memory_mb=7.0))
-    return LatencyDataset.open(folder)
+from tests.support.places import SHARED
+from tests.support.synthetic import (
+    MICRO,
+    SPACE,
+    both_dataset,
+    both_lpm,
+    formula_mj,
+    formula_ms,
+    made_dataset,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +52,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> LatencyDataset:
 
 
 @pytest.fixture(scope="module")
-def energy(dataset: LatencyDataset) -> TrainedLPM:
-    return train_lpm(dataset, Recipe(cost="energy_mj"))
+def energy() -> TrainedLPM:
+    return both_lpm("energy_mj")
 
 
 @pytest.fixture(scope="module")
-def latency(dataset: LatencyDataset) -> TrainedLPM:
-    return train_lpm(dataset, Recipe())
+def latency() -> TrainedLPM:
+    return both_lpm("latency_ms")
 
 
 def test_names_and_units() -> None:

@@ -20,7 +20,7 @@ from latkit.lpm.store import weights_of
 from latkit.lpm.training import learning_curve, split_rows, train_lpm
 from latkit.lpm.transfer import TransferPrior
 from latkit.spaces import get_preset, get_space
-from tests.made import SPACE, made_dataset
+from tests.support.synthetic import SPACE, made_dataset
 
 SETTING = get_preset("imagenet")
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from latkit.lpm.paper import PaperRecipe
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.rows import Rows
 from latkit.lpm.training import fit
-from tests.made import MICRO, SPACE, formula_ms
+from tests.support.synthetic import MICRO, SPACE, formula_ms
 
 
 def rows(n: int) -> Rows:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from latkit.search.costs import LPMCost
 
 from latkit.core.errors import InputError, LPMError
 from latkit.core.events import Listener
@@ -18,9 +19,8 @@ from latkit.lpm.paper import PaperRecipe
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.rows import Rows
 from latkit.registry import Registry, TrainRequest, load_lpm, train_and_publish
-from latkit.search.costs import LPMCost
 from tests.conftest import RunLatkit
-from tests.made import MICRO, SPACE, formula_ms, made_dataset
+from tests.support.synthetic import MICRO, SPACE, formula_ms, made_dataset
 
 MODULE = """
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ from latkit.lpm.paper import PaperLPM, PaperRecipe
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.rows import Rows
 from latkit.lpm.training import train_lpm, warnings_of
-from tests.made import MICRO, SPACE, formula_ms, made_dataset
+from tests.support.synthetic import MICRO, SPACE, formula_ms, made_dataset
 
 
 def paper(recipe: PaperRecipe, seed: int) -> Recipe:

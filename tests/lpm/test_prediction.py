@@ -13,7 +13,7 @@ from latkit.registry import Registry, load_lpm
 from latkit.spaces import get_preset, get_space
 from latkit.spaces.darts.zoo import ZOO
 from tests.conftest import RunLatkit
-from tests.made import SPACE, made_lpm
+from tests.support.synthetic import SPACE, made_lpm
 
 # The highest-cost cell of the space.
 COSTLY = "+".join(f"|sep_conv_5x5~0|sep_conv_5x5~{node + 1}|" for node in range(4))

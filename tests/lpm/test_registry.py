@@ -15,7 +15,7 @@ from latkit.core.errors import InputError, LatkitError, LPMError
 from latkit.lpm.store import CARD, WEIGHTS, card_text
 from latkit.lpm.training import TrainedLPM
 from latkit.registry import Registry
-from tests.made import SPACE, made_lpm
+from tests.support.synthetic import SPACE, made_lpm
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ from latkit.core.errors import InputError, LatkitError
 from latkit.core.storage import Storage
 from latkit.lpm.training import TrainedLPM
 from latkit.registry import VARIABLE, Registry
-from tests.conftest import RunLatkit
-from tests.made import made_dataset, made_lpm
+from tests.support.commands import RunLatkit
+from tests.support.synthetic import made_dataset, made_lpm
 
 
 @pytest.fixture(scope="module")

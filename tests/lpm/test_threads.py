@@ -22,7 +22,7 @@ from latkit.lpm.selection import choose_active
 from latkit.lpm.threads import one_thread
 from latkit.lpm.training import judge
 from latkit.lpm.transfer import TransferPrior
-from tests.made import MICRO, SPACE, formula_ms
+from tests.support.synthetic import MICRO, SPACE, formula_ms
 
 Seen = set[tuple[str, int]]
 IDS = SPACE.sample(220, 0)

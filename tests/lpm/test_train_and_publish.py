@@ -20,7 +20,7 @@ from latkit.registry import (
 )
 from latkit.registry.listing import compare_lpms, list_lpms
 from tests.conftest import RunLatkit
-from tests.made import SPACE, made_dataset, made_lpm, made_manifest, made_row
+from tests.support.synthetic import SPACE, made_dataset, made_lpm, made_manifest, made_row
 
 
 class Recorder(Listener):

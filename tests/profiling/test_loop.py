@@ -38,7 +38,8 @@ from latkit.profiling.session import Session, measure
 from latkit.spaces import Setting, get_preset, get_space
 from latkit.spaces.architecture import architecture_cost
 from latkit.spaces.darts.zoo import ZOO
-from tests.conftest import MICRO_TEXT, start_latkit
+from tests.support.commands import MICRO_TEXT
+from tests.support.processes import start_latkit
 
 SPACE = get_space("darts")
 

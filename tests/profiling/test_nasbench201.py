@@ -20,7 +20,7 @@ from latkit.profiling.session import measure
 from latkit.spaces import Setting, get_preset, get_space
 from latkit.spaces.architecture import architecture_costs
 from latkit.spaces.nasbench201.config import NasBench201Config
-from tests.conftest import RunLatkit
+from tests.support.commands import RunLatkit
 
 SPACE = get_space("nasbench201")
 MICRO = Setting(NasBench201Config(cells=3, channels=4, resolution=8))

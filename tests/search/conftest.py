@@ -9,7 +9,7 @@ import torch
 
 from latkit.lpm.base import LPM
 from latkit.search.data import ImageData, load_data
-from tests.made import made_lpm
+from tests.support.synthetic import made_lpm
 
 
 @pytest.fixture

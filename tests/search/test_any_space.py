@@ -27,7 +27,7 @@ from latkit.search.supernet import SUPERNETS, default_method
 from latkit.spaces import get_preset, get_space
 from latkit.spaces.architecture import architecture_costs
 from tests.conftest import RunLatkit
-from tests.made import made_manifest, made_row
+from tests.support.synthetic import made_manifest, made_row
 
 SPACE = get_space("nasbench201")
 SETTING = get_preset("nasbench201").replace(cells=3, channels=2, resolution=8)

@@ -18,8 +18,8 @@ from latkit.registry import Registry
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.distributed import ALONE, Processes, processes_here
 from latkit.search.history import HISTORY
-from tests.made import made_lpm
 from tests.search.test_data import write_parquet
+from tests.support.synthetic import made_lpm
 
 ROOT = Path(__file__).parents[2]
 SEARCH = (

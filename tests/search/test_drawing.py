@@ -13,8 +13,8 @@ from latkit.search.report import predict_everywhere
 from latkit.spaces import get_space
 from latkit.spaces.darts.drawing import draw_genotype
 from latkit.spaces.darts.zoo import ZOO
-from tests.conftest import RunLatkit
-from tests.made import MICRO, formula_ms, made_lpm
+from tests.support.commands import RunLatkit
+from tests.support.synthetic import MICRO, formula_ms, made_lpm
 
 
 def test_a_cell_in_print() -> None:

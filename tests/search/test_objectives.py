@@ -26,8 +26,8 @@ from latkit.search.objectives import (
 from latkit.spaces import get_preset, get_space
 from latkit.spaces.architecture import architecture_cost, architecture_costs
 from latkit.spaces.darts.zoo import ZOO
-from tests.made import MICRO, SPACE, formula_ms
 from tests.search.made_objectives import SMALL, CurvedObjective, everything, linear_objective
+from tests.support.synthetic import MICRO, SPACE, formula_ms
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ from latkit.search.objectives import MacsObjective, PredictedObjective, Weighted
 from latkit.search.session import HISTORY, SearchProgress
 from latkit.spaces.architecture import architecture_cost
 from latkit.spaces.darts.genotype import parse_genotype
-from tests.made import MICRO as SETTING
-from tests.made import made_lpm
 from tests.search.micro import MICRO, SPACE, run
 from tests.search.supernets import build_supernet
+from tests.support.synthetic import MICRO as SETTING
+from tests.support.synthetic import made_lpm
 
 
 def test_history(tmp_path: Path, lpm: LPM, data: ImageData) -> None:

@@ -16,7 +16,7 @@ from latkit.search.epochs import SearchOutcome
 from latkit.search.result import NetworkResult, SearchedFor, SearchResult, pareto_front
 from latkit.search.sweep import Search, plan_sweep, write_sweep
 from latkit.spaces.darts.zoo import ZOO
-from tests.made import MICRO
+from tests.support.synthetic import MICRO
 
 CPU = preset("cpu", "darts")
 

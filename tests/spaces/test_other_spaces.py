@@ -11,7 +11,7 @@ from latkit.spaces import get_preset, get_space
 from latkit.spaces.analytic import COLUMNS
 from latkit.spaces.architecture import architecture_costs
 from latkit.spaces.registry import analytic_table
-from tests.conftest import SHARED
+from tests.support.places import SHARED
 
 NASBENCH201, FBNET = get_space("nasbench201"), get_space("fbnet")
 

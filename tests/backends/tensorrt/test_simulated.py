@@ -26,7 +26,7 @@ from latkit.spaces.build import random_network
 from latkit.spaces.darts.zoo import ZOO
 from tests.backends.tensorrt.conftest import Simulated, install
 from tests.backends.tensorrt.simulated import VERSIONS
-from tests.conftest import MICRO_TEXT, RunLatkit
+from tests.support.commands import MICRO_TEXT, RunLatkit
 
 
 class _OnSimulation(BackendConformance):
