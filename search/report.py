@@ -6,20 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latkit.backends import BACKENDS, probe_backend
-from latkit.backends.base import fingerprint
 from latkit.core.device import (
     differences,
-    environment_differences,
-    hardware_differences,
-    pinned_to,
 )
 from latkit.core.errors import LatkitError, from_os_error
 from latkit.core.files import write_atomically, write_json_atomically
 from latkit.lpm.base import LPM
+from latkit.lpm.measuring import measure_as_profiled
 from latkit.lpm.store import LPMCard
-from latkit.profiling.protocol import Protocol, anchor_name
-from latkit.profiling.session import Replicates, measure
+from latkit.profiling.protocol import anchor_name
 from latkit.registry import Entry, Registry, with_built_in
 from latkit.search.config import SearchConfig
 from latkit.search.epochs import SearchOutcome
@@ -34,11 +29,10 @@ from latkit.search.result import (
     SearchResult,
 )
 from latkit.search.session import RESULT
-from latkit.spaces import Architecture, ChoiceMatrix, SearchSpace, Setting
+from latkit.spaces import ChoiceMatrix, SearchSpace, Setting
 from latkit.spaces.architecture import architecture_cost
 
 DRAWING = "cells.txt"
-MEASURED_VISITS = 8
 
 
 @dataclass(frozen=True)
@@ -97,7 +91,7 @@ def finish(
     networks = [
         space.architecture(row[0], network), space.architecture(reference[0], network), architecture
     ]  # fmt: skip
-    measurements, skip_reason = _measure(networks, card)
+    measurements, skip_reason = measure_as_profiled(networks, card)
     # Comparable only if both were measured against the same anchor network.
     same_anchor = card.dataset.get("anchor") == anchor_name(target.setting)
     anchor_then_ms = card.dataset["anchor_median_ms"] if same_anchor else None
@@ -227,35 +221,3 @@ def predict_everywhere(
             )
         )
     return predictions
-
-
-def _measure(
-    networks: Sequence[Architecture], card: LPMCard
-) -> tuple[list[Replicates] | None, str | None]:
-    """Measurements by the LPM's backend, or the reason why the networks cannot be measured here."""
-    target = card.target
-    if target.backend not in BACKENDS.names():
-        return None, f"this version has no backend {target.backend}"
-    probe = probe_backend(target.backend)
-    if not probe.usable:
-        return None, f"{target.backend} is {probe.status} here: {probe.reason}"
-    try:
-        # As the LPM's dataset was measured, so that the results are comparable.
-        protocol = Protocol.from_dict(card.dataset.get("protocol", {}))
-        with BACKENDS.get(target.backend)(threads=protocol.threads) as backend:
-            here = fingerprint(backend)
-            for what, different in (
-                ("other hardware than", hardware_differences(here, card.fingerprint)),
-                (
-                    "another environment than that of",
-                    environment_differences(here, card.fingerprint),
-                ),
-            ):
-                if different:
-                    return None, (
-                        f"this is {what} {target.device} (here / there: {'; '.join(different)})"
-                    )
-            with pinned_to(protocol.cores):
-                return measure(backend, networks, target.setting, protocol, MEASURED_VISITS), None
-    except LatkitError as error:
-        return None, str(error)

@@ -12,7 +12,7 @@ from latkit.core.environment import VARIABLES
 from latkit.dataset import Target
 from latkit.lpm.store import LPMCard
 from latkit.profiling.protocol import PRESETS
-from latkit.search.report import _measure
+from latkit.lpm.measuring import measure_as_profiled
 from latkit.spaces import Setting
 from latkit.spaces.darts.zoo import ZOO
 
@@ -38,7 +38,7 @@ def card(micro: Setting, monkeypatch: pytest.MonkeyPatch) -> LPMCard:
 
 
 def test_in_the_same_environment(card: LPMCard) -> None:
-    measured, reason = _measure([ZOO["darts_v2"]], card)
+    measured, reason = measure_as_profiled([ZOO["darts_v2"]], card)
     assert reason is None
     assert measured is not None
     (done,) = measured
@@ -50,13 +50,13 @@ def test_not_in_an_environment_of_other_kernels(
     card: LPMCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
-    measured, reason = _measure([ZOO["darts_v2"]], card)
+    measured, reason = measure_as_profiled([ZOO["darts_v2"]], card)
     assert measured is None
     assert "ONEDNN_MAX_CPU_ISA" in str(reason)
 
 
 def test_not_on_another_kind_of_cpu_of_the_same_name(card: LPMCard) -> None:
     other = {**card.fingerprint, "cpu_id": "GenuineIntel-6-1"}
-    measured, reason = _measure([ZOO["darts_v2"]], dataclasses.replace(card, fingerprint=other))
+    measured, reason = measure_as_profiled([ZOO["darts_v2"]], dataclasses.replace(card, fingerprint=other))
     assert measured is None
     assert "cpu_id" in str(reason)

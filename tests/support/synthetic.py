@@ -18,8 +18,8 @@ from latkit.core.quantities import LATENCY
 from latkit.core.storage import Storage
 from latkit.dataset import LatencyDataset, Manifest, Target
 from latkit.dataset.writer import DatasetWriter
-from latkit.lpm.store import read_lpm, write_lpm
 from latkit.lpm.recipe import Recipe
+from latkit.lpm.store import read_lpm, write_lpm
 from latkit.lpm.training import TrainedLPM, train_lpm
 from latkit.profiling.protocol import Protocol
 from latkit.spaces import Setting, get_space

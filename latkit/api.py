@@ -1,0 +1,244 @@
+"""The front door: what latkit does, from frozen requests to frozen results.
+
+``import latkit`` opens it lazily: ``latkit.profile`` is the function of that name here. A task
+takes its request as one object, or its fields as keyword arguments, which also change the former.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from latkit.backends import Probe, probe_backends
+from latkit.core.errors import InputError, LatkitError
+from latkit.core.events import SILENT, Listener
+from latkit.dataset import LatencyDataset
+from latkit.lpm.prediction import Prediction, Predictions, PublishedLPM
+from latkit.registry import Registry, TrainRequest, TrainResult, load_lpm, train_and_publish
+from latkit.registry.listing import ComparedLPM, ListedLPM, compare_lpms, list_lpms
+from latkit.search.image_source import DataOptions
+from latkit.search.request import SearchRequest
+from latkit.search.result import SearchResult, SweepResult
+from latkit.search.run import search as run_search
+from latkit.spaces import SPACES, get_space
+from latkit.tasks.doctor import Diagnosis, DoctorRow, doctor
+from latkit.tasks.export import ExportRequest, ExportResult
+from latkit.tasks.export import export as run_export
+from latkit.tasks.measure import GenotypeMeasurement, measure_genotype
+from latkit.tasks.profile import ProfileRequest, ProfileResult, run_profile
+
+__all__ = [
+    "ComparedLPM",
+    "DataOptions",
+    "Diagnosis",
+    "DoctorRow",
+    "ExportRequest",
+    "ExportResult",
+    "GenotypeMeasurement",
+    "LatencyDataset",
+    "LatkitError",
+    "ListedLPM",
+    "Listener",
+    "Prediction",
+    "Predictions",
+    "Probe",
+    "ProfileRequest",
+    "ProfileResult",
+    "PublishedLPM",
+    "Registry",
+    "SearchRequest",
+    "SearchResult",
+    "SpaceInfo",
+    "SweepResult",
+    "TrainRequest",
+    "TrainResult",
+    "backends",
+    "compare_lpms",
+    "doctor",
+    "export",
+    "list_lpms",
+    "load_lpm",
+    "measure_genotype",
+    "open_dataset",
+    "predict",
+    "profile",
+    "search",
+    "spaces",
+    "train_lpm",
+]
+
+R = TypeVar("R")
+Architectures = str | int | os.PathLike[str] | list[Any] | tuple[Any, ...]
+
+
+def profile(
+    request: ProfileRequest | None = None, *, listener: Listener = SILENT, **fields: Any
+) -> ProfileResult:
+    """Measure the latency of architectures into a dataset; see ``ProfileRequest`` for the fields.
+
+    The same request goes on where an interrupted one stopped.
+
+    Raises:
+        LatkitError: see ``latkit.tasks.profile.run_profile``.
+    """
+    return run_profile(_request(ProfileRequest, request, fields), listener)
+
+
+def open_dataset(folder: str | Path) -> LatencyDataset:
+    """A dataset in a folder, for reading.
+
+    Raises:
+        DatasetError: the folder holds none, or a file in it is corrupt.
+    """
+    return LatencyDataset.open(Path(folder))
+
+
+def train_lpm(
+    dataset: str | Path | TrainRequest | None = None,
+    *,
+    listener: Listener = SILENT,
+    **fields: Any,
+) -> TrainResult:
+    """Train an LPM on a dataset and publish it; see ``TrainRequest`` for the fields.
+
+    Args:
+        dataset: its folder, or a whole request; None: the only dataset below ``./datasets``.
+        listener: receives notes, warnings and progress.
+        fields: of the request.
+
+    Raises:
+        LatkitError: see ``latkit.registry.train_and_publish``.
+    """
+    if isinstance(dataset, TrainRequest):
+        return train_and_publish(_request(TrainRequest, dataset, fields), listener)
+    request = _request(TrainRequest, None, {"dataset": dataset, **fields})
+    return train_and_publish(request, listener)
+
+
+def predict(
+    architectures: Architectures, device: str, space: str = "darts", registry: str | None = None
+) -> Predictions:
+    """What a device's LPM predicts of architectures, each with its error.
+
+    Args:
+        architectures: one or several: names, texts, identifiers, files.
+        device: reference of the LPM.
+        space: of the LPM.
+        registry: URL of the LPMs; None: the default one.
+
+    Raises:
+        InputError: the LPM or an architecture is unknown.
+        LPMError: the LPM cannot be read.
+    """
+    return load_lpm(device, space, registry).predict(architectures)
+
+
+def search(
+    request: SearchRequest | None = None, *, listener: Listener = SILENT, **fields: Any
+) -> SearchResult | SweepResult | None:
+    """Search an architecture for a device whose LPM is published; see ``SearchRequest``.
+
+    Further keyword arguments change values of the preset's configuration, by their names in
+    ``latkit.search.config.SearchConfig``, e.g. ``epochs=2``.
+
+    Returns:
+        The result; None on other ranks than 0 of torchrun.
+
+    Raises:
+        LatkitError: see ``latkit.search.run.search``.
+    """
+    own = {field.name for field in dataclasses.fields(SearchRequest)}
+    changes = {name: value for name, value in fields.items() if name not in own}
+    fields = {name: value for name, value in fields.items() if name in own}
+    if changes:
+        before = request.changes if request is not None else {}
+        fields["changes"] = {**before, **fields.get("changes", {}), **changes}
+    return run_search(_request(SearchRequest, request, fields), listener=listener)
+
+
+def export(
+    architecture: str | ExportRequest, *, listener: Listener = SILENT, **fields: Any
+) -> ExportResult:
+    """Write a network as an ONNX file or a TensorRT engine; see ``ExportRequest`` for the fields.
+
+    Args:
+        architecture: a name, a text or a file, or a whole request.
+        listener: receives notes and warnings.
+        fields: of the request.
+
+    Raises:
+        LatkitError: see ``latkit.tasks.export.export``.
+    """
+    if isinstance(architecture, ExportRequest):
+        return run_export(_request(ExportRequest, architecture, fields), listener)
+    request = _request(ExportRequest, None, {"architecture": architecture, **fields})
+    return run_export(request, listener)
+
+
+@dataclass(frozen=True)
+class SpaceInfo:
+    """A search space.
+
+    Attributes:
+        name: of the space.
+        size: number of architectures; None: the plug-in does not load.
+        operations: what an edge may carry.
+        settings: names of the networks around an architecture; the first is used where none is
+            named.
+        broken: why the plug-in does not load; None: it does.
+    """
+
+    name: str
+    size: int | None
+    operations: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    broken: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        content = dataclasses.asdict(self)
+        return {**content, "operations": list(self.operations), "settings": list(self.settings)}
+
+
+def spaces() -> tuple[SpaceInfo, ...]:
+    """The search spaces, latkit's own and those of plug-ins."""
+    found = []
+    for name in SPACES.names():
+        try:
+            space = get_space(name)
+        except LatkitError as error:
+            found.append(SpaceInfo(name, None, broken=str(error)))
+        else:
+            found.append(SpaceInfo(name, space.size, space.operations, tuple(space.presets)))
+    return tuple(found)
+
+
+def backends() -> dict[str, Probe]:
+    """The backends, latkit's own and those of plug-ins, and whether each works here."""
+    return probe_backends()
+
+
+def _request(cls: type[R], given: R | None, fields: dict[str, Any]) -> R:
+    """A request changed by fields, or made of them.
+
+    Raises:
+        InputError: a field is unknown or missing, or a value does not fit.
+    """
+    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for name in fields:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise InputError(
+                f"{cls.__name__} has no field {name}", f"{hint}use one of: {', '.join(known)}"
+            )
+    for name in ("out", "weights"):
+        if isinstance(fields.get(name), str):
+            fields = {**fields, name: Path(fields[name])}
+    try:
+        return cls(**fields) if given is None else dataclasses.replace(given, **fields)  # type: ignore[type-var]
+    except TypeError as error:
+        raise InputError(f"{cls.__name__}: {error}", "give the field that is missing") from None
