@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from latkit.core.errors import InputError
-from latkit.core.quantities import LATENCY, get_cost
+from latkit.core.quantities import LATENCY, get_quantity
 from latkit.lpm.base import LPM, SERVED_AT_ONCE, FloatArray
 from latkit.search.estimators import Distribution
 from latkit.spaces import SearchSpace, Setting
@@ -63,7 +63,7 @@ class LPMCost(Cost):
     """
 
     def __init__(self, lpm: LPM, cost: str = LATENCY) -> None:
-        self.lpm, self.name, self.unit = lpm, cost, get_cost(cost).unit
+        self.lpm, self.name, self.unit = lpm, cost, get_quantity(cost).unit
 
     def __call__(self, encodings: Tensor) -> Tensor:
         return self.lpm.mean(encodings.float()).to(encodings.dtype)

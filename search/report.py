@@ -208,12 +208,12 @@ def predict_everywhere(
         except LatkitError as error:
             predictions.append({"lpm": entry.reference, "why_not": str(error)})
             continue
-        theirs, suffix = card.target.setting, card.measured_cost.suffix
+        theirs, suffix = card.target.setting, card.quantity.suffix
         predictions.append(
             {
                 "lpm": entry.reference,
                 "cost": card.cost,
-                "unit": card.measured_cost.unit,
+                "unit": card.quantity.unit,
                 f"predicted_{suffix}": float(lpm.predict(encoding)[0]),
                 f"predicted_std_{suffix}": float(lpm.predict_std(encoding)[0]),
                 "setting": theirs.slug,

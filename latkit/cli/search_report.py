@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from latkit.cli.output import note, number, print_table, warn
-from latkit.core.quantities import LATENCY, get_cost
+from latkit.core.quantities import LATENCY, get_quantity
 
 
 def print_result(result: dict[str, Any], out: Path) -> None:
@@ -107,7 +107,7 @@ def _print_lpms(predictions: list[dict[str, Any]]) -> None:
             [
                 prediction["lpm"],
                 *(
-                    number(prediction[f"{what}_{get_cost(prediction['cost']).suffix}"], 2)
+                    number(prediction[f"{what}_{get_quantity(prediction['cost']).suffix}"], 2)
                     for what in ("predicted", "predicted_std")
                 ),
                 prediction["unit"],

@@ -109,7 +109,7 @@ def test_tables_on_paper_have_the_unit(latkit: RunLatkit, tmp_path: Path) -> Non
 
 def test_transfer_leans_on_the_same_cost_only(latkit: RunLatkit, tmp_path: Path) -> None:
     for cost in ("latency_ms", "energy_mj"):
-        made = train_lpm(both_dataset(tmp_path / f"a-{cost}", 80, "a"), Recipe(cost=cost))
+        made = train_lpm(both_dataset(tmp_path / f"a-{cost}", 80, "a"), Recipe(quantity=cost))
         Registry().publish(made.lpm, made.card)
     both_dataset(tmp_path / "new", 60, "new")
     new = ("train-lpm", tmp_path / "new", "--n-train", 5)
@@ -129,7 +129,7 @@ def test_transfer_leans_on_the_same_cost_only(latkit: RunLatkit, tmp_path: Path)
 
 
 def test_a_search_is_of_a_device_with_a_latency(latkit: RunLatkit, tmp_path: Path) -> None:
-    made = train_lpm(both_dataset(tmp_path / "d", 60), Recipe("op-count", cost="energy_mj"))
+    made = train_lpm(both_dataset(tmp_path / "d", 60), Recipe("op-count", quantity="energy_mj"))
     Registry().publish(made.lpm, made.card)
     small = ("--preset", "cpu", "--data", "digits", "--out", "found")
     line = refused(latkit, "search", "--device", "formula+energy_mj", *small)
@@ -147,7 +147,7 @@ def test_a_search_is_of_a_device_with_a_latency(latkit: RunLatkit, tmp_path: Pat
 def test_a_search_for_little_energy(latkit: RunLatkit, tmp_path: Path) -> None:
     dataset = both_dataset(tmp_path / "d", 200)
     for cost in ("latency_ms", "energy_mj"):
-        made = train_lpm(dataset, Recipe(cost=cost))
+        made = train_lpm(dataset, Recipe(quantity=cost))
         Registry().publish(made.lpm, made.card)
     small = ("search", "--device", "formula", "--data", "digits", "--preset", "cpu", "--cells", 3,
              "--channels", 2, "--batch", 16, "--epochs", 3, "--limit", 256)  # fmt: skip
@@ -189,7 +189,7 @@ def test_a_search_for_little_energy(latkit: RunLatkit, tmp_path: Path) -> None:
     assert with_it["cost"] == weighed["found"] < without["cost"]
     assert with_it["cost_unit"] == "mJ"
     # Another energy LPM makes it another search.
-    made = train_lpm(dataset, Recipe("op-count", cost="energy_mj"))
+    made = train_lpm(dataset, Recipe("op-count", quantity="energy_mj"))
     registry.publish(made.lpm, made.card)
     line = refused(latkit, *small, "--cost", "energy", "--lambda", 1, "--out", "s")
     assert "s holds another search" in line
