@@ -184,7 +184,7 @@ class PublishedLPM:
     def _outside(self, values: FloatArray) -> list[str]:
         """A warning where predictions are outside the range of the training data."""
         low, high = self.card.dataset[self._quantity.range_key]
-        outside = int(((values < low) | (values > high)).sum())
+        outside = int((~((low <= values) & (values <= high))).sum())
         if not outside:
             return []
         return [

@@ -107,7 +107,7 @@ def test_tables_on_paper_have_the_unit(latkit: RunLatkit, tmp_path: Path) -> Non
     assert [entry.cost for entry in Registry().entries()] == ["latency_ms"]
 
 
-def test_transfer_leans_on_the_same_cost_only(latkit: RunLatkit, tmp_path: Path) -> None:
+def test_source_devices_are_of_the_same_quantity(latkit: RunLatkit, tmp_path: Path) -> None:
     for cost in ("latency_ms", "energy_mj"):
         made = train_lpm(both_dataset(tmp_path / f"a-{cost}", 80, "a"), Recipe(quantity=cost))
         Registry().publish(made.lpm, made.card)
@@ -121,11 +121,11 @@ def test_transfer_leans_on_the_same_cost_only(latkit: RunLatkit, tmp_path: Path)
                    "--backend", "torch-cpu", "--transfer-from", "a+energy_mj",
                    "--out", "d")  # fmt: skip
     assert "only latency_ms will do here" in line
-    leant = ok(latkit, *new, "--cost", "energy_mj", "--from-device", "a+energy_mj")
-    (source,) = leant["training"]["from_devices"]
+    transferred = ok(latkit, *new, "--cost", "energy_mj", "--from-device", "a+energy_mj")
+    (source,) = transferred["training"]["from_devices"]
     assert source == f"a/torch-cpu/{MICRO.slug}+energy_mj@1"
     alone = ok(latkit, *new, "--cost", "energy_mj", "--no-publish")
-    assert leant["metrics"]["mape_percent"] < alone["metrics"]["mape_percent"] / 2
+    assert transferred["metrics"]["mape_percent"] < alone["metrics"]["mape_percent"] / 2
 
 
 def test_a_search_is_of_a_device_with_a_latency(latkit: RunLatkit, tmp_path: Path) -> None:
