@@ -19,7 +19,7 @@ from torch import Tensor
 
 from latkit.core.errors import InputError
 from latkit.core.plugins import Plugins
-from latkit.core.quantities import LATENCY, get_cost
+from latkit.core.quantities import LATENCY, get_quantity
 from latkit.lpm.base import LPM, SERVED_AT_ONCE, FloatArray
 from latkit.search.estimators import Distribution
 from latkit.spaces import SearchSpace, Setting
@@ -114,7 +114,7 @@ class PredictedObjective(Objective):
     """
 
     def __init__(self, lpm: LPM, quantity: str = LATENCY) -> None:
-        self.lpm, self.quantity, self.unit = lpm, quantity, get_cost(quantity).unit
+        self.lpm, self.quantity, self.unit = lpm, quantity, get_quantity(quantity).unit
 
     @classmethod
     def from_parts(cls, parts: ObjectiveParts) -> Objective:

@@ -212,7 +212,7 @@ def predict_everywhere(
             LPMPrediction(
                 lpm=entry.reference,
                 quantity=card.cost,
-                unit=card.measured_cost.unit,
+                unit=card.quantity.unit,
                 predicted=float(lpm.predict(encoding)[0]),
                 predicted_std=float(lpm.predict_std(encoding)[0]),
                 setting=lpm_setting.slug,

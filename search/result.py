@@ -9,7 +9,7 @@ from typing import Any
 
 from latkit import __version__
 from latkit.core.errors import LatkitError, SearchError
-from latkit.core.quantities import get_cost
+from latkit.core.quantities import get_quantity
 from latkit.dataset import Target
 from latkit.search.config import SearchConfig
 from latkit.search.epochs import SearchOutcome
@@ -175,7 +175,7 @@ class LPMPrediction:
     def to_dict(self) -> dict[str, Any]:
         if self.skip_reason is not None:
             return {"lpm": self.lpm, "why_not": self.skip_reason}
-        suffix = get_cost(self.quantity).suffix
+        suffix = get_quantity(self.quantity).suffix
         return {
             "lpm": self.lpm,
             "cost": self.quantity,

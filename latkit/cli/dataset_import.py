@@ -10,9 +10,9 @@ from latkit.cli.dataset_output import print_made
 from latkit.cli.output import UserPath, json_option, print_json, warn
 from latkit.cli.progress import Terminal
 from latkit.core.errors import InputError
-from latkit.core.quantities import COSTS, LATENCY
+from latkit.core.quantities import LATENCY, QUANTITIES
 
-UNITS = {name: click.Choice(list(cost.units)) for name, cost in COSTS.items()}
+UNITS = {name: click.Choice(list(quantity.units)) for name, quantity in QUANTITIES.items()}
 
 
 @click.command(name="import")

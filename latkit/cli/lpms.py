@@ -104,7 +104,7 @@ def compare_command(references: tuple[str, ...], space: str, as_json: bool) -> N
             lpm.card.training["kind"],
             number(lpm.card.metrics["mape_percent"], 2),
             number(lpm.card.metrics["spearman"], 3),
-            f"{number(lpm.median_predicted, 2)} {lpm.card.measured_cost.unit}",
+            f"{number(lpm.median_predicted, 2)} {lpm.card.quantity.unit}",
             number(lpm.spearman_with_first, 3),
         ]
         for lpm in compared

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from latkit.cli.output import json_option, note, number, print_json, print_table, warn
-from latkit.core.quantities import get_cost
+from latkit.core.quantities import get_quantity
 
 
 @click.command(name="predict")
@@ -52,7 +52,7 @@ def command(
     else:
         print_table(
             f"predicted by {lpm.reference}",
-            ["architecture", f"{get_cost(lpm.quantity).noun} {lpm.unit}", f"± {lpm.unit}"],
+            ["architecture", f"{get_quantity(lpm.quantity).noun} {lpm.unit}", f"± {lpm.unit}"],
             [[row.given, number(row.value, 3), number(row.std, 3)] for row in predictions],
         )
         note(f"of the setting {lpm.target.setting.slug}; ± holds two thirds of measurements")

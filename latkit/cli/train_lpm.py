@@ -19,7 +19,7 @@ from latkit.cli.output import (
     warn,
 )
 from latkit.cli.progress import Terminal
-from latkit.core.quantities import COSTS, LATENCY, MeasuredCost
+from latkit.core.quantities import LATENCY, QUANTITIES, Quantity
 
 if TYPE_CHECKING:
     from latkit.lpm.store import LPMCard
@@ -49,7 +49,7 @@ METRIC_ROWS = (
 )
 @click.option(
     "--cost",
-    type=click.Choice(list(COSTS)),
+    type=click.Choice(list(QUANTITIES)),
     default=LATENCY,
     show_default=True,
     help="What the LPM predicts, of what the dataset has.",
@@ -133,7 +133,7 @@ def command(
     request = TrainRequest(
         dataset=dataset,
         kind=kind,
-        cost=cost,
+        quantity=cost,
         n_train=n_train,
         choose=choose,
         from_devices=from_devices,
@@ -171,7 +171,7 @@ def _print_result(result: TrainResult) -> None:
         metric_rows(card),
     )
     if result.learning_curve is not None:
-        _print_curve(result.learning_curve, card.measured_cost)
+        _print_curve(result.learning_curve, card.quantity)
     retest = card.dataset["retest_sd_percent"]
     if retest is not None:
         note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
@@ -179,7 +179,7 @@ def _print_result(result: TrainResult) -> None:
 
 def metric_rows(card: LPMCard) -> list[list[str]]:
     """The metrics of an LPM and its baseline as table rows."""
-    quantity, baseline = card.measured_cost, card.baselines["macs_only"]
+    quantity, baseline = card.quantity, card.baselines["macs_only"]
     absolute = (f"absolute error (MAE), {quantity.unit}", f"mae_{quantity.suffix}", 3)
     return [
         [label, number(card.metrics.get(key), digits), number(baseline.get(key), digits)]
@@ -187,7 +187,7 @@ def metric_rows(card: LPMCard) -> list[list[str]]:
     ]
 
 
-def _print_curve(curve: Sequence[LearningPoint], quantity: MeasuredCost) -> None:
+def _print_curve(curve: Sequence[LearningPoint], quantity: Quantity) -> None:
     """The paper's Table 1, of this dataset."""
     rows = [
         [

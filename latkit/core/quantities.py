@@ -11,7 +11,7 @@ LATENCY = "latency_ms"
 
 
 @dataclass(frozen=True)
-class MeasuredCost:
+class Quantity:
     """A column of datasets that an LPM can predict.
 
     Attributes:
@@ -37,25 +37,25 @@ class MeasuredCost:
         return self.name.removesuffix(self.suffix) + f"range_{self.suffix}"
 
 
-_LATENCY = MeasuredCost(LATENCY, "latency", "ms", {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6})
-_ENERGY = MeasuredCost(
+_LATENCY = Quantity(LATENCY, "latency", "ms", {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6})
+_ENERGY = Quantity(
     "energy_mj", "energy", "mJ", {"mJ": 1.0, "J": 1e3, "uJ": 1e-3, "Wh": 3.6e6, "kWh": 3.6e9}
 )
-_MEMORY = MeasuredCost(
+_MEMORY = Quantity(
     "peak_memory_mb",
     "peak memory",
     "MiB",
     {"MiB": 1.0, "KiB": 2.0**-10, "GiB": 2.0**10, "MB": 1e6 / 2**20, "B": 2.0**-20},
 )
-COSTS = {cost.name: cost for cost in (_LATENCY, _ENERGY, _MEMORY)}
+QUANTITIES = {quantity.name: quantity for quantity in (_LATENCY, _ENERGY, _MEMORY)}
 
 
-def get_cost(name: str) -> MeasuredCost:
-    """The cost of that name.
+def get_quantity(name: str) -> Quantity:
+    """The quantity of that name.
 
     Raises:
         InputError: there is none.
     """
-    if name not in COSTS:
-        raise InputError(f"unknown cost {name!r}", f"use one of: {', '.join(COSTS)}")
-    return COSTS[name]
+    if name not in QUANTITIES:
+        raise InputError(f"unknown quantity {name!r}", f"use one of: {', '.join(QUANTITIES)}")
+    return QUANTITIES[name]

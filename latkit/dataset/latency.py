@@ -117,32 +117,34 @@ class LatencyDataset:
         grouped = good.group_by("arch_id", use_threads=False).aggregate(aggregates)
         return grouped.select(list(columns.values())).rename_columns(list(columns))
 
-    def retest(self, cost: str = LATENCY) -> RetestError:
+    def retest(self, quantity: str = LATENCY) -> RetestError:
         """Repeatability of undisturbed measurements, from architectures with replicates.
 
         The panel's are not among them: it is there to compare runs.
 
         Args:
-            cost: of what, the latency or one of the dataset's metrics.
+            quantity: of what, the latency or one of the dataset's metrics.
         """
         good = self.table.filter(pa.array(~self.flagged & ~self.in_panel))
-        return RetestError(zip(good["arch_id"].to_pylist(), good[cost].to_pylist(), strict=True))
+        return RetestError(
+            zip(good["arch_id"].to_pylist(), good[quantity].to_pylist(), strict=True)
+        )
 
     @property
-    def costs(self) -> tuple[str, ...]:
+    def quantities(self) -> tuple[str, ...]:
         """What was measured: the latency and the manifest's metrics."""
         return (LATENCY, *self.manifest.metrics)
 
-    def digest(self, cost: str = LATENCY) -> str:
+    def digest(self, quantity: str = LATENCY) -> str:
         """SHA-256 of what was measured, independent of how it is cut into parts.
 
         Args:
-            cost: of the latencies alone, or of them and one of the dataset's metrics.
+            quantity: of the latencies alone, or of them and one of the dataset's metrics.
         """
         order = np.lexsort((self.table["visit"].to_numpy(), self.table["arch_id"].to_numpy()))
         digest = hashlib.sha256(json.dumps(self.manifest.target.to_dict()).encode())
         measured = "ratio_to_anchor" if self.manifest.anchored else "latency_ms"
-        more = () if cost == LATENCY else (cost,)
+        more = () if quantity == LATENCY else (quantity,)
         for name in ("arch_id", "visit", measured, *more):
             digest.update(np.ascontiguousarray(self.table[name].to_numpy()[order]).tobytes())
         return f"sha256:{digest.hexdigest()}"

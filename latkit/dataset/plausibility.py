@@ -30,7 +30,9 @@ def doubts(dataset: LatencyDataset) -> Iterator[str]:
     """
     if dataset.manifest.anchor is not None:
         return
-    rows = {name: dataset.table[name].to_numpy() for name in (*dataset.costs, "macs", "params")}
+    rows = {
+        name: dataset.table[name].to_numpy() for name in (*dataset.quantities, "macs", "params")
+    }
     latency_ms = rows["latency_ms"]
     median_ms = float(np.median(latency_ms))
     batch = dataset.manifest.target.setting.batch
@@ -66,7 +68,7 @@ def doubts(dataset: LatencyDataset) -> Iterator[str]:
 
 def _equal_repeats(dataset: LatencyDataset) -> tuple[int, int]:
     """Repeated measurements that equal an earlier one of their architecture, and all repeated."""
-    keys = ["arch_id", *dataset.costs]
+    keys = ["arch_id", *dataset.quantities]
     different = dataset.table.group_by(keys, use_threads=False).aggregate([]).num_rows
     rows = dataset.table.num_rows
     return rows - different, rows - dataset.architectures

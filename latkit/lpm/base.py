@@ -108,7 +108,7 @@ class LPM(ABC):
 
     @classmethod
     @abstractmethod
-    def from_state(cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> LPM:
+    def from_state(cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> Self:
         """The inverse of :attr:`hyper_parameters` and :meth:`state`.
 
         Raises:

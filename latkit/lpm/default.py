@@ -128,7 +128,7 @@ class DefaultLPM(LPM):
         if len(rows) < 2:
             raise LPMError(f"{len(rows)} architectures cannot be fitted", "measure more")
         if not (np.isfinite(rows.values).all() and (np.asarray(rows.values) > 0).all()):
-            raise LPMError("a cost is not a positive number", "leave its row out")
+            raise LPMError("a value is not a positive number", "leave its row out")
         transfer = recipe.transfer
         features = StructuralFeatures.of(rows.space, rows.setting)
         x = torch.from_numpy(np.asarray(rows.encodings, dtype=np.float64))
@@ -325,7 +325,7 @@ def prior_of(
 
 
 def _scale(features: StructuralFeatures, x: Tensor, costs: FloatArray) -> float:
-    """What the prior calls one, in the unit of the costs.
+    """The scale: what is one in the prior, in the unit of the values.
 
     For random architectures it is near their median; chosen ones are no fair sample.
     """

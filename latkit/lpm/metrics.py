@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from latkit.core.quantities import LATENCY, get_cost
+from latkit.core.quantities import LATENCY, get_quantity
 from latkit.lpm.base import FloatArray
 
 
@@ -17,7 +17,7 @@ class Metrics:
     """Errors and rank correlations of predictions on held-out data.
 
     Attributes:
-        cost: the quantity's name; ``mae`` and ``rmse`` are in its unit.
+        quantity: its name; ``mae`` and ``rmse`` are in its unit.
         mae, mape_percent: mean absolute and relative error (the paper's Table 1).
         rmse: root of the mean squared error.
         within_5_percent, within_10_percent: shares of predictions, in percent.
@@ -27,7 +27,7 @@ class Metrics:
             90 % intervals; None where the intervals were not judged.
     """
 
-    cost: str
+    quantity: str
     mae: float
     rmse: float
     mape_percent: float
@@ -41,7 +41,7 @@ class Metrics:
 
     def to_dict(self) -> dict[str, float | int | None]:
         """The metrics as on a card: ``mae`` and ``rmse`` end in the unit, as in ``mae_ms``."""
-        suffix = get_cost(self.cost).suffix
+        suffix = get_quantity(self.quantity).suffix
         content: dict[str, float | int | None] = {
             f"mae_{suffix}": self.mae,
             f"rmse_{suffix}": self.rmse,
@@ -59,13 +59,15 @@ class Metrics:
         return content
 
 
-def prediction_metrics(predicted: FloatArray, measured: FloatArray, cost: str = LATENCY) -> Metrics:
+def prediction_metrics(
+    predicted: FloatArray, measured: FloatArray, quantity: str = LATENCY
+) -> Metrics:
     """Metrics of predictions, without those of their intervals.
 
     Args:
         predicted: ``n`` numbers.
         measured: as many.
-        cost: the quantity, a name in ``latkit.core.quantities``.
+        quantity: a name in ``latkit.core.quantities``.
 
     Raises:
         InputError: there is no such quantity.
@@ -77,7 +79,7 @@ def prediction_metrics(predicted: FloatArray, measured: FloatArray, cost: str = 
         spearman = float(stats.spearmanr(predicted, measured).statistic)
         kendall = float(stats.kendalltau(predicted, measured).statistic)
     return Metrics(
-        cost=get_cost(cost).name,
+        quantity=get_quantity(quantity).name,
         mae=float(np.abs(error).mean()),
         rmse=float(np.sqrt((error**2).mean())),
         mape_percent=float(100 * relative.mean()),

@@ -142,7 +142,7 @@ class PaperLPM(EmpiricalLPM):
 
     @classmethod
     def warnings(cls, card: LPMCard) -> list[str]:
-        quantity = card.measured_cost
+        quantity = card.quantity
         if card.training["standardize"] or card.dataset[quantity.range_key][1] <= LARGE_TARGETS:
             return []
         return [

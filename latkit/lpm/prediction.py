@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latkit.core.errors import InputError
-from latkit.core.quantities import MeasuredCost, get_cost
+from latkit.core.quantities import Quantity, get_quantity
 from latkit.dataset import Target
 from latkit.lpm.base import LPM, FloatArray
 from latkit.lpm.store import LPMCard
@@ -40,7 +40,7 @@ class Prediction:
     unit: str
 
     def to_dict(self) -> dict[str, Any]:
-        suffix = get_cost(self.quantity).suffix
+        suffix = get_quantity(self.quantity).suffix
         return {
             "arch": self.arch,
             "given": self.given,
@@ -126,8 +126,8 @@ class PublishedLPM:
         return () if warning is None else (str(warning),)
 
     @property
-    def _quantity(self) -> MeasuredCost:
-        return self.card.measured_cost
+    def _quantity(self) -> Quantity:
+        return self.card.quantity
 
     def check_setting(self, setting: Setting) -> None:
         """Refuse another setting than the LPM's.
@@ -184,7 +184,7 @@ class PublishedLPM:
     def _outside(self, values: FloatArray) -> list[str]:
         """A warning where predictions are outside the range of the training data."""
         low, high = self.card.dataset[self._quantity.range_key]
-        outside = int(((values < low) | (values > high)).sum())
+        outside = int((~((low <= values) & (values <= high))).sum())
         if not outside:
             return []
         return [

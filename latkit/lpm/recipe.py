@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from latkit.core.errors import InputError
-from latkit.core.quantities import LATENCY, get_cost
+from latkit.core.quantities import LATENCY, get_quantity
 from latkit.lpm.kinds import LPM_KINDS, check_learns_from_other_devices
 from latkit.lpm.transfer import TransferPrior
 
@@ -25,7 +25,7 @@ class Recipe:
         seed: of the choice, and of whatever is random in training.
         options: of the kind's ``options_class``; None: its defaults.
         transfer: LPMs of other devices, for a kind that learns from them.
-        cost: the quantity that is learnt, one of ``latkit.core.quantities.COSTS``.
+        quantity: what is learnt, a name in ``latkit.core.quantities``.
 
     Raises:
         InputError: a name is unknown, or the kind has no such options or no use for a transfer
@@ -39,10 +39,10 @@ class Recipe:
     seed: int = 0
     options: Any = None
     transfer: TransferPrior | None = None
-    cost: str = LATENCY
+    quantity: str = LATENCY
 
     def __post_init__(self) -> None:
-        get_cost(self.cost)
+        get_quantity(self.quantity)
         kind = LPM_KINDS.get(self.kind)
         if self.choose not in CHOICES:
             raise InputError(f"unknown choose {self.choose!r}", f"use one of: {', '.join(CHOICES)}")

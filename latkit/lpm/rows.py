@@ -24,27 +24,27 @@ class Rows:
         setting: of the networks that were measured.
         encodings: ``n x E*O`` zeros and ones.
         values: ``n`` positive numbers, in the unit of the quantity.
-        cost: the quantity's name.
+        quantity: the name of what was measured.
     """
 
     space: SearchSpace
     setting: Setting
     encodings: FloatArray
     values: FloatArray
-    cost: str = LATENCY
+    quantity: str = LATENCY
 
     @classmethod
-    def of(cls, dataset: LatencyDataset, cost: str = LATENCY) -> Rows:
+    def of(cls, dataset: LatencyDataset, quantity: str = LATENCY) -> Rows:
         """The usable rows: disturbed ones are left out, an architecture's replicates averaged.
 
         Raises:
             DatasetError: the quantity was not measured.
             SpaceError: a row is not of the space.
         """
-        if cost not in dataset.costs:
+        if quantity not in dataset.quantities:
             raise DatasetError(
-                f"{dataset.path} has no {cost} (it has: {', '.join(dataset.costs)})",
-                "train for a cost it has (--cost), or profile or import it again with this one",
+                f"{dataset.path} has no {quantity} (it has: {', '.join(dataset.quantities)})",
+                "train for a quantity it has (--cost), or profile or import it again with this one",
             )
         target = dataset.manifest.target
         space = get_space(target.space)
@@ -54,8 +54,8 @@ class Rows:
             space,
             target.setting,
             space.encode(matrix).astype(np.float64),
-            table[cost].to_numpy(),
-            cost,
+            table[quantity].to_numpy(),
+            quantity,
         )
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from latkit.core.errors import LatkitError, LPMError, from_os_error
-from latkit.core.quantities import COSTS, MeasuredCost, get_cost
+from latkit.core.quantities import QUANTITIES, Quantity, get_quantity
 from latkit.core.storage import Storage
 from latkit.dataset import Target
 from latkit.lpm.base import LPM
@@ -32,7 +32,7 @@ class LPMCard:
 
     Attributes:
         kind: a name in ``latkit.lpm.kinds.LPM_KINDS``.
-        cost: what is predicted, one of ``latkit.core.quantities.COSTS``.
+        cost: the name of what is predicted, one of ``latkit.core.quantities.QUANTITIES``.
         target: for what.
         fingerprint: of the machine that was measured.
         dataset: digest and size of the training data, its retest sd and anchor time.
@@ -57,9 +57,9 @@ class LPMCard:
     created_at: str
 
     @property
-    def measured_cost(self) -> MeasuredCost:
+    def quantity(self) -> Quantity:
         """What is predicted, with its unit."""
-        return get_cost(self.cost)
+        return get_quantity(self.cost)
 
     def to_dict(self) -> dict[str, Any]:
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -147,9 +147,9 @@ def read_card(storage: Storage, folder: str) -> tuple[LPMCard, str]:
         )
     if text != card_text(content):
         raise LPMError(f"{path} is corrupt (its SHA-256 is not the one in it)", fix)
-    if str(content.get("cost")) not in COSTS:
+    if str(content.get("cost")) not in QUANTITIES:
         raise LPMError(
-            f"{path} is of the cost {content.get('cost')!r}, which this latkit does not know",
+            f"{path} is of the quantity {content.get('cost')!r}, which this latkit does not know",
             "use the version that wrote it",
         )
     try:

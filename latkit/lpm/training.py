@@ -14,7 +14,7 @@ import numpy.typing as npt
 from latkit import __version__
 from latkit.core.errors import DatasetError, LPMError
 from latkit.core.events import SILENT, Listener, Progress
-from latkit.core.quantities import get_cost
+from latkit.core.quantities import get_quantity
 from latkit.dataset import LatencyDataset
 from latkit.lpm.base import FOLDS, LPM, FloatArray
 from latkit.lpm.kinds import LPM_KINDS, kind_in_file
@@ -69,7 +69,7 @@ def train_lpm(dataset: LatencyDataset, recipe: Recipe, listener: Listener = SILE
             recipe's quantity was not measured.
         LPMError: training failed.
     """
-    quantity = get_cost(recipe.cost)
+    quantity = get_quantity(recipe.quantity)
     rows = Rows.of(dataset, quantity.name)
     train, test = split_rows(dataset, rows, recipe)
     started = time.perf_counter()
@@ -190,7 +190,7 @@ def judge(lpm: LPM, rows: Rows) -> Metrics:
         )
         for level in (0.5, 0.9)
     }
-    metrics = prediction_metrics(predicted, rows.values, rows.cost)
+    metrics = prediction_metrics(predicted, rows.values, rows.quantity)
     return dataclasses.replace(metrics, **covered)  # type: ignore[arg-type]
 
 
@@ -204,7 +204,7 @@ def learning_curve(
     Raises:
         DatasetError: too few usable architectures, or the recipe's quantity was not measured.
     """
-    rows = Rows.of(dataset, recipe.cost)
+    rows = Rows.of(dataset, recipe.quantity)
     train, test = split_rows(dataset, rows, dataclasses.replace(recipe, n_train=None))
     if recipe.choose == "active":
         train = _most_informative_first(rows, train, min(len(train), MAX_CANDIDATES), recipe)
@@ -228,7 +228,7 @@ def warnings_of(card: LPMCard) -> list[str]:
         LPMError: the LPM's kind is a plug-in that does not load.
     """
     lines = []
-    quantity = card.measured_cost
+    quantity = card.quantity
     mape: Any = card.metrics["mape_percent"]
     mape_of_macs: Any = card.baselines["macs_only"]["mape_percent"]
     few = card.metrics["n_test"] < MIN_JUDGES

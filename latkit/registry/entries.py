@@ -53,7 +53,7 @@ class Entry:
 
 def with_built_in(published: Sequence[Entry]) -> list[Entry]:
     """What was published, then the LPMs that come with latkit for targets of which no LPM of the
-    same cost was."""
+    same quantity was."""
     parents = {entry.parent for entry in published}
     return [*published, *(e for e in built_in_entries() if e.parent not in parents)]
 

@@ -59,7 +59,7 @@ class ComparedLPM:
             "kind": self.card.training["kind"],
             "cost": self.card.cost,
             "metrics": self.card.metrics,
-            f"median_predicted_{self.card.measured_cost.suffix}": self.median_predicted,
+            f"median_predicted_{self.card.quantity.suffix}": self.median_predicted,
             "spearman_with_first": self.spearman_with_first,
         }
 

@@ -17,7 +17,7 @@ import uuid
 
 from latkit.core.errors import InputError, LatkitError, LPMError, from_os_error
 from latkit.core.files import user_folder
-from latkit.core.quantities import LATENCY, get_cost
+from latkit.core.quantities import LATENCY, get_quantity
 from latkit.core.storage import Storage
 from latkit.lpm.base import LPM
 from latkit.lpm.store import CARD, LPMCard, read_card, read_lpm, weights_of, write_lpm
@@ -35,7 +35,7 @@ def _check_place(entry: Entry, card: LPMCard) -> None:
     """Refuse an LPM that was moved where another one belongs."""
     for what, of_card, of_place in (
         ("space", card.target.space, entry.space),
-        ("cost", card.cost, entry.cost),
+        ("quantity", card.cost, entry.cost),
     ):
         if of_card != of_place:
             raise LPMError(
@@ -71,7 +71,7 @@ class Registry:
         """
         target = card.target
         names = (target.space, target.device, target.backend, target.setting.slug)
-        entry = Entry(*names, 1, card.measured_cost.name)
+        entry = Entry(*names, 1, card.quantity.name)
         try:
             self._storage.make_folder(entry.parent)
             version = max(self._claimed(entry.parent), default=0) + 1
@@ -89,7 +89,7 @@ class Registry:
         return entry
 
     def entries(self) -> list[Entry]:
-        """Every whole version, sorted; of each target the latency before other costs.
+        """Every whole version, sorted; of each target the latency before other quantities.
 
         Raises:
             LatkitError: the registry cannot be read.
@@ -100,8 +100,10 @@ class Registry:
                 parts = path.split("/")
                 if len(parts) == 6 and parts[-1] == CARD and parts[4].isdecimal():
                     space, device, backend, named, version, _ = parts
-                    setting, _, cost = named.partition("+")
-                    entry = Entry(space, device, backend, setting, int(version), cost or LATENCY)
+                    setting, _, quantity = named.partition("+")
+                    entry = Entry(
+                        space, device, backend, setting, int(version), quantity or LATENCY
+                    )
                     # Not what a person has copied to a name that no LPM has.
                     if f"{entry.folder}/{CARD}" == "/".join(parts):
                         found.append(entry)
@@ -116,17 +118,17 @@ class Registry:
     def resolve(self, reference: str, space: str, only: str | None = None) -> Entry:
         """The one version a reference names: ``device[/backend[/setting]][+cost][@version]``.
 
-        Without a cost it is an LPM of the latency, never one of another cost. Without a version
-        (or with ``@latest``) the newest one. A reference that leaves several targets open is
-        refused. Where nothing that was published fits, a built-in LPM may.
+        Without a quantity it is an LPM of the latency, never one of another quantity. Without a
+        version (or with ``@latest``) it is the newest one. A reference that leaves several targets
+        open is refused. Where nothing that was published fits, a built-in LPM may.
 
         Args:
             reference: what a user wrote.
             space: of the LPM.
-            only: a cost; a reference to an LPM of another one is refused.
+            only: a quantity; a reference to an LPM of another one is refused.
 
         Raises:
-            InputError: malformed, unknown, ambiguous or of another cost than ``only``; the
+            InputError: malformed, unknown, ambiguous or of another quantity than ``only``; the
                 message lists what there is.
         """
         match = _REFERENCE.fullmatch(reference)
@@ -136,11 +138,11 @@ class Registry:
                 "write device[/backend[/setting]][+cost][@version], e.g. p100, p100/torch-cuda@3 "
                 "or p100+energy_mj",
             )
-        cost = get_cost(match["cost"] or LATENCY).name
-        if only not in (None, cost):
+        quantity = get_quantity(match["cost"] or LATENCY).name
+        if only not in (None, quantity):
             suffix = "" if only == LATENCY else f"+{only}"
             raise InputError(
-                f"{reference!r} names an LPM of {cost}, and only {only} will do here",
+                f"{reference!r} names an LPM of {quantity}, and only {only} will do here",
                 f"write device[/backend[/setting]]{suffix}[@version]; latkit lpms list has them",
             )
         published = self.entries()
@@ -158,18 +160,19 @@ class Registry:
                 "use one of these, or make one: "
                 f"latkit profile --device {match['device']} --space {space} and latkit train-lpm",
             )
-        fitting_cost = [e for e in of_device if e.cost == cost]
-        if not fitting_cost:
-            option = "" if cost == LATENCY else f" --cost {cost}"
+        fitting_quantity = [e for e in of_device if e.cost == quantity]
+        if not fitting_quantity:
+            option = "" if quantity == LATENCY else f" --cost {quantity}"
             fix = f"make one: latkit train-lpm{option}"
-            if only is None:  # else another cost would be refused
+            if only is None:  # else another quantity would be refused
                 fix = f"use one of: {', '.join(e.reference for e in of_device)}, or {fix}"
             raise InputError(
-                f"no LPM of {cost} for device {match['device']!r} and space {space} in {self.url}",
+                f"no LPM of {quantity} for device {match['device']!r} and space {space} in "
+                f"{self.url}",
                 fix,
             )
         wanted = {name: match[name] for name in ("device", "backend", "setting") if match[name]}
-        wanted["cost"] = cost
+        wanted["cost"] = quantity
 
         def fitting(among: list[Entry]) -> list[Entry]:
             fit = [e for e in among if all(getattr(e, k) == v for k, v in wanted.items())]
@@ -179,7 +182,7 @@ class Registry:
 
         candidates = fitting(entries) or fitting(built_in)
         if not candidates:
-            listed = ", ".join(e.reference for e in fitting_cost)
+            listed = ", ".join(e.reference for e in fitting_quantity)
             raise InputError(f"no LPM {reference!r}", f"use one of: {listed}")
         targets = {(entry.backend, entry.setting) for entry in candidates}
         if len(targets) > 1:

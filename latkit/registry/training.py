@@ -31,7 +31,7 @@ class TrainRequest:
     Attributes:
         dataset: its folder; None: the only one below ``./datasets``.
         kind: a name in ``latkit.lpm.kinds.LPM_KINDS``.
-        cost: the quantity that is learnt, of those the dataset has.
+        quantity: what is learnt, of those the dataset has.
         n_train: architectures to train on, the rest judge; None: four fifths.
         choose: which to train on: ``random``, or ``active`` (see :class:`Recipe`).
         from_devices: references of LPMs of source devices, of the same quantity and kind.
@@ -44,7 +44,7 @@ class TrainRequest:
 
     dataset: str | Path | None = None
     kind: str = "default"
-    cost: str = LATENCY
+    quantity: str = LATENCY
     n_train: int | None = None
     choose: str = "random"
     from_devices: Sequence[str] = ()
@@ -124,7 +124,7 @@ def train_and_publish(request: TrainRequest, listener: Listener = SILENT) -> Tra
     transfer = None
     if request.from_devices:
         transfer = load_transfer_prior(
-            request.from_devices, dataset.manifest.target, request.cost, request.kind,
+            request.from_devices, dataset.manifest.target, request.quantity, request.kind,
             Registry(request.registry), listener,
         )  # fmt: skip
     recipe = Recipe(
@@ -134,7 +134,7 @@ def train_and_publish(request: TrainRequest, listener: Listener = SILENT) -> Tra
         request.seed,
         make_options(request.kind, request.options, listener),
         transfer,
-        request.cost,
+        request.quantity,
     )
     trained = train_lpm(dataset, recipe, listener)
     curve = learning_curve(dataset, recipe, listener) if request.learning_curve else None
@@ -151,7 +151,7 @@ def train_and_publish(request: TrainRequest, listener: Listener = SILENT) -> Tra
 def load_transfer_prior(
     references: Sequence[str],
     target: Target,
-    cost: str = LATENCY,
+    quantity: str = LATENCY,
     kind: str = "default",
     registry: Registry | None = None,
     listener: Listener = SILENT,
@@ -161,7 +161,7 @@ def load_transfer_prior(
     Args:
         references: of LPMs, one a source device.
         target: that the prior is for.
-        cost: the quantity, of all of them.
+        quantity: what all of them predict.
         kind: of the LPM that learns from them, and theirs.
         registry: where they are; None for the default one.
         listener: receives notes of LPMs of another setting.
@@ -174,7 +174,7 @@ def load_transfer_prior(
     registry = registry or Registry()
     sources = []
     for reference in references:
-        entry = registry.resolve(reference, target.space, cost)
+        entry = registry.resolve(reference, target.space, quantity)
         lpm, card = registry.load(entry)
         if lpm.name != kind:
             raise InputError(

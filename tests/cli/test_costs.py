@@ -87,7 +87,7 @@ def test_tables_on_paper_have_the_unit(latkit: RunLatkit, tmp_path: Path) -> Non
     assert [entry.cost for entry in Registry().entries()] == ["latency_ms"]
 
 
-def test_transfer_leans_on_the_same_cost_only(latkit: RunLatkit, tmp_path: Path) -> None:
+def test_source_devices_are_of_the_same_quantity(latkit: RunLatkit, tmp_path: Path) -> None:
     for cost in ("latency_ms", "energy_mj"):
         made = both_lpm(cost, "a")
         Registry().publish(made.lpm, made.card)
@@ -101,15 +101,15 @@ def test_transfer_leans_on_the_same_cost_only(latkit: RunLatkit, tmp_path: Path)
                    "--backend", "torch-cpu", "--transfer-from", "a+energy_mj",
                    "--out", "d")  # fmt: skip
     assert "only latency_ms will do here" in line
-    leant = ok(latkit, *new, "--cost", "energy_mj", "--from-device", "a+energy_mj")
-    (source,) = leant["training"]["from_devices"]
+    transferred = ok(latkit, *new, "--cost", "energy_mj", "--from-device", "a+energy_mj")
+    (source,) = transferred["training"]["from_devices"]
     assert source == f"a/torch-cpu/{MICRO.slug}+energy_mj@1"
     alone = ok(latkit, *new, "--cost", "energy_mj", "--no-publish")
-    assert leant["metrics"]["mape_percent"] < alone["metrics"]["mape_percent"] / 2
+    assert transferred["metrics"]["mape_percent"] < alone["metrics"]["mape_percent"] / 2
 
 
 def test_a_search_is_of_a_device_with_a_latency(latkit: RunLatkit, tmp_path: Path) -> None:
-    made = train_lpm(both_dataset(tmp_path / "d", 60), Recipe("op-count", cost="energy_mj"))
+    made = train_lpm(both_dataset(tmp_path / "d", 60), Recipe("op-count", quantity="energy_mj"))
     Registry().publish(made.lpm, made.card)
     small = ("--preset", "cpu", "--data", "digits", "--out", "found")
     line = refused(latkit, "search", "--device", "formula+energy_mj", *small)
@@ -172,7 +172,7 @@ def test_a_search_for_little_energy(latkit: RunLatkit, tmp_path: Path) -> None:
     assert row["cost_unit"] == "mJ"
     # Another energy LPM makes it another search.
     dataset = both_dataset(tmp_path / "d", 60)
-    made = train_lpm(dataset, Recipe("op-count", cost="energy_mj"))
+    made = train_lpm(dataset, Recipe("op-count", quantity="energy_mj"))
     registry.publish(made.lpm, made.card)
     line = refused(latkit, *small, "--cost", "energy", "--lambda", 1, "--out", "s")
     assert "s holds another search" in line

@@ -198,14 +198,14 @@ def test_import_by_row_number_and_of_operation_numbers(latkit: RunLatkit) -> Non
         (("dataset", "check", "nowhere"), "nowhere is not a dataset"),
         (("dataset", "check", "d", "--max-error", "0"), "is not a percentage"),
         (("dataset", "compare", "d", "nowhere"), "nowhere is not a dataset"),
-        (("dataset", "export", "d", "x.xls"), "cannot tell the format of x.xls"),
+        (("dataset", "export", "d", "x.xls"), "the format of x.xls is unknown"),
         ((*IMPORT, "--out", "n"), "Cannot read t.csv"),
         ((*IMPORT, "--unit", "h", "--out", "n"), "'h' is not one of"),
         ((*IMPORT, "--space", "mobile", "--out", "n"), "unknown search space 'mobile'"),
         ((*IMPORT, "--device", "My GPU", "--out", "n"), "cannot be a device name"),
         ((*IMPORT, "--backend", "../x", "--out", "n"), "cannot be a backend name"),
         (("dataset", "merge", "d", "d", "--out", "."), "cannot be a new dataset's folder"),
-        (("dataset", "export", "d", "d/dataset.json"), "cannot tell the format"),
+        (("dataset", "export", "d", "d/dataset.json"), "the format of d/dataset.json is unknown"),
     ],
 )  # fmt: skip
 def test_wrong_use_is_one_line(latkit: RunLatkit, arguments: tuple[str, ...], says: str) -> None:

@@ -141,7 +141,7 @@ class TestRoundTrip:
                     writer.append(made_row(0, 5.0, visit, energy_mj=energy * factor))
             opened.append(LatencyDataset.open(tmp_path / name))
         a, b = opened
-        assert a.costs == ("latency_ms", "energy_mj")
+        assert a.quantities == ("latency_ms", "energy_mj")
         assert a.digest() == b.digest()
         assert a.digest("energy_mj") not in (a.digest(), b.digest("energy_mj"))
         assert a.retest().sd == pytest.approx(0)

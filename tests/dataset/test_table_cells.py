@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from latkit.core.errors import InputError
-from latkit.core.quantities import COSTS
+from latkit.core.quantities import QUANTITIES
 from latkit.dataset import Target
 from latkit.dataset.tables import MeasuredTable, TableColumn, read_table, write_imported
 from latkit.dataset.tables.architectures import operation_order, read_architecture
@@ -23,7 +23,7 @@ from tests.support.places import SHARED
 FBNET, BENCH, DARTS = (get_space(name) for name in ("fbnet", "nasbench201", "darts"))
 LAYERS = [7, 8, 1, 8, 4, 8, 8, 8, 7, 4, 1, 4, 7, 3, 2, 7, 3, 2, 4, 2, 4, 5]
 TEXT = " ".join(map(str, LAYERS))
-LATENCY = COSTS["latency_ms"]
+LATENCY = QUANTITIES["latency_ms"]
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ class TestOtherCosts:
         path = write_csv(tmp_path / "t.csv", [[*self.HEADS], [ARCHS[0], "5", "0.25", "3"]])
         table = self.read(path, energy, memory)
         dataset = write_imported(table, TARGET, tmp_path / "d")
-        assert dataset.costs == ("latency_ms", "energy_mj", "peak_memory_mb")
+        assert dataset.quantities == ("latency_ms", "energy_mj", "peak_memory_mb")
         assert dataset.table["latency_ms"].to_pylist() == [5.0]
         assert dataset.table["energy_mj"].to_pylist() == [pytest.approx(mj)]
         assert dataset.table["peak_memory_mb"].to_pylist() == [pytest.approx(mib)]

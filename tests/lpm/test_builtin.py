@@ -1,4 +1,4 @@
-"""The built-in p100: from latencies in print, and honest about it."""
+"""The built-in p100: from published latencies, with its own warning."""
 
 from __future__ import annotations
 

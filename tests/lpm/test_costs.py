@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from latkit.core.errors import DatasetError, InputError, LPMError
-from latkit.core.quantities import COSTS
+from latkit.core.quantities import QUANTITIES
 from latkit.core.storage import Storage
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.tables import TableColumn, read_table, write_imported
@@ -62,13 +62,13 @@ def latency() -> TrainedLPM:
 
 
 def test_names_and_units() -> None:
-    assert {name: (c.unit, c.suffix, c.range_key) for name, c in COSTS.items()} == {
+    assert {name: (c.unit, c.suffix, c.range_key) for name, c in QUANTITIES.items()} == {
         "latency_ms": ("ms", "ms", "latency_range_ms"),
         "energy_mj": ("mJ", "mj", "energy_range_mj"),
         "peak_memory_mb": ("MiB", "mb", "peak_memory_range_mb"),
     }
-    with pytest.raises(InputError, match=r"unknown cost 'watts'.*latency_ms, energy_mj"):
-        Recipe(cost="watts")
+    with pytest.raises(InputError, match=r"unknown quantity 'watts'.*latency_ms, energy_mj"):
+        Recipe(quantity="watts")
 
 
 class TestTraining:
@@ -85,7 +85,7 @@ class TestTraining:
         assert card.cost == "energy_mj"
         assert card.dataset["energy_range_mj"] == [rows.values.min(), rows.values.max()]
         # By hand: the held-out rows' mean absolute error.
-        _, test = split_rows(dataset, rows, Recipe(cost="energy_mj"))
+        _, test = split_rows(dataset, rows, Recipe(quantity="energy_mj"))
         held = rows.take(test)
         error = np.abs(energy.lpm.predict(held.encodings) - held.values).mean()
         assert card.metrics["mae_mj"] == pytest.approx(error)
@@ -106,7 +106,7 @@ class TestTraining:
     )
     def test_every_kind(self, dataset: LatencyDataset, kind: str) -> None:
         options = PaperRecipe(epochs=30) if kind == "paper" else None
-        recipe = Recipe(kind, options=options, cost="energy_mj")
+        recipe = Recipe(kind, options=options, quantity="energy_mj")
         metrics = train_lpm(dataset, recipe).card.metrics
         assert metrics["mae_mj"] > 0
         assert "mae_ms" not in metrics
@@ -114,11 +114,11 @@ class TestTraining:
             assert metrics["mape_percent"] < 1e-3
 
     def test_learning_curve(self, dataset: LatencyDataset) -> None:
-        curve = learning_curve(dataset, Recipe("op-count", cost="energy_mj"))
+        curve = learning_curve(dataset, Recipe("op-count", quantity="energy_mj"))
         assert all("mae_mj" in p.to_dict() and "mae_ms" not in p.to_dict() for p in curve)
 
     def test_one_memory_for_all_is_a_collapse(self, dataset: LatencyDataset) -> None:
-        card = train_lpm(dataset, Recipe("macs-only", cost="peak_memory_mb")).card
+        card = train_lpm(dataset, Recipe("macs-only", quantity="peak_memory_mb")).card
         assert card.metrics["mae_mb"] == pytest.approx(0, abs=1e-6)
         assert "predicts the same peak memory for every architecture" in warnings_of(card)[0]
 
@@ -126,7 +126,7 @@ class TestTraining:
         plain = made_dataset(tmp_path / "d", 30)
         for use in (train_lpm, learning_curve):
             with pytest.raises(DatasetError, match=r"no energy_mj \(it has: latency_ms\)"):
-                use(plain, Recipe(cost="energy_mj"))  # type: ignore[operator]
+                use(plain, Recipe(quantity="energy_mj"))  # type: ignore[operator]
 
     def test_metrics_are_named_by_their_unit(self) -> None:
         predicted, measured = np.array([11.0, 18.0]), np.array([10.0, 20.0])
@@ -196,7 +196,7 @@ class TestRegistry:
     @pytest.mark.parametrize(
         ("reference", "says"),
         [
-            ("formula+watts", "unknown cost 'watts'"),
+            ("formula+watts", "unknown quantity 'watts'"),
             ("formula+", "not an LPM reference"),
             ("+energy_mj", "not an LPM reference"),
             ("formula@1+energy_mj", "not an LPM reference"),
@@ -214,7 +214,7 @@ class TestRegistry:
         place.rename(place.with_name(MICRO.slug))
         moved = registry.resolve("formula", "darts")
         for use in (registry.load, registry.card):
-            with pytest.raises(LPMError, match="holds an LPM of the cost energy_mj"):
+            with pytest.raises(LPMError, match="holds an LPM of the quantity energy_mj"):
                 use(moved)
         # A folder that no version is published to holds none.
         place.with_name(MICRO.slug).rename(place.with_name(f"{MICRO.slug}+latency_ms"))
@@ -227,7 +227,7 @@ class TestRegistry:
         entry = registry.publish(energy.lpm, energy.card)
         path = tmp_path / "r" / entry.folder / CARD
         path.write_text(card_text({**json.loads(path.read_text()), "cost": "noise_db"}))
-        with pytest.raises(LPMError, match="is of the cost 'noise_db', which this latkit"):
+        with pytest.raises(LPMError, match="is of the quantity 'noise_db', which this latkit"):
             registry.load(entry)
 
     def test_no_setting_has_a_plus_in_its_name(self) -> None:

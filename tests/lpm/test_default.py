@@ -101,8 +101,8 @@ def test_the_state_makes_the_same_lpm() -> None:
     x = _encodings(250, 1)
     y = additive_ms(x, 0.02) + 3 * (x[:, 5] * x[:, 20])
     sources = TransferPrior.of(SPACE, [("a", fitted(x, y))])
-    for leaning in (None, sources):
-        lpm = fitted(x, y, leaning)
+    for transfer in (None, sources):
+        lpm = fitted(x, y, transfer)
         state = safetensors.torch.load(weights_of(lpm))
         again = DefaultLPM.from_state(lpm.hyper_parameters, state)
         rows = _encodings(20, 3)
@@ -139,13 +139,13 @@ class TestTransfer:
         y, truth = additive_ms(few, 0.02), additive_ms(test, 0)
         alone = _mape(fitted(few, y), test, truth)
 
-        def leaning(*sources: tuple[str, LPM]) -> float:
+        def with_sources(*sources: tuple[str, LPM]) -> float:
             prior = TransferPrior.of(SPACE, list(sources))
             return _mape(fitted(few, y, prior), test, truth)
 
-        assert leaning(("like", like)) < 0.8 * alone
-        assert leaning(("unlike", unlike)) < 1.5 * alone
-        assert leaning(("like", like), ("unlike", unlike)) < alone
+        assert with_sources(("like", like)) < 0.8 * alone
+        assert with_sources(("unlike", unlike)) < 1.5 * alone
+        assert with_sources(("like", like), ("unlike", unlike)) < alone
 
 
 class TestChoice:

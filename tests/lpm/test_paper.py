@@ -21,7 +21,7 @@ def paper(recipe: PaperRecipe, seed: int) -> Recipe:
     return Recipe("paper", seed=seed, options=recipe)
 
 
-def test_shape_in_print() -> None:
+def test_published_shape() -> None:
     lpm = PaperLPM(112)
     layers = [m for m in lpm.network if isinstance(m, torch.nn.Linear)]
     assert [(m.in_features, m.out_features) for m in layers] == [
@@ -31,7 +31,7 @@ def test_shape_in_print() -> None:
     assert sum(isinstance(m, torch.nn.Sigmoid) for m in lpm.network) == 3
 
 
-def test_recipe_in_print() -> None:
+def test_published_recipe() -> None:
     recipe = PaperRecipe()
     assert (recipe.learning_rate, recipe.momentum, recipe.weight_decay) == (0.01, 0.9, 1e-5)
     assert recipe.batch == 200

@@ -10,9 +10,9 @@ from latkit.backends.base import fingerprint
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.core.environment import VARIABLES
 from latkit.dataset import Target
+from latkit.lpm.measuring import measure_as_profiled
 from latkit.lpm.store import LPMCard
 from latkit.profiling.protocol import PRESETS
-from latkit.lpm.measuring import measure_as_profiled
 from latkit.spaces import Setting
 from latkit.spaces.darts.zoo import ZOO
 
@@ -57,6 +57,8 @@ def test_not_in_an_environment_of_other_kernels(
 
 def test_not_on_another_kind_of_cpu_of_the_same_name(card: LPMCard) -> None:
     other = {**card.fingerprint, "cpu_id": "GenuineIntel-6-1"}
-    measured, reason = measure_as_profiled([ZOO["darts_v2"]], dataclasses.replace(card, fingerprint=other))
+    measured, reason = measure_as_profiled(
+        [ZOO["darts_v2"]], dataclasses.replace(card, fingerprint=other)
+    )
     assert measured is None
     assert "cpu_id" in str(reason)

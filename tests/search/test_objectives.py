@@ -73,7 +73,7 @@ def test_a_table_lpm_has_an_exact_expectation(ids: np.ndarray) -> None:
 def test_energy_has_its_own_unit_and_unknown_ones_are_refused() -> None:
     lpm = OperationCountLPM.fit(Rows(SPACE, MICRO, np.eye(112)[:3], np.ones(3)), Recipe())
     assert PredictedObjective(lpm, "energy_mj").unit == "mJ"
-    with pytest.raises(InputError, match="unknown cost 'beauty'"):
+    with pytest.raises(InputError, match="unknown quantity 'beauty'"):
         PredictedObjective(lpm, "beauty")
 
 

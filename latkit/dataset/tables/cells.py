@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any
 
 from latkit.core.errors import InputError
-from latkit.core.quantities import COSTS, LATENCY, MeasuredCost
+from latkit.core.quantities import LATENCY, QUANTITIES, Quantity
 
 # What a column of durations has for a unit, where a unit is named.
 DURATION = "duration"
-_MS = COSTS[LATENCY].units
+_MS = QUANTITIES[LATENCY].units
 
 # As pandas, Python and ISO 8601 write durations: days, hours, minutes, seconds.
 _DURATIONS = (
@@ -49,27 +49,27 @@ class TableColumn:
 
 
 def check_units(columns: Mapping[str, TableColumn]) -> None:
-    """Refuse unknown costs and units.
+    """Refuse unknown quantities and units.
 
     Raises:
         InputError: there is no latency, or a unit is missing or unknown.
     """
     for name in (LATENCY, *columns):
-        cost = COSTS[name]
+        quantity = QUANTITIES[name]
         if name not in columns:
-            raise InputError(f"the table has no column of {cost.noun}", "name one")
+            raise InputError(f"the table has no column of {quantity.noun}", "name one")
         unit = columns[name].unit
         if unit is None and name != LATENCY:
-            raise InputError(f"the column of {cost.noun} has no unit", _units(cost))
-        if unit is not None and unit not in cost.units:
-            raise InputError(f"unknown unit {unit!r} of {cost.noun}", _units(cost))
+            raise InputError(f"the column of {quantity.noun} has no unit", _units(quantity))
+        if unit is not None and unit not in quantity.units:
+            raise InputError(f"unknown unit {unit!r} of {quantity.noun}", _units(quantity))
 
 
-def measured(cost: MeasuredCost, column: TableColumn, cell: Any, decimal: str) -> float:
-    """The positive number in a cell, in the unit of the cost.
+def measured(quantity: Quantity, column: TableColumn, cell: Any, decimal: str) -> float:
+    """The positive number in a cell, in the unit of the quantity.
 
     Args:
-        cost: what was measured.
+        quantity: what was measured.
         column: where the cell is.
         cell: a number, a text, a :class:`Duration`, or None.
         decimal: what is between the whole and the fraction in texts, ``.`` or ``,``.
@@ -90,22 +90,22 @@ def measured(cost: MeasuredCost, column: TableColumn, cell: Any, decimal: str) -
     else:
         value = _number(cell, decimal)
         if column.unit is not None:
-            value *= cost.units[column.unit]
+            value *= quantity.units[column.unit]
         elif not math.isnan(value):
             raise InputError(
-                f"the column {column.name!r} holds numbers and not durations", _units(cost)
+                f"the column {column.name!r} holds numbers and not durations", _units(quantity)
             )
     if not math.isfinite(value) or value <= 0:
         hint = ""
         other = "." if decimal == "," else ","
         if isinstance(cell, str) and re.fullmatch(rf"\d+{re.escape(other)}\d+", cell):
             hint = f" with the decimal mark {decimal!r} (see --decimal)"
-        raise BadCellError(f"the {cost.noun} {short(cell)} is not a positive number{hint}")
+        raise BadCellError(f"the {quantity.noun} {short(cell)} is not a positive number{hint}")
     return value
 
 
-def _units(cost: MeasuredCost) -> str:
-    return f"name its unit, one of: {', '.join(cost.units)}"
+def _units(quantity: Quantity) -> str:
+    return f"name its unit, one of: {', '.join(quantity.units)}"
 
 
 def _number(cell: Any, decimal: str) -> float:

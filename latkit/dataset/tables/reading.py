@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from latkit.core.errors import InputError
-from latkit.core.quantities import COSTS, LATENCY
+from latkit.core.quantities import LATENCY, QUANTITIES
 from latkit.dataset.format import IMPORTED_SCHEMA, METRICS, Target, with_metrics
 from latkit.dataset.tables.architectures import operation_order, read_architecture
 from latkit.dataset.tables.cells import (
@@ -88,7 +88,7 @@ def read_table(
         target: what was measured; its setting gives MACs and parameters.
         arch_column: name of the column of architectures; None where the row's number, from 0 on
             and through all files, is the identifier (or the range that pandas stored in it).
-        columns: by the name of the cost; the latency is needed, the others are not. A row must
+        columns: by the name of the quantity; the latency is needed, the others are not. A row must
             have all of them.
         decimal: the decimal mark of texts, ``.`` or ``,``.
         op_order: what the numbers of operations mean, see
@@ -104,8 +104,8 @@ def read_table(
     if decimal not in DECIMALS:
         raise InputError(f"the decimal mark {decimal!r} is unknown", "use . or ,")
     metrics = tuple(name for name in METRICS if name in columns)
-    costs = [(COSTS[name], columns[name]) for name in (LATENCY, *metrics)]
-    names = [column.name for _, column in costs]
+    quantities = [(QUANTITIES[name], columns[name]) for name in (LATENCY, *metrics)]
+    names = [column.name for _, column in quantities]
     names = names if arch_column is None else [arch_column, *names]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -122,8 +122,8 @@ def read_table(
                 raise cells
             matrix = read_architecture(space, cells[0], order, decimal)
             values: dict[str, Any] = {
-                cost.name: measured(cost, column, cell, decimal)
-                for (cost, column), cell in zip(costs, cells[1:], strict=True)
+                quantity.name: measured(quantity, column, cell, decimal)
+                for (quantity, column), cell in zip(quantities, cells[1:], strict=True)
             }
         except BadCellError as problem:
             bad.append(BadRow(file.url, f"{noun} {number}", number, str(problem)))
