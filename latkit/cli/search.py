@@ -72,7 +72,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     type=click.Choice(["paper", "cpu"]),
     default="paper",
     show_default=True,
-    help="paper: 8 cells, C=16, 50 epochs, for a GPU or patience. cpu: scaled down to "
+    help="paper: 8 cells, C=16, 50 epochs, for a GPU. cpu: scaled down to "
     "minutes on two cores. The options below change single values.",
 )
 @click.option("--method", help="Supernet: darts or pc-darts [the first one for the space].")

@@ -1,4 +1,4 @@
-"""Steps of both orders, against those in print and autograd."""
+"""Steps of both orders, against the published ones and autograd."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class TestSteps:
     def test_finite_difference_is_the_second_derivative(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Against autograd through the look-ahead step of the network in print.
+        """Against autograd through the look-ahead step of the published network.
 
         DARTS's radius is too large for that: with four images of few pixels the loss is rough.
         """

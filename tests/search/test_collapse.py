@@ -1,4 +1,4 @@
-"""Signs of collapse, on cells in print and on made ones."""
+"""Signs of collapse, on published and synthetic cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supernet against the one in print, a discrete network, and the derivation of genotypes."""
+"""The supernet against the published one, a discrete network, and the derivation of genotypes."""
 
 from __future__ import annotations
 

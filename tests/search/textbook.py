@@ -1,4 +1,4 @@
-"""The supernets and steps of DARTS and PC-DARTS as in print: the oracle of ours.
+"""The supernets and steps of DARTS and PC-DARTS as published: the oracle of ours.
 
 Written for likeness to the published description, not for speed: every edge computes every
 operation by itself (``none`` too), in NCHW; the α-step back-propagates to everything; the
@@ -153,7 +153,7 @@ class Textbook(nn.Module):
         self.classifier = nn.Linear(c_prev, classes)
         self.partial = partial
         shape = (space.num_edges, space.num_operations)
-        # Not parameters of the module, as in print.
+        # Not parameters of the module, as published.
         self.alphas = [(1e-3 * torch.randn(shape)).requires_grad_() for _ in range(2)]
         self.betas = [(1e-3 * torch.randn(shape[0])).requires_grad_() for _ in range(2)]
 
@@ -193,7 +193,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class TextbookSearch:
-    """Alternating steps as in print, with the hyper-parameters of DARTS."""
+    """Alternating steps as published, with the hyper-parameters of DARTS."""
 
     def __init__(self, net: Textbook, second_order: bool, arch_lr: float = 3e-4,
                  weight_lr: float = 0.025) -> None:  # fmt: skip

@@ -19,7 +19,7 @@ from latkit.search.supernet.source_mix import SKIP, Norms, SourceMix, Stage
 
 
 def to_textbook(supernet: DartsSupernet) -> dict[str, Tensor]:
-    """Weights, running statistics, α and β by their names in print; copies."""
+    """Weights, running statistics, α and β by their names in the reference code; copies."""
     state: dict[str, Tensor] = {}
     for name, tensor in _names(supernet):
         state[name] = tensor.detach().clone()
@@ -30,7 +30,9 @@ def to_textbook(supernet: DartsSupernet) -> dict[str, Tensor]:
 
 
 def from_textbook(supernet: DartsSupernet, state: Mapping[str, Tensor]) -> None:
-    """Load a state in print. α and β may be absent, as they are from a module's ``state_dict``.
+    """Load a state of the reference code.
+
+    α and β may be absent, as they are from a module's ``state_dict``.
 
     Raises:
         SearchError: a tensor is missing or has another shape.
@@ -54,7 +56,7 @@ def from_textbook(supernet: DartsSupernet, state: Mapping[str, Tensor]) -> None:
 
 
 def _names(supernet: DartsSupernet) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in print, as a view (in the printed shape) of a tensor here."""
+    """Every tensor of the reference code, as a view (in the printed shape) of a tensor here."""
     yield "stem.0.weight", supernet.stem.weight
     for field in ("weight", "bias", "running_mean", "running_var"):
         yield f"stem.1.{field}", getattr(supernet.stem_norm, field)
