@@ -1,6 +1,6 @@
 """Backends: runtimes that run a network and return raw timed samples.
 
-A backend's runtime is imported when the backend is first asked for, never by this package.
+A backend's runtime is imported when the backend is first used, never by this package.
 """
 
 from __future__ import annotations

@@ -122,8 +122,8 @@ class Runner(ABC):
     def peak_memory_mb(self) -> float | None:
         """Device memory that building and running this network took at most, in MiB.
 
-        To be asked after a run and before another network runs. None where the runtime cannot
-        tell.
+        It is read after a run and before another network runs. None where the runtime does not
+        count it.
         """
         return None
 
@@ -177,7 +177,7 @@ class Backend(ABC):
 
     Attributes:
         name: the backend's name in files and on the command line.
-        metrics: names of what its runners tell beside times (``peak_memory_mb``).
+        metrics: names of what its runners measure beside times (``peak_memory_mb``).
         memory_formats: settings it can run; the first is used where a user names none. A runtime
             that chooses its layouts itself takes ``nchw``, the layout of its input.
         precisions: settings it can run.
@@ -262,7 +262,7 @@ class Backend(ABC):
 
         Raises:
             InputError: more threads than fit on the cores this process may use.
-            BackendError: it is unusable here, does not start, or runs on fewer threads than asked.
+            BackendError: it is unusable here, does not start, or runs on too few threads.
         """
         probe = self.probe()
         if not probe.usable:
@@ -297,7 +297,7 @@ class Backend(ABC):
             limits = [name for name in self.thread_limits if os.environ.get(name)]
             unset = f"unset {' and '.join(limits)}, or " if limits else ""
             raise BackendError(
-                f"{self.name} runs on {width} of the {self.threads} threads asked for",
+                f"{self.name} runs on {width} of the {self.threads} threads requested",
                 f"{unset}use --threads {width}",
             )
 
@@ -337,7 +337,7 @@ class Backend(ABC):
 def fingerprint(backend: Backend) -> Facts:
     """The facts of the machine, of the environment and of the backend, as one flat mapping.
 
-    What the machine does not tell is None; so is a variable of the environment that is unset.
+    A fact that is not known is None; so is a variable of the environment that is unset.
     """
     return {
         **machine_facts(Path("/")),

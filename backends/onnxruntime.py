@@ -1,7 +1,7 @@
 """ONNX Runtime: on the CPU, on CUDA, and through TensorRT.
 
 The three wheels of ONNX Runtime share one import name, and a session that cannot have its
-provider silently becomes a CPU session. So a backend asks for one provider and fails unless the
+provider silently becomes a CPU session. So a backend requests one provider and fails unless the
 session really has it: no CPU times under a CUDA name.
 """
 
@@ -104,15 +104,16 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2])
 
 
-def check_active(asked: str, active: Sequence[str]) -> None:
-    """Fail unless a session runs on the provider it was asked for.
+def check_active(requested: str, active: Sequence[str]) -> None:
+    """Fail unless a session runs on the provider that was requested.
 
     Raises:
         BackendError: ONNX Runtime fell back to another.
     """
-    if not active or active[0] != asked:
+    if not active or active[0] != requested:
+        others = ", ".join(active) or "nothing"
         raise BackendError(
-            f"ONNX Runtime did not start {asked} and fell back to {', '.join(active) or 'nothing'}",
+            f"ONNX Runtime did not start {requested} and fell back to {others}",
             "check that its CUDA, cuDNN and TensorRT libraries are the ones this wheel was built "
             "for (see the warnings above)",
         )

@@ -13,7 +13,7 @@ import torch
 def region_width() -> int | None:
     """Threads that a parallel region started by this thread has; None where it is unknown.
 
-    The number asked for (``torch.get_num_threads()``) is not always granted: limits of the
+    The number requested (``torch.get_num_threads()``) is not always granted: limits of the
     environment (``OMP_THREAD_LIMIT``, ``OMP_MAX_ACTIVE_LEVELS``) count. So a region is run. Threads
     that are bound to fewer cores than there are of them (``GOMP_CPU_AFFINITY``, ``OMP_PLACES``)
     take turns, and count as one a core.

@@ -107,7 +107,7 @@ class OpenvinoCpuBackend(Backend):
         )
 
     def _parallel_width(self) -> int:
-        # OpenVINO takes fewer threads than it is told to where it finds fewer cores.
+        # OpenVINO takes fewer threads than requested where it finds fewer cores.
         images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1])
         logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1])
         graph = helper.make_graph(

@@ -378,7 +378,7 @@ def _last(enumerator: Any) -> str:
 
 
 def _gpu_facts(cuda: Any) -> Facts:
-    """What decides how fast the GPU is, as far as it and its management library tell."""
+    """What decides how fast the GPU is, as far as it and its management library report it."""
     gpu = cuda.Device(0)
     major, minor = gpu.compute_capability()
     facts: Facts = {

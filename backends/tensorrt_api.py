@@ -1,4 +1,4 @@
-"""What latkit asks of TensorRT, and what it decides by version: nothing here needs TensorRT.
+"""What latkit uses of TensorRT, and what it decides by version: nothing here needs TensorRT.
 
 TensorRT 8.6, 10.x and 11.x differ: 8.6 wants networks flagged as having an explicit batch and
 takes the precision from builder flags; 11 knows neither, and types networks strongly, by their
@@ -154,7 +154,7 @@ def timing_cache_name(version: str, device: Facts, settings: Mapping[str, Any]) 
     Args:
         version: of TensorRT.
         device: facts of the GPU and its driver; what a user can switch does not count.
-        settings: what the builder is told.
+        settings: of the builder.
     """
     fixed = {name: device.get(name) for name in _TIMING_FACTS}
     parts = [f"{k}={v}" for facts in (fixed, settings) for k, v in sorted(facts.items())]
@@ -189,7 +189,7 @@ def check_tensors(modes: Mapping[str, str], types: Mapping[str, str]) -> None:
         )
 
 
-# What TensorRT's log says, and what to do about it; the first that occurs is taken.
+# Signs in TensorRT's log, and what to do about it; the first that occurs is taken.
 _CURES = (
     (
         ("out of memory", "outofmemory", "cudaErrorMemoryAllocation"),
@@ -221,10 +221,10 @@ def explain(what: str, messages: Sequence[str]) -> BackendError:
         what: what failed.
         messages: errors of its log, oldest first.
     """
-    told = " ".join(" ".join(messages).split()).lower()
+    log = " ".join(" ".join(messages).split()).lower()
     fix = "report this defect with the output of latkit doctor"
     for signs, cure in _CURES:
-        if any(sign.lower() in told for sign in signs):
+        if any(sign.lower() in log for sign in signs):
             fix = cure
             break
     reason = " ".join(messages[0].split())[:300] if messages else "TensorRT gives no reason"

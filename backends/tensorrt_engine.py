@@ -25,7 +25,7 @@ from latkit.core.files import user_folder, write_atomically
 
 
 def import_tensorrt() -> Any:
-    """The package, imported when first asked for."""
+    """The package, imported when first used."""
     return importlib.import_module("tensorrt")
 
 
@@ -83,10 +83,10 @@ class TimingCache:
     timings taken anew would choose by the noise of the minute.
 
     Args:
-        folder: where the caches lie.
+        folder: of the caches.
         version: of TensorRT.
         device: facts of the GPU and its driver.
-        settings: what the builder is told, the precision among it.
+        settings: of the builder, the precision among them.
     """
 
     folder: Path
@@ -132,7 +132,7 @@ class TimingCache:
 
 
 def builder_settings(precision: str) -> dict[str, Any]:
-    """What the builder is told beside the network."""
+    """The settings of the builder, beside the network."""
     return {
         "precision": precision,
         "tf32": False,
@@ -146,12 +146,12 @@ def build_plan(tensorrt: Any, model: bytes, precision: str, cache: TimingCache) 
 
     Args:
         tensorrt: the package.
-        model: an ONNX file with its weights in it and its types in the precision asked for.
+        model: an ONNX file with its weights in it and its types in the precision requested.
         precision: ``fp32`` (TF32 is ruled out) or ``fp16``.
         cache: read before and written after, where the build added to it.
 
     Raises:
-        BackendError: TensorRT cannot build it; says why.
+        BackendError: TensorRT cannot build it; has its reason.
         LatkitError: the cache cannot be read or written.
     """
     log = get_log(tensorrt)
@@ -173,9 +173,9 @@ def build_plan(tensorrt: Any, model: bytes, precision: str, cache: TimingCache) 
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise explain("TensorRT cannot build the network", log.take())
-    learnt = bytes(config.get_timing_cache().serialize())
-    if learnt != known:
-        cache.write(learnt)
+    timings = bytes(config.get_timing_cache().serialize())
+    if timings != known:
+        cache.write(timings)
     log.take()  # a good build logs errors too, of kernels it tried; they explain nothing later
     return bytes(plan)
 

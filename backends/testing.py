@@ -55,7 +55,7 @@ class BackendConformance:
         backend_class: the backend.
         tolerance: of fp32 logits, relative to the largest; looser only with a reason.
         setting: a small network that the backend can run in a fraction of a second.
-        visits: networks built and closed to see that memory is released.
+        rebuilds: networks built and closed to check that memory is released.
     """
 
     backend_class: ClassVar[type[Backend]]
@@ -64,7 +64,7 @@ class BackendConformance:
         DartsConfig(macro="cifar", cells=3, channels=8, resolution=16, classes=10),
         RunConfig(batch=2),
     )
-    visits: ClassVar[int] = 30
+    rebuilds: ClassVar[int] = 30
 
     @pytest.fixture
     def backend(self) -> Iterator[Backend]:
@@ -82,7 +82,7 @@ class BackendConformance:
     def genotypes(self) -> list[Genotype]:
         """Random cells, and one for each operation that uses it everywhere.
 
-        A backend that takes long to compile may answer with fewer.
+        A backend that takes long to compile may return fewer.
         """
         space = get_space("darts")
         rows = list(space.unrank(space.sample(ARCHITECTURES, SEED)))
@@ -93,7 +93,7 @@ class BackendConformance:
         return [space.genotype(row, ZOO["darts_v2"]) for row in rows]
 
     def cells(self) -> list[NasBench201Cell]:
-        """A few cells of NAS-Bench-201; a backend that takes long to compile may answer with one.
+        """A few cells of NAS-Bench-201; a backend that takes long to compile may return one.
 
         One that cannot run its networks refuses the macro in ``check_setting``.
         """
@@ -106,7 +106,7 @@ class BackendConformance:
 
     # --- without the backend being usable ----------------------------------------------------
 
-    def test_probe_tells_why_and_what_to_do(self) -> None:
+    def test_probe_has_a_reason_and_a_fix(self) -> None:
         probe = self.backend_class.probe()
         assert isinstance(probe, Probe)
         assert probe.reason
@@ -159,12 +159,12 @@ class BackendConformance:
 
     def test_weights_and_input_follow_from_the_seed(self, backend: Backend) -> None:
         genotype = ZOO["darts_v2"]
-        seen = []
+        logits = []
         for seed in (1, 1, 2):
             with backend.compile(genotype, self.small, seed) as runner:
-                seen.append(runner.logits())
-        assert np.allclose(seen[0], seen[1])
-        assert not np.allclose(seen[0], seen[2])
+                logits.append(runner.logits())
+        assert np.allclose(logits[0], logits[1])
+        assert not np.allclose(logits[0], logits[2])
 
     def test_networks_do_not_disturb_each_other(self, backend: Backend) -> None:
         """The anchor stays loaded while candidates come and go."""
@@ -216,11 +216,11 @@ class BackendConformance:
         """Many networks in a row take no more memory than a few."""
         statm = Path("/proc/self/statm")
         if not statm.exists():
-            pytest.skip("this system does not tell a process's memory in /proc")
+            pytest.skip("this system has no memory of a process in /proc")
         page_kb = os.sysconf("SC_PAGE_SIZE") // 1024
         setting = self.small.replace(channels=256, cells=3)
 
-        def visit(times: int) -> int:
+        def rebuild(times: int) -> int:
             for seed in range(times):
                 with backend.compile(ZOO["darts_v2"], setting, seed) as runner:
                     runner.run(1)
@@ -229,16 +229,16 @@ class BackendConformance:
 
         weights = random_network(ZOO["darts_v2"], setting, 0).parameters()
         network_kb = sum(w.numel() for w in weights) * 4 / 1024
-        used_kb = [visit(self.visits // 7)]
+        used_kb = [rebuild(self.rebuilds // 7)]
         # A third of the networks kept would show in every round; what a runtime's allocator and
         # caches take once does not.
         for _ in range(3):
-            used_kb.append(visit(self.visits))
-            if used_kb[-1] - used_kb[-2] < self.visits / 3 * network_kb:
+            used_kb.append(rebuild(self.rebuilds))
+            if used_kb[-1] - used_kb[-2] < self.rebuilds / 3 * network_kb:
                 return
-        pytest.fail(f"memory grows with every {self.visits} networks, in KiB: {used_kb}")
+        pytest.fail(f"memory grows with every {self.rebuilds} networks, in KiB: {used_kb}")
 
-    # --- honesty -----------------------------------------------------------------------------
+    # --- facts -----------------------------------------------------------------------------
 
     def test_the_fingerprint_is_plain_and_steady(self, backend: Backend) -> None:
         facts = backend.fingerprint()
@@ -248,12 +248,12 @@ class BackendConformance:
         versions = [v for v in facts.values() if isinstance(v, str) and re.match(r"\d+\.\d+", v)]
         assert versions, "a fingerprint names the version of its runtime"
 
-    def test_metrics_are_what_runners_tell(self, backend: Backend) -> None:
+    def test_metrics_are_what_runners_measure(self, backend: Backend) -> None:
         with backend.compile(ZOO["darts_v2"], self.small) as runner:
             runner.run(1)
-            told = runner.peak_memory_mb()
-        assert (told is not None) == ("peak_memory_mb" in backend.metrics)
-        assert told is None or told > 0
+            peak_mb = runner.peak_memory_mb()
+        assert (peak_mb is not None) == ("peak_memory_mb" in backend.metrics)
+        assert peak_mb is None or peak_mb > 0
 
     def test_settings_it_cannot_run_are_refused(self, backend: Backend) -> None:
         for memory_format in set(MEMORY_FORMATS) - set(backend.memory_formats):

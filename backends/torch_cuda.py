@@ -87,7 +87,7 @@ def current_gpu_uuid() -> str:
 
 
 def gpu_fingerprint() -> Facts:
-    """What decides how fast the current CUDA device is, as far as it tells."""
+    """What decides how fast the current CUDA device is, as far as it is known."""
     properties = _current_gpu()
     facts: Facts = {
         "gpu": properties.name,

@@ -59,8 +59,8 @@ def beside_torch(threads: int) -> Iterator[None]:
 
 def find_compiler() -> str | None:
     """The C++ compiler that inductor takes on the CPU, or None."""
-    asked = shlex.split(os.environ.get("CXX", ""))
-    command = asked or (["clang++"] if sys.platform == "darwin" else ["g++"])
+    named = shlex.split(os.environ.get("CXX", ""))
+    command = named or (["clang++"] if sys.platform == "darwin" else ["g++"])
     return " ".join(command) if shutil.which(command[0]) else None
 
 

@@ -70,12 +70,12 @@ def load_runs(results: Path) -> list[dict[str, Any]]:
 def table(runs: Iterable[dict[str, Any]]) -> list[str]:
     """A row for each claim: on what it has been run, and how that ended."""
     runs = list(runs)
-    rows = [(claim, "; ".join(told(runs, parts)) or NOT_YET) for claim, parts in CLAIMS]
+    rows = [(claim, "; ".join(outcomes(runs, parts)) or NOT_YET) for claim, parts in CLAIMS]
     return markdown(("part", "on a GPU"), rows)
 
 
-def told(runs: list[dict[str, Any]], names: tuple[str, ...]) -> list[str]:
-    """Of each run in which one of these parts was begun and not skipped, where and how."""
+def outcomes(runs: list[dict[str, Any]], names: tuple[str, ...]) -> list[str]:
+    """Of each run in which one of these parts was begun and not skipped: where, and its outcome."""
     lines = []
     for run in runs:
         parts = [part for part in run["parts"] if part["name"] in names]

@@ -26,9 +26,9 @@ def _groups(root: Path) -> Iterator[Path]:
     paths = dict(_memberships(root))
     for kind, mount, top in _mounts(root):
         path = PurePosixPath(paths.get(kind, "/"))
-        if ".." in path.parts:  # above what this container sees: only the mount itself is here
+        if ".." in path.parts:  # outside this container: only the mount itself is here
             path = PurePosixPath("/")
-        # A container may see a subtree only, mounted as if it were the whole.
+        # A container may have a subtree only, mounted as if it were the whole.
         if path.is_relative_to(top):
             path = PurePosixPath("/") / path.relative_to(top)
         for group in (path, *path.parents):

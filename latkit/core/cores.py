@@ -20,7 +20,7 @@ _OFF = {"", "false", "none", "disabled"}
 
 
 def _allowed_now() -> frozenset[int]:
-    """Cores of the calling thread; those of the machine where the system cannot tell."""
+    """Cores of the calling thread; those of the machine where the system does not report it."""
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
@@ -46,7 +46,7 @@ def usable_cores() -> int:
 
 
 def affinity() -> str | None:
-    """The cores this process may run on, e.g. ``0-3,8``; None where the system cannot tell."""
+    """The cores this process may run on, e.g. ``0-3,8``; None where that is not known."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     ranges: list[list[int]] = []

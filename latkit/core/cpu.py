@@ -1,4 +1,4 @@
-"""What the CPU is called, from what Linux tells of it on x86, Arm, POWER, RISC-V and others."""
+"""The CPU's name, from what Linux reports on x86, Arm, POWER, RISC-V and others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-# Arm's CPUs tell only numbers: implementer, and part. The common ones that run Linux, as in
+# Arm's CPUs report only numbers: implementer, and part. The common ones that run Linux, as in
 # util-linux's lscpu; any other is named by its numbers, which keeps different CPUs apart.
 _ARM_PARTS = {
     "0x41": {
@@ -48,9 +48,9 @@ _VIRTUAL_MODELS = {"linux,dummy-virt", "linux,dummy-loongson3"}
 
 
 def cpu_name(root: Path = Path("/")) -> str:
-    """What hardware the CPU is, as exactly as the operating system tells.
+    """What hardware the CPU is, as exactly as the operating system reports it.
 
-    That is the CPU's model name where its processor tells one; of an Arm or RISC-V board the
+    That is the CPU's model name where its processor has one; of an Arm or RISC-V board the
     board's model; of other Arm CPUs their kinds of cores, e.g. ``Cortex-A55 + Cortex-A76``.
 
     Args:
@@ -63,7 +63,7 @@ def cpu_name(root: Path = Path("/")) -> str:
 def cpu_id(root: Path = Path("/")) -> str | None:
     """The numbers by which a CPU identifies its kind; None where it has none.
 
-    They tell CPUs apart whose names are the same, as those of many virtual machines: of x86
+    They distinguish CPUs whose names are the same, as those of many virtual machines: of x86
     ``vendor-family-model``, of Arm the ``implementer-part`` of each kind of core.
 
     Args:
@@ -87,7 +87,7 @@ def _names(root: Path, fields: list[tuple[str, str]]) -> Iterator[str]:
         yield from filter(None, [_first(fields, "cpu").partition(",")[0]])
     yield from filter(None, [_board(root)])
     if cores:
-        # Raspberry Pi's kernels tell the board here too, which containers without /sys can read.
+        # Raspberry Pi's kernels name the board here too, which containers without /sys can read.
         yield from filter(None, [_first(fields, "model")])
         yield " + ".join(sorted({_arm_name(*core) for core in cores}))
     for name in ("cpu model", "uarch", "hardware"):  # MIPS, RISC-V, old Arm kernels

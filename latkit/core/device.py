@@ -33,7 +33,7 @@ __all__ = [
 Facts = dict[str, str | int | float | bool | None]
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# Words of a marketing name that do not tell one piece of hardware from another.
+# Words of a marketing name that do not distinguish one piece of hardware from another.
 _NOISE = re.compile(
     r"\b(nvidia|tesla|geforce|quadro|amd|intel|cpu|gpu|processor|with|graphics|"
     r"pcie|sxm\d*|hbm\d*e?|\d+gb)\b|\d+-core|\((r|tm)\)|@.*$"
@@ -100,7 +100,7 @@ def _boost(cpu: Path) -> bool | None:
 
 
 def _hypervisor(root: Path) -> str | None:
-    """The name of the hypervisor, ``yes`` where the CPU only tells that there is one."""
+    """The name of the hypervisor, ``yes`` where the CPU only shows that there is one."""
     name = _word(root / "sys/hypervisor/type")
     if name is None and "hypervisor" in (_text(root / "proc/cpuinfo") or "").split():
         name = _word(root / "sys/class/dmi/id/sys_vendor") or "yes"

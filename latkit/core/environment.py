@@ -90,7 +90,7 @@ def is_variable(fact: str) -> bool:
 
 
 def set_variables(fingerprint: Mapping[str, object]) -> dict[str, object]:
-    """The variables that a fingerprint says were set, with their values."""
+    """The variables that were set according to a fingerprint, with their values."""
     return {
         name.removeprefix(PREFIX): value
         for name, value in fingerprint.items()

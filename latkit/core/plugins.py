@@ -24,8 +24,8 @@ class Plugins(Generic[T]):
     """Classes of one kind by name.
 
     latkit's own register themselves by the decorator :meth:`register`, in modules that are imported
-    when the name is asked for. Other distributions name theirs by an entry point, whose name is the
-    plug-in's name and whose value is its class.
+    when the name is first used. Other distributions name theirs by an entry point: its name is the
+    plug-in's, and its value is the class.
 
     Args:
         kind: what they are, for messages, e.g. ``backend``.
@@ -90,9 +90,9 @@ class Plugins(Generic[T]):
         known = self.names()
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        see = f" (see {self._listed_by})" if self._listed_by else ""
+        listing = f" (see {self._listed_by})" if self._listed_by else ""
         return InputError(
-            f"unknown {self.kind} {name!r}", f"{hint}use one of: {', '.join(known)}{see}"
+            f"unknown {self.kind} {name!r}", f"{hint}use one of: {', '.join(known)}{listing}"
         )
 
     def check(self, name: str) -> None:

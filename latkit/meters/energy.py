@@ -111,7 +111,7 @@ def open_gpu_meter(nvml: ModuleType, gpu: Any) -> EnergyMeter:
     """The total-energy counter (Volta and newer), else integrated power (Pascal).
 
     Raises:
-        BackendError: the GPU tells neither.
+        BackendError: the GPU has neither.
     """
     for meter in (NvmlCounter, NvmlPower):
         try:
@@ -174,7 +174,7 @@ class NvmlPower(EnergyMeter):
         while not self._stop.wait(POLL_SECONDS):
             try:
                 self._readings.append(self._read())
-            except BackendError:  # end_mj meets it too, in the thread that can tell
+            except BackendError:  # end_mj raises it too, in the thread that measures
                 return
 
 
@@ -220,7 +220,7 @@ class RaplMeter(EnergyMeter):
 def find_rapl_zones(powercap: Path) -> list[Path]:
     """The zones of a powercap tree that are CPU packages, each package once.
 
-    A zone is what its ``name`` says: beside the packages there is ``psys``, the platform, which
+    A zone's kind is its ``name``: beside the packages there is ``psys``, the platform, which
     contains them, and sub-zones are parts of them. The same package may be there by its registers
     (``intel-rapl:0``) and by memory-mapped ones (``intel-rapl-mmio:0``), or by either alone.
 

@@ -1,7 +1,7 @@
-"""What NVIDIA's management library tells of a GPU: thin, and absent without complaint.
+"""The facts and the state of a GPU, read from NVIDIA's management library where there is one.
 
 The package ``nvidia-ml-py`` (extra ``energy``) is imported when first asked for. Every fact is
-optional: drivers and cards differ in what they answer.
+optional: drivers and cards differ in what they report.
 """
 
 from __future__ import annotations
@@ -109,34 +109,34 @@ def gpu_facts(nvml: ModuleType, gpu: Any) -> Facts:
     """The facts that decide how fast a GPU is and do not change by themselves.
 
     Clocks in MHz, power in W; of a part of a GPU (MIG), those of the whole. What the package, the
-    driver or the card does not tell is None.
+    driver or the card does not report is None.
     """
     whole = _whole(nvml, gpu)
 
     def first_on(pair: Any) -> bool | None:
         return None if pair is None else bool(pair[0])
 
-    limit_mw = _ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", whole)
-    persistence = _ask(nvml, "nvmlDeviceGetPersistenceMode", whole)
+    limit_mw = _query(nvml, "nvmlDeviceGetEnforcedPowerLimit", whole)
+    persistence = _query(nvml, "nvmlDeviceGetPersistenceMode", whole)
     return {
-        "gpu_driver": _ask(nvml, "nvmlSystemGetDriverVersion"),
-        "gpu_clock_max_mhz": _ask(nvml, "nvmlDeviceGetMaxClockInfo", whole, nvml.NVML_CLOCK_SM),
-        "gpu_clock_applications_mhz": _ask(
+        "gpu_driver": _query(nvml, "nvmlSystemGetDriverVersion"),
+        "gpu_clock_max_mhz": _query(nvml, "nvmlDeviceGetMaxClockInfo", whole, nvml.NVML_CLOCK_SM),
+        "gpu_clock_applications_mhz": _query(
             nvml, "nvmlDeviceGetApplicationsClock", whole, nvml.NVML_CLOCK_SM
         ),
-        "gpu_memory_clock_max_mhz": _ask(
+        "gpu_memory_clock_max_mhz": _query(
             nvml, "nvmlDeviceGetMaxClockInfo", whole, nvml.NVML_CLOCK_MEM
         ),
         "gpu_power_limit_w": None if limit_mw is None else limit_mw / 1000,
-        "gpu_mig": first_on(_ask(nvml, "nvmlDeviceGetMigMode", whole)),
-        "gpu_ecc": first_on(_ask(nvml, "nvmlDeviceGetEccMode", whole)),
+        "gpu_mig": first_on(_query(nvml, "nvmlDeviceGetMigMode", whole)),
+        "gpu_ecc": first_on(_query(nvml, "nvmlDeviceGetEccMode", whole)),
         "gpu_persistence": None if persistence is None else bool(persistence),
     }
 
 
 @dataclass(frozen=True)
 class GpuState:
-    """What a GPU is doing at this moment; None where it does not tell.
+    """What a GPU is doing at this moment; None where it is not known.
 
     Attributes:
         clock_mhz, memory_clock_mhz: of its multiprocessors and its memory, now.
@@ -160,8 +160,8 @@ class GpuState:
     def other_processes(self, own: int) -> int:
         """Processes of others on the GPU, of which ``own`` contexts are known to be ours.
 
-        Counted rather than told apart by their numbers: from inside a container the library may
-        give those of the machine.
+        Counted rather than identified by their numbers: inside a container the library may give
+        those of the machine.
         """
         return max(0, (self.processes or 0) - own)
 
@@ -169,17 +169,17 @@ class GpuState:
 def gpu_state(nvml: ModuleType, gpu: Any) -> GpuState:
     """What a GPU, or the whole that a part (MIG) belongs to, is doing now."""
     whole = _whole(nvml, gpu)
-    mask = _ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", whole)
+    mask = _query(nvml, "nvmlDeviceGetCurrentClocksEventReasons", whole)
     if mask is None:
-        mask = _ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", whole)
-    power_mw = _ask(nvml, "nvmlDeviceGetPowerUsage", whole)
-    rates = _ask(nvml, "nvmlDeviceGetUtilizationRates", whole)
-    processes = _ask(nvml, "nvmlDeviceGetComputeRunningProcesses", gpu)
+        mask = _query(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", whole)
+    power_mw = _query(nvml, "nvmlDeviceGetPowerUsage", whole)
+    rates = _query(nvml, "nvmlDeviceGetUtilizationRates", whole)
+    processes = _query(nvml, "nvmlDeviceGetComputeRunningProcesses", gpu)
     return GpuState(
-        clock_mhz=_ask(nvml, "nvmlDeviceGetClockInfo", whole, nvml.NVML_CLOCK_SM),
-        memory_clock_mhz=_ask(nvml, "nvmlDeviceGetClockInfo", whole, nvml.NVML_CLOCK_MEM),
+        clock_mhz=_query(nvml, "nvmlDeviceGetClockInfo", whole, nvml.NVML_CLOCK_SM),
+        memory_clock_mhz=_query(nvml, "nvmlDeviceGetClockInfo", whole, nvml.NVML_CLOCK_MEM),
         power_w=None if power_mw is None else power_mw / 1000,
-        temperature_c=_ask(nvml, "nvmlDeviceGetTemperature", whole, nvml.NVML_TEMPERATURE_GPU),
+        temperature_c=_query(nvml, "nvmlDeviceGetTemperature", whole, nvml.NVML_TEMPERATURE_GPU),
         utilisation_percent=None if rates is None else int(rates.gpu),
         event_reasons=None if mask is None else event_reasons(mask),
         slowed_by=None if mask is None else event_reasons(mask & ~NOT_SLOWED),
@@ -193,8 +193,8 @@ def event_reasons(mask: int) -> tuple[str, ...]:
     return tuple(EVENT_REASONS.get(bit, hex(bit)) for bit in bits)
 
 
-def _ask(nvml: ModuleType, call: str, *arguments: Any) -> Any:
-    """An answer; None where the package lacks the call, or the driver or the card the answer."""
+def _query(nvml: ModuleType, call: str, *arguments: Any) -> Any:
+    """What a call returns; None where the package lacks it, or the driver or the card fails it."""
     function = getattr(nvml, call, None)
     if function is None:
         return None
@@ -206,7 +206,7 @@ def _ask(nvml: ModuleType, call: str, *arguments: Any) -> Any:
 
 def _whole(nvml: ModuleType, gpu: Any) -> Any:
     """The GPU that a part of one (MIG) belongs to: clocks and power are its own."""
-    if not _ask(nvml, "nvmlDeviceIsMigDeviceHandle", gpu):
+    if not _query(nvml, "nvmlDeviceIsMigDeviceHandle", gpu):
         return gpu
-    whole = _ask(nvml, "nvmlDeviceGetDeviceHandleFromMigDeviceHandle", gpu)
+    whole = _query(nvml, "nvmlDeviceGetDeviceHandleFromMigDeviceHandle", gpu)
     return gpu if whole is None else whole

@@ -62,7 +62,7 @@ def profile(
     measures anything begins and ends with the fixed panel.
 
     What the dataset records of how it was measured is what measured it: the number of threads is
-    the backend's, whatever the protocol says.
+    the backend's, whatever the protocol has.
 
     Args:
         backend: what measures.
@@ -80,7 +80,7 @@ def profile(
 
     Raises:
         InputError: latkit builds no networks of the space, ``n`` does not fit it, the target names
-            another backend, or the machine cannot do what ``protocol`` asks.
+            another backend, or ``protocol`` does not fit the machine.
         BackendError: the backend cannot run the setting, a network failed to run, or there is no
             energy meter.
         DatasetError: ``out`` holds something else, or a file in it is corrupt.

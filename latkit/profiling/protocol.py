@@ -211,7 +211,7 @@ def measure_once(
             session's start.
 
     Raises:
-        InputError: the runner does not have the clock that the protocol asks for.
+        InputError: the runner does not have the protocol's clock.
         BackendError: a run failed.
     """
     clock = choose_clock(protocol.clock, candidate.clock)

@@ -1,4 +1,4 @@
-"""Measuring a device from end to end: from what a user asks for to a dataset and its summary."""
+"""Measuring a device from end to end: from a request to a dataset and its summary."""
 
 from __future__ import annotations
 

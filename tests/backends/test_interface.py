@@ -84,7 +84,7 @@ class Hoarder(TorchCpuBackend):
 
 class HoarderSuite(BackendConformance):
     backend_class = Hoarder
-    visits = 21
+    rebuilds = 21
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs memory in /proc")

@@ -46,15 +46,15 @@ cores, ran = set(), set()
 def used_ns():
     tasks = os.listdir("/proc/self/task")
     return {t: int(open(f"/proc/self/task/{t}/schedstat").read().split()[0]) for t in tasks}
-original = Session.visit
-def visit(self, architecture):
+original = Session.measure
+def measure(self, architecture):
     before = used_ns()
     made = original(self, architecture)
     ran.update(t for t, used in used_ns().items() if used > before.get(t, 0))
     for thread in os.listdir("/proc/self/task"):
         cores.update(os.sched_getaffinity(int(thread)))
     return made
-loop.Session.visit = visit
+loop.Session.measure = measure
 cls = BACKENDS.get(name)
 setting = parse_setting(f"{setting},memory_format={cls.memory_formats[0]}")
 try:
@@ -86,7 +86,7 @@ def profiled(
     Args:
         tmp_path: for the dataset.
         backend: name of the backend.
-        threads: asked for.
+        threads: requested.
         environment: further variables.
         on: cores the process may use; all that this one may if None.
         cores: the protocol's.
