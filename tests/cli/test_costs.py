@@ -136,11 +136,20 @@ def test_a_search_for_little_energy(latkit: RunLatkit, tmp_path: Path) -> None:
     assert "a target in ms does not fit the cost energy_mj, which is in mJ" in line
     assert not Path("s").exists()
 
-    done = latkit(*small, "--cost", "energy", "--lambda", 1, "--out", "s")
+    # Less energy, and not less latency, is what it is for.
+    sweep = ok(latkit, *small, "--cost", "energy", "--sweep-lambda", "0,1", "--out", "w")
+    without, with_it = sweep["searches"]
+    assert with_it["cost"] < without["cost"]
+    assert with_it["cost_unit"] == "mJ"
+
+    # The command of the one search finds it finished.
+    single = (*small, "--cost", "energy", "--lambda", 1, "--out", "w/lambda-1")
+    done = latkit(*single)
     assert done.returncode == 0, done.stderr
     assert "lambda 1.0 per mJ" in done.stderr
     assert "energy (energy_mj)" in done.stdout
-    result = json.loads(Path("s/result.json").read_text())
+    result = json.loads(Path("w/lambda-1/result.json").read_text())
+    assert result["searched_for"]["found"] == with_it["cost"]
     space = get_space("darts")
     assert isinstance(space, DartsSpace)
     encoding = space.encode(space.from_genotype(parse_genotype(result["genotype"])))
@@ -162,20 +171,11 @@ def test_a_search_for_little_energy(latkit: RunLatkit, tmp_path: Path) -> None:
     assert "predicted_ms" not in energy
     assert told[f"formula/torch-cpu/{MICRO.slug}"]["unit"] == "ms"
 
-    # Less energy, and not less latency, is what it was for.
-    assert latkit(*small, "--cost", "energy", "--lambda", 0, "--out", "w").returncode == 0
-    without = json.loads(Path("w/result.json").read_text())["searched_for"]
-    assert weighed["found"] < without["found"]
-    # A sweep hands the cost to the process of each search.
-    (row,) = ok(latkit, *small, "--cost", "energy", "--sweep-lambda", 1, "--out", "v")["searches"]
-    assert row["cost"] == weighed["found"]
-    assert row["cost_unit"] == "mJ"
     # Another energy LPM makes it another search.
     dataset = both_dataset(tmp_path / "d", 60)
     made = train_lpm(dataset, Recipe("op-count", quantity="energy_mj"))
     registry.publish(made.lpm, made.card)
-    line = refused(latkit, *small, "--cost", "energy", "--lambda", 1, "--out", "s")
-    assert "s holds another search" in line
+    assert "w/lambda-1 holds another search" in refused(latkit, *single)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_a_search_of_a_sweep_that_fails(latkit: RunLatkit) -> None:
     folder = Path("s/lambda-0.5")
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"another": "search"}))
-    done = latkit(*SEARCH, "--epochs", 1, "--sweep-lambda", "0,0.5", "--out", "s")
+    done = latkit(*SEARCH, "--epochs", 1, "--sweep-lambda", "0,0.5", "--jobs", 2, "--out", "s")
     assert done.returncode == 1
     assert "warning: lambda-0.5: s/lambda-0.5 holds another search" in done.stderr
     assert "latkit: 1 of 2 searches failed (lambda-0.5)" in done.stderr.splitlines()[-1]
