@@ -102,7 +102,7 @@ def _trained(
     name: str, device: str, make: Callable[[Path], LatencyDataset], cost: str
 ) -> TrainedLPM:
     def train(folder: Path) -> None:
-        made = train_lpm(make(folder / "dataset"), Recipe(cost=cost))
+        made = train_lpm(make(folder / "dataset"), Recipe(quantity=cost))
         (folder / "lpm").mkdir()
         write_lpm(Storage(str(folder)), "lpm", made.lpm, made.card)
 
