@@ -284,7 +284,7 @@ class _Task:
         listener.note(f"{len(searches)} searches ({names}), {jobs} at a time, in {self.out}")
         first = searches[0].config
         steps = first.epochs * (len(data.labels) // 2 // first.batch)
-        progress = _SweepProgress(listener, len(searches), steps)
+        progress = SweepProgress(listener, len(searches), steps)
         try:
             with stop_on_signals() as stop:
                 outcomes = run_sweep(searches, common, jobs, progress.update, progress.end, stop)
@@ -339,7 +339,7 @@ class _Task:
         return warnings
 
 
-class _SweepProgress:
+class SweepProgress:
     """Progress of several searches of the same size, of which parts may have been done before."""
 
     def __init__(self, listener: Listener, searches: int, steps: int) -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from latkit.cli.dataset_import import import_files
-from latkit.cli.dataset_output import (
-    print_check,
-    print_comparison,
-    print_facts,
-    print_made,
-    print_summary,
+from latkit.cli.output import (
+    Percent,
+    UserPath,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    show,
 )
-from latkit.cli.output import Percent, UserPath, json_option, note, print_json, print_table
 from latkit.cli.progress import Terminal
 
 FOLDER = UserPath()
@@ -66,6 +67,7 @@ def show_dataset(dataset: Path, as_json: bool) -> None:
     """What DATASET holds, and the machine and protocol it was measured with."""
     from latkit.dataset import LatencyDataset
     from latkit.dataset.check import summarize
+    from latkit.reports.dataset import facts_parts, summary_parts
 
     opened = LatencyDataset.open(dataset)
     summary = summarize(opened)
@@ -73,8 +75,8 @@ def show_dataset(dataset: Path, as_json: bool) -> None:
         manifest = opened.manifest.to_dict()
         print_json({"dataset": str(dataset), **summary.to_dict(), **manifest})
         return
-    print_summary(summary)
-    print_facts(summary, opened.manifest)
+    show(summary_parts(summary))
+    show(facts_parts(summary, opened.manifest))
     note(f"next: latkit dataset check {dataset}")
 
 
@@ -99,12 +101,13 @@ def check(context: click.Context, dataset: Path, max_error: float, as_json: bool
     """
     from latkit.dataset import LatencyDataset
     from latkit.dataset.check import check_dataset
+    from latkit.reports.dataset import check_parts
 
     report = check_dataset(LatencyDataset.open(dataset), max_error)
     if as_json:
         print_json({"dataset": str(dataset), **report.to_dict()})
     else:
-        print_check(report)
+        show(check_parts(report))
         if report.verdict != "unfit":
             note(f"next: latkit train-lpm {dataset}")
     if report.verdict == "unfit":
@@ -124,12 +127,13 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     """
     from latkit.dataset import LatencyDataset
     from latkit.dataset.compare import compare_datasets
+    from latkit.reports.dataset import comparison_parts
 
     report = compare_datasets(LatencyDataset.open(first), LatencyDataset.open(second))
     if as_json:
         print_json({"first": str(first), "second": str(second), **report.to_dict()})
     else:
-        print_comparison(f"{second} against {first}", report)
+        show(comparison_parts(f"{second} against {first}", report))
 
 
 @command.command(name="merge")
@@ -146,13 +150,14 @@ def merge(datasets: tuple[Path, ...], out: Path, unlike_machines: bool, as_json:
     from latkit.dataset import LatencyDataset
     from latkit.dataset.check import summarize
     from latkit.dataset.merge import merge_datasets
+    from latkit.reports.dataset import made_parts
 
     opened = [LatencyDataset.open(path) for path in datasets]
     summary = summarize(merge_datasets(opened, out, unlike_machines))
     if as_json:
         print_json({"dataset": str(out), **summary.to_dict()})
     else:
-        print_made(out, summary)
+        show(made_parts(out, summary))
 
 
 @command.command(name="export")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from latkit.cli.dataset_output import print_made
-from latkit.cli.output import UserPath, json_option, print_json, warn
+from latkit.cli.output import UserPath, json_option, print_json, show, warn
 from latkit.cli.progress import Terminal
 from latkit.core.errors import InputError
 from latkit.core.quantities import LATENCY, QUANTITIES
@@ -126,4 +125,6 @@ def import_files(
     if as_json:
         print_json(result.to_dict())
     else:
-        print_made(result.dataset.path, result.summary)
+        from latkit.reports.dataset import made_parts
+
+        show(made_parts(result.dataset.path, result.summary))

@@ -9,14 +9,17 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from latkit.cli.streams import columns_of, is_styled, printable
 from latkit.core.files import expand_user
+
+if TYPE_CHECKING:
+    from latkit.reports.parts import Part
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -111,6 +114,21 @@ def print_json(value: Any) -> None:
     click.echo(text)
 
 
+def show(parts: Iterable[Part]) -> None:
+    """Print a report: tables and lines on stdout, remarks on stderr."""
+    from latkit.reports.parts import Caution, Note, Table
+
+    for part in parts:
+        if isinstance(part, Table):
+            print_table(part.title, part.columns, part.rows)
+        elif isinstance(part, Note):
+            note(part.text)
+        elif isinstance(part, Caution):
+            warn(part.text)
+        else:
+            click.echo(part.text)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout; nothing in it is cut where stdout is not a terminal."""
     from rich.console import Console
@@ -147,8 +165,3 @@ def _needed_columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> in
         longest = max((len(word) for cell in cells for word in cell.split()), default=0)
         needed += min(8, longest) + 3
     return needed
-
-
-def number(value: float | int | None, digits: int = 3) -> str:
-    """A number for a table; a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}f}"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from latkit.cli.output import json_option, note, number, print_json, print_table, warn
-from latkit.core.quantities import get_quantity
+from latkit.cli.output import json_option, print_json, show, warn
 
 
 @click.command(name="predict")
@@ -41,6 +40,7 @@ def command(
       latkit predict --space nasbench201 --device jetson 6111 < /dev/null
     """
     from latkit.registry import load_lpm
+    from latkit.reports.lpm import predictions_parts
     from latkit.spaces import parse_setting
 
     lpm = load_lpm(reference, space)
@@ -50,11 +50,6 @@ def command(
     if as_json:
         print_json(predictions.to_dict())
     else:
-        print_table(
-            f"predicted by {lpm.reference}",
-            ["architecture", f"{get_quantity(lpm.quantity).noun} {lpm.unit}", f"± {lpm.unit}"],
-            [[row.given, number(row.value, 3), number(row.std, 3)] for row in predictions],
-        )
-        note(f"of the setting {lpm.target.setting.slug}; ± holds two thirds of measurements")
+        show(predictions_parts(predictions))
     for line in predictions.warnings:
         warn(line)

@@ -15,6 +15,7 @@ from latkit.cli.output import (
     json_option,
     note,
     print_json,
+    show,
     warn,
 )
 from latkit.cli.progress import Terminal
@@ -165,7 +166,7 @@ def command(
     Rows that other work on the machine disturbed are flagged, re-measured where that is possible,
     and never used for training. latkit dataset check judges the result.
     """
-    from latkit.cli.dataset_output import print_summary
+    from latkit.reports.dataset import summary_parts
     from latkit.tasks.profile import ProfileRequest, run_profile
 
     request = ProfileRequest(
@@ -196,7 +197,7 @@ def command(
     if as_json:
         print_json(result.to_dict())
     else:
-        print_summary(result.summary)
+        show(summary_parts(result.summary))
     for warning in result.warnings:
         warn(warning)
     note(f"next: latkit dataset check {result.dataset}, latkit train-lpm {result.dataset}")

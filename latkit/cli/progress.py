@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 
 import click
 
@@ -65,10 +64,6 @@ class ProgressLine:
         self._terminal = is_rewritable(sys.stderr)
         self._width = 0
 
-    def found_done(self, more: int) -> None:
-        """Tell of more that were done before: they are no work of this run."""
-        self.done_before += more
-
     def remaining_seconds(self, done: int, elapsed: float) -> float | None:
         """What is left at the rate of this run; None: nothing tells yet."""
         worked = done - self.done_before
@@ -101,37 +96,6 @@ class ProgressLine:
         if self._terminal and self._width:
             click.echo(err=True)
             self._width = 0
-
-
-class SharedProgress:
-    """One line for several tasks of the same size, of which parts may have been done before.
-
-    Args:
-        label: what is counted.
-        names: of the tasks.
-        each: how many each has.
-    """
-
-    def __init__(self, label: str, names: Sequence[str], each: int) -> None:
-        self.line = ProgressLine(label, len(names) * each)
-        self.done: dict[str, int] = {}
-        self._each = each
-
-    def update(self, name: str, done: int, before: int, detail: str = "") -> None:
-        """Tell how many a task has done, and how many of these an earlier run did."""
-        if name not in self.done:
-            self.line.found_done(before)
-        self.done[name] = done
-        self.line.update(sum(self.done.values()), detail)
-
-    def end(self, name: str) -> None:
-        """A task is over; what it has not told of, it has not done in this run."""
-        self.line.found_done(self._each - self.done.get(name, 0))
-        self.done[name] = self._each
-
-    def close(self) -> None:
-        """Leave the line."""
-        self.line.close()
 
 
 def _duration(seconds: float) -> str:

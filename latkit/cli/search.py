@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from latkit.cli.output import SEED, UserPath, json_option, print_json
+from latkit.cli.output import SEED, UserPath, json_option, print_json, show
 
 COUNT = click.IntRange(min=1)
 
@@ -193,7 +193,7 @@ def command(
       torchrun --nproc-per-node 2 -m latkit search --device p100 --data cifar10
     """
     from latkit.cli.progress import Terminal
-    from latkit.cli.search_report import print_result, print_sweep
+    from latkit.reports.search import search_parts, sweep_parts
     from latkit.search.image_source import DataOptions
     from latkit.search.request import SearchRequest
     from latkit.search.result import SweepResult
@@ -212,8 +212,8 @@ def command(
     if as_json:
         print_json(result.to_dict())
     elif isinstance(result, SweepResult):
-        print_sweep(result)
+        show(sweep_parts(result))
     else:
-        print_result(result)
+        show(search_parts(result))
     if isinstance(result, SweepResult):
         result.check()

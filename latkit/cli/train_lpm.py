@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,28 +12,15 @@ from latkit.cli.output import (
     UserPath,
     json_option,
     note,
-    number,
     print_json,
-    print_table,
+    show,
     warn,
 )
 from latkit.cli.progress import Terminal
-from latkit.core.quantities import LATENCY, QUANTITIES, Quantity
+from latkit.core.quantities import LATENCY, QUANTITIES
 
 if TYPE_CHECKING:
-    from latkit.lpm.store import LPMCard
-    from latkit.lpm.training import LearningPoint
-    from latkit.registry import TrainResult
-
-METRIC_ROWS = (
-    ("relative error (MAPE), %", "mape_percent", 2),
-    ("within 5 %, % of networks", "within_5_percent", 1),
-    ("within 10 %, % of networks", "within_10_percent", 1),
-    ("Spearman", "spearman", 3),
-    ("Kendall tau", "kendall_tau", 3),
-    ("within its 50 % interval, %", "coverage_50", 1),
-    ("within its 90 % interval, %", "coverage_90", 1),
-)
+    pass
 
 
 @click.command(name="train-lpm")
@@ -129,6 +115,7 @@ def command(
       latkit train-lpm d --kind lookup-table --no-publish
     """
     from latkit.registry import TrainRequest, train_and_publish
+    from latkit.reports.lpm import training_parts
 
     request = TrainRequest(
         dataset=dataset,
@@ -146,7 +133,7 @@ def command(
     if as_json:
         print_json(result.to_dict())
     else:
-        _print_result(result)
+        show(training_parts(result))
     for line in result.warnings:
         warn(line)
     entry = result.entry
@@ -157,60 +144,3 @@ def command(
             f"next: latkit predict --space {entry.space} --device {entry.short_reference} "
             "ARCHITECTURE"
         )
-
-
-def _print_result(result: TrainResult) -> None:
-    card, entry = result.card, result.entry
-    name = f"{card.target.device} ({card.training['kind']})"
-    if entry:
-        name = f"{entry.short_reference}@{entry.version}"
-    print_table(
-        f"LPM {name} on {card.metrics['n_test']} held-out networks "
-        f"(trained on {card.metrics['n_train']})",
-        ["", "LPM", "straight line in MACs"],
-        metric_rows(card),
-    )
-    if result.learning_curve is not None:
-        _print_curve(result.learning_curve, card.quantity)
-    retest = card.dataset["retest_sd_percent"]
-    if retest is not None:
-        note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
-
-
-def metric_rows(card: LPMCard) -> list[list[str]]:
-    """The metrics of an LPM and its baseline as table rows."""
-    quantity, baseline = card.quantity, card.baselines["macs_only"]
-    absolute = (f"absolute error (MAE), {quantity.unit}", f"mae_{quantity.suffix}", 3)
-    return [
-        [label, number(card.metrics.get(key), digits), number(baseline.get(key), digits)]
-        for label, key, digits in (absolute, *METRIC_ROWS)
-    ]
-
-
-def _print_curve(curve: Sequence[LearningPoint], quantity: Quantity) -> None:
-    """The paper's Table 1, of this dataset."""
-    rows = [
-        [
-            str(point.n_train),
-            *(
-                number(value, 3)
-                for value in (
-                    point.metrics.mae,
-                    point.metrics.mape_percent,
-                    point.metrics.spearman,
-                    point.metrics.coverage_90,
-                    point.fit_seconds,
-                )
-            ),
-        ]
-        for point in curve
-    ]
-    names = [
-        "trained on",
-        f"MAE {quantity.unit}",
-        "MAPE %",
-        "Spearman",
-        "in 90 % interval",
-        "fit, s",
-    ]
-    print_table("learning curve, same held-out networks", names, rows)

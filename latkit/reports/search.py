@@ -1,27 +1,24 @@
-"""What ``latkit search`` prints when it is done."""
+"""What a search or a sweep has found."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-import click
-
-from latkit.cli.output import note, number, print_table, warn
 from latkit.core.quantities import LATENCY
+from latkit.reports.parts import Caution, Line, Note, Part, Table, number
+from latkit.search.result import LPMPrediction, SearchResult, SweepResult
+from latkit.search.run import describe_target
 
-if TYPE_CHECKING:
-    from latkit.search.result import LPMPrediction, SearchResult, SweepResult
 
-
-def print_result(result: SearchResult) -> None:
+def search_parts(result: SearchResult) -> Iterator[Part]:
     """A search's result as tables and a drawing."""
     networks = {
         "found, in the network of the LPM's setting": result.found,
         "found, both cells where there are two": result.whole,
         f"{result.reference_name}, in the network of the LPM's setting": result.reference,
     }
-    print_table(
+    yield Table(
         f"found on {result.data} for {result.target.device}",
         ["network", "predicted ms", "measured ms", "measured now ms", "MACs M", "params M"],
         [
@@ -36,38 +33,36 @@ def print_result(result: SearchResult) -> None:
             for name, row in networks.items()
         ],
     )
-    _print_searched_for(result)
+    yield from _searched_for(result)
     measuring = result.measuring
     if measuring is None:
-        note(f"not measured: {result.skip_reason}")
+        yield Note(f"not measured: {result.skip_reason}")
     else:
-        note(
+        yield Note(
             f"measured on this machine with {measuring.backend} in the LPM's setting, "
-            f"{measuring.visits} visits ({measuring.visits_disturbed} disturbed), "
+            f"{measuring.visits} measurements ({measuring.visits_disturbed} disturbed), "
             f"clock {measuring.clock}"
         )
         if measuring.anchored:
-            note(
+            yield Note(
                 "the first measured column is at the machine's speed when it was profiled (the "
                 f"anchor took {number(measuring.anchor_median_when_profiled_ms, 2)} ms then, "
                 f"{measuring.anchor_median_ms:.2f} ms now), as the predictions are"
             )
-    _print_lpms(result.lpms)
-    click.echo(result.drawing)
+    yield from _lpms(result.lpms)
+    yield Line(result.drawing)
     if result.drawing != str(result.architecture):
-        click.echo(str(result.architecture))
-    note(f"result: {result.out / 'result.json'}; history: {result.out / 'history.parquet'}")
+        yield Line(str(result.architecture))
+    yield Note(f"result: {result.out / 'result.json'}; history: {result.out / 'history.parquet'}")
 
 
-def _print_searched_for(result: SearchResult) -> None:
+def _searched_for(result: SearchResult) -> Iterator[Part]:
     """The objective, where it is not the first device's prediction, and what became of a target."""
-    from latkit.search.run import describe_target
-
     weighed = result.searched_for
     if weighed.cost != "predicted":
         rows = [(f"{weighed.cost} ({weighed.quantity})", weighed.unit, weighed)]
         rows += [(device.lpm, device.unit, device) for device in weighed.devices]  # type: ignore[misc]
-        print_table(
+        yield Table(
             "what was searched for, and the LPMs it was searched with",
             ["of what was found", "unit", "found", result.reference_name],
             [
@@ -78,15 +73,15 @@ def _print_searched_for(result: SearchResult) -> None:
     if weighed.target_ms is not None:
         unconstrained_cost = result.outcome.unconstrained_cost
         on_target = weighed.on_target is True
-        click.echo(describe_target(weighed.target_ms, weighed.found, on_target, unconstrained_cost))
+        yield Line(describe_target(weighed.target_ms, weighed.found, on_target, unconstrained_cost))
 
 
-def _print_lpms(predictions: tuple[LPMPrediction, ...]) -> None:
+def _lpms(predictions: tuple[LPMPrediction, ...]) -> Iterator[Part]:
     for prediction in predictions:
         if prediction.skip_reason is not None:
-            warn(f"LPM {prediction.lpm} is left out: {prediction.skip_reason}")
+            yield Caution(f"LPM {prediction.lpm} is left out: {prediction.skip_reason}")
     readable = [prediction for prediction in predictions if prediction.skip_reason is None]
-    print_table(
+    yield Table(
         "the found cell by every LPM of the registry, each in its own setting",
         ["LPM", "predicted", "±", "unit", "setting: there / searched for"],
         [
@@ -101,17 +96,18 @@ def _print_lpms(predictions: tuple[LPMPrediction, ...]) -> None:
         ],
     )
     if any(prediction.setting_differences for prediction in readable):
-        warn("predictions of different settings are of different networks: do not compare them")
+        yield Caution(
+            "predictions of different settings are of different networks: do not compare them"
+        )
 
 
-def print_sweep(sweep: SweepResult) -> None:
+def sweep_parts(sweep: SweepResult) -> Iterator[Part]:
     """A sweep's result as a table; a star marks the Pareto front."""
     from latkit.search.result import SearchResult
-    from latkit.search.run import describe_target
 
     rows = [(row, row.result) for row in sweep.searches if isinstance(row.result, SearchResult)]
     quantity = rows[0][1].searched_for.quantity if rows else "cost"
-    print_table(
+    yield Table(
         f"sweep (*: nothing else has both a lower {quantity} and a higher accuracy)",
         [
             "search", "predicted ms", "measured ms", "measured now ms", "val accuracy %", "MACs M",
@@ -131,14 +127,14 @@ def print_sweep(sweep: SweepResult) -> None:
             for row, result in rows
         ],
     )  # fmt: skip
-    note(
+    yield Note(
         "of what was found, in the network of the LPM's setting; the accuracy is the supernet's on "
         "the half that trains alpha, in the epoch of what was found"
     )
     for row, result in rows:
         weighed = result.searched_for
-        click.echo(f"{row.name}: {result.architecture}")
-        click.echo(
+        yield Line(f"{row.name}: {result.architecture}")
+        yield Line(
             f"{row.name}: the network of all of it has {result.whole.macs / 1e6:.1f} M MACs "
             f"and {result.whole.params / 1e6:.3f} M params"
         )
@@ -147,13 +143,13 @@ def print_sweep(sweep: SweepResult) -> None:
             weighed.found, predicted_ms, rel_tol=1e-4
         ):  # of several devices, say
             value = f"{weighed.quantity} {number(weighed.found, 3)} {weighed.unit}"
-            click.echo(f"{row.name}: searched for {value}")
+            yield Line(f"{row.name}: searched for {value}")
         if weighed.target_ms is not None:
             line = describe_target(
                 weighed.target_ms, weighed.found, weighed.on_target is True,
                 result.outcome.unconstrained_cost,
             )  # fmt: skip
-            click.echo(f"{row.name}: {line}")
+            yield Line(f"{row.name}: {line}")
     for reason in sorted({result.skip_reason for _, result in rows} - {None}, key=str):
-        note(f"not measured: {reason}")
-    note(f"sweep: {sweep.out / 'sweep.json'}; each search has a folder beside it")
+        yield Note(f"not measured: {reason}")
+    yield Note(f"sweep: {sweep.out / 'sweep.json'}; each search has a folder beside it")

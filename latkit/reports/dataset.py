@@ -1,30 +1,27 @@
-"""What the commands that make, show and judge datasets print."""
+"""What datasets hold, how good they are, and how they agree."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import click
-
-from latkit.cli.output import note, number, print_table, warn
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from latkit.dataset.check import DatasetCheck, DatasetSummary
-    from latkit.dataset.compare import DatasetComparison
-    from latkit.dataset.format import Manifest
+from latkit.core.environment import is_variable
+from latkit.dataset.check import DatasetCheck, DatasetSummary
+from latkit.dataset.compare import DatasetComparison
+from latkit.dataset.format import Manifest
+from latkit.reports.parts import Caution, Line, Note, Part, Table, number
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def print_summary(summary: DatasetSummary) -> None:
+def summary_parts(summary: DatasetSummary) -> Iterator[Part]:
     """What a dataset holds, as a table."""
     target, latency = summary.target, summary.latency_ms
     spread = "–"
     if latency is not None:
         spread = f"{latency.min:.2f} / {latency.mean:.2f} / {latency.max:.2f}"
-    print_table(
+    yield Table(
         f"{target.space} on {target.device} with {target.backend}",
         ["architectures", "rows", "disturbed", "latency min/mean/max ms", "retest sd", "clock"],
         [
@@ -40,10 +37,8 @@ def print_summary(summary: DatasetSummary) -> None:
     )
 
 
-def print_facts(summary: DatasetSummary, manifest: Manifest) -> None:
+def facts_parts(summary: DatasetSummary, manifest: Manifest) -> Iterator[Part]:
     """The machine and the protocol that a dataset was measured with."""
-    from latkit.core.environment import is_variable
-
     facts: dict[str, Any] = {
         "setting": summary.target.setting.slug,
         "anchor": manifest.anchor,
@@ -56,13 +51,13 @@ def print_facts(summary: DatasetSummary, manifest: Manifest) -> None:
         **{k: v for k, v in manifest.fingerprint.items() if v is not None or not is_variable(k)},
     }
     rows = [[name, "–" if value is None else str(value)] for name, value in facts.items()]
-    print_table("made of", ["fact", "value"], rows)
+    yield Table("made of", ["fact", "value"], rows)
 
 
-def print_check(report: DatasetCheck) -> None:
+def check_parts(report: DatasetCheck) -> Iterator[Part]:
     """A dataset's quality, and the verdict."""
     summary = report.summary
-    print_summary(summary)
+    yield from summary_parts(summary)
     history = [stretch.anchor_median_ms for stretch in report.anchor_history]
     reasons = sorted(report.rows_by_reason.items())
     rows = [
@@ -86,18 +81,18 @@ def print_check(report: DatasetCheck) -> None:
         ]
         for run in report.panel_runs
     ]
-    print_table("quality", ["what", "value"], rows)
-    click.echo(f"verdict: {report.verdict}")
+    yield Table("quality", ["what", "value"], rows)
+    yield Line(f"verdict: {report.verdict}")
     for finding in report.findings:
-        warn(finding.text)
+        yield Caution(finding.text)
 
 
-def print_comparison(title: str, report: DatasetComparison) -> None:
+def comparison_parts(title: str, report: DatasetComparison) -> Iterator[Part]:
     """How two datasets agree, and what differs."""
     parts = [("list", report.agreement)] if report.judged_by == "list" else []
     if report.panel is not None:
         parts.append(("panel", report.panel))
-    print_table(
+    yield Table(
         title,
         ["", "architectures", "Spearman", "Kendall tau", "ratio", "deviation %"],
         [
@@ -113,18 +108,18 @@ def print_comparison(title: str, report: DatasetComparison) -> None:
         ],
     )
     if report.expected_deviation_percent is not None:
-        note(
+        yield Note(
             "two single measurements of one network deviate by "
             f"{number(report.expected_deviation_percent, 2)} % from the retest errors alone"
         )
     differing = [[kind, line] for kind, lines in report.differences.items() for line in lines]
-    print_table("what differs (first / second)", ["kind", "fact"], differing or [["–", "nothing"]])
+    yield Table("what differs (first / second)", ["kind", "fact"], differing or [["–", "nothing"]])
 
 
-def print_made(path: Path, summary: DatasetSummary) -> None:
+def made_parts(path: Path, summary: DatasetSummary) -> Iterator[Part]:
     """What a command that made a dataset ends with."""
-    print_summary(summary)
-    note(f"written: {path}\nnext: latkit dataset check {path}, latkit train-lpm {path}")
+    yield from summary_parts(summary)
+    yield Note(f"written: {path}\nnext: latkit dataset check {path}, latkit train-lpm {path}")
 
 
 def _bars(values: list[float]) -> str:
