@@ -16,7 +16,18 @@ from typing import Any, TypeVar
 from latkit.backends import Probe, probe_backends
 from latkit.core.errors import InputError, LatkitError
 from latkit.core.events import SILENT, Listener
-from latkit.dataset import LatencyDataset
+from latkit.dataset import LatencyDataset, Target
+from latkit.dataset.check import DatasetCheck, DatasetSummary, check_dataset, summarize
+from latkit.dataset.compare import DatasetComparison, compare_datasets
+from latkit.dataset.listing import ListedDataset, list_datasets
+from latkit.dataset.merge import merge_datasets
+from latkit.dataset.tables import (
+    ImportRequest,
+    ImportResult,
+    TableColumn,
+    export_dataset,
+    import_table,
+)
 from latkit.lpm.prediction import Prediction, Predictions, PublishedLPM
 from latkit.registry import Registry, TrainRequest, TrainResult, load_lpm, train_and_publish
 from latkit.registry.listing import ComparedLPM, ListedLPM, compare_lpms, list_lpms
@@ -34,13 +45,19 @@ from latkit.tasks.profile import ProfileRequest, ProfileResult, run_profile
 __all__ = [
     "ComparedLPM",
     "DataOptions",
+    "DatasetCheck",
+    "DatasetComparison",
+    "DatasetSummary",
     "Diagnosis",
     "DoctorRow",
     "ExportRequest",
     "ExportResult",
     "GenotypeMeasurement",
+    "ImportRequest",
+    "ImportResult",
     "LatencyDataset",
     "LatkitError",
+    "ListedDataset",
     "ListedLPM",
     "Listener",
     "Prediction",
@@ -54,20 +71,29 @@ __all__ = [
     "SearchResult",
     "SpaceInfo",
     "SweepResult",
+    "TableColumn",
+    "Target",
     "TrainRequest",
     "TrainResult",
     "backends",
+    "check_dataset",
+    "compare_datasets",
     "compare_lpms",
     "doctor",
     "export",
+    "export_dataset",
+    "import_table",
+    "list_datasets",
     "list_lpms",
     "load_lpm",
     "measure_genotype",
+    "merge_datasets",
     "open_dataset",
     "predict",
     "profile",
     "search",
     "spaces",
+    "summarize",
     "train_lpm",
 ]
 
