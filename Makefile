@@ -18,9 +18,10 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --editable .
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+$(VENV)/installed-dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --editable '.[dev]'
-	@touch $@
+	@touch $(VENV)/installed $@
 
 demo: $(VENV)/installed
 	$(BIN)/latkit demo
@@ -36,7 +37,7 @@ lint: $(VENV)/installed-dev
 
 check-wheel: $(VENV)/installed-dev
 	rm -rf build dist
-	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 	$(BIN)/python tests/packaging/check_wheel.py dist/*.whl
 
 # From the checkout, with whatever Python has PyTorch: OUT=DIR and WHEELS=DIR are optional.

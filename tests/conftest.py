@@ -31,6 +31,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Files in which one test takes long; begun first, so that no worker ends alone with one of them.
+LONG = ("benchmarks/test_gpu.py", "cli/test_search.py", "cli/test_costs.py",
+        "search/test_distributed.py", "search/test_session.py")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(item.path.match(name) for name in LONG))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """All workers of a session, and what they start, train a synthetic LPM once among them."""

@@ -119,7 +119,7 @@ def protocols(context: Context) -> None:
     from benchmarks.profiling import run_backend, summarize
     from latkit.spaces import parse_setting
 
-    n = context.size(12, 5)
+    n = context.size(12, 3)
     name = context.backend_name()
     rows, _ = run_backend(name, parse_setting(setting_text(context, 1)), n, seed=1)
     table = [

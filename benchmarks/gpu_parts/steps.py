@@ -59,7 +59,7 @@ def step(context: Context) -> None:
         if mode == "bf16" and case.order == 2:
             context.record(bf16="a search refuses second order in bf16")
             continue
-        result = compare(case, device, mode, context.size(5, 1))
+        result = compare(case, device, mode, context.size(5, 1), context.size(WARM_UP, 0))
         context.record(**{mode: result})
         context.record_gpu_state(f"after {mode}")
         told.append(f"{mode} {result['ours']['step_ms']:.0f} ms, {result['times_faster']:.2f}x")
@@ -135,15 +135,17 @@ def flat(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().double().cpu().flatten() for tensor in tensors])
 
 
-def compare(case: Case, device: torch.device, mode: str, steps: int) -> dict[str, Any]:
+def compare(
+    case: Case, device: torch.device, mode: str, steps: int, warm_up: int
+) -> dict[str, Any]:
     """Steps of both in turn, after a warm-up: milliseconds, launches, memory."""
     with precision(mode):
         steppers = {which: stepper(which, case, device, mode) for which in ("textbook", "ours")}
         times: dict[str, list[tuple[float, float]]] = {which: [] for which in steppers}
-        for number in range(WARM_UP + steps):
+        for number in range(warm_up + steps):
             for which, take in steppers.items():
                 pair = timed(take, device)
-                if number >= WARM_UP:
+                if number >= warm_up:
                     times[which].append(pair)
         result: dict[str, Any] = {
             which: {

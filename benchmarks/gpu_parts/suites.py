@@ -49,7 +49,8 @@ def conformance(context: Context) -> None:
     (suite,) = [
         attribute
         for attribute, value in vars(module).items()
-        if getattr(getattr(value, "backend_class", None), "name", None) == name
+        if isinstance(value, type)
+        and getattr(getattr(value, "backend_class", None), "name", None) == name
     ][:1]
     _pytest(context, f"{CONFORMANCE}::{suite}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -78,15 +79,17 @@ def test_profile(latkit_json: RunJson) -> None:
     assert again.to_dict() == printed
 
 
-def test_datasets(latkit_json: RunJson, micro: Setting) -> None:
+def test_datasets(latkit_json: RunJson, latkit_run: RunLatkit, micro: Setting) -> None:
     first, second = made_dataset(Path("d"), 30), made_dataset(Path("e"), 30)
     assert latkit_json("dataset", "list", ".")["datasets"] == [
         found.to_dict() for found in latkit.list_datasets(Path())
     ]
     shown = latkit.summarize(first).to_dict()
     assert shown.items() <= latkit_json("dataset", "show", "d").items()
-    checked = latkit.check_dataset(first).to_dict()
-    assert latkit_json("dataset", "check", "d") == {"dataset": "d", **checked}
+    checked = latkit.check_dataset(first)
+    done = latkit_run("dataset", "check", "d", "--json")
+    assert json.loads(done.stdout) == {"dataset": "d", **checked.to_dict()}
+    assert (done.returncode == 3) == (checked.verdict == "unfit")
     compared = latkit.compare_datasets(first, second).to_dict()
     assert compared.items() <= latkit_json("dataset", "compare", "d", "e").items()
 
@@ -158,5 +161,11 @@ def test_search_and_export(latkit_json: RunJson) -> None:
 
 
 @pytest.fixture
-def latkit_json(latkit: RunLatkit) -> RunJson:
-    return lambda *arguments: ok(latkit, *arguments)
+def latkit_run(latkit: RunLatkit) -> RunLatkit:
+    """The fixture of the command line, beside the module of its name."""
+    return latkit
+
+
+@pytest.fixture
+def latkit_json(latkit_run: RunLatkit) -> RunJson:
+    return lambda *arguments: ok(latkit_run, *arguments)

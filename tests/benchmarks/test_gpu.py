@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import choose, known_parts, prove
+from benchmarks.gpu_parts.child import run as run_part
 from benchmarks.gpu_parts.page import page
-from benchmarks.gpu_parts.part import ROOT, Part
+from benchmarks.gpu_parts.part import ROOT, Context, Part
 from benchmarks.gpu_parts.profiles import judge_host_bound
 from benchmarks.gpu_parts.steps import count_launches
 from benchmarks.gpu_parts.suites import CONFORMANCE
 from latkit.backends import BACKENDS
+from tests.support.commands import RunLatkit, ok
 
 FAULTS = {
     "raises": ("failed", "ValueError: of no value", 1),
@@ -178,16 +181,51 @@ def test_the_page_shows_tables_and_escapes_them() -> None:
     assert "numbers mean nothing" in text
 
 
-def test_the_quick_form_passes(tmp_path: Path) -> None:
-    """Every part's logic with torch-cpu in place of torch-cuda."""
+# Of the quick form: what runs by the command, and what runs here, each with what it builds on.
+BY_COMMAND = ("doctor", "gpu-tests", "suite.torch-cuda", "nccl")
+HERE = (
+    ("profile.batch-1", "lpm", "search"), ("profile.batch-32",), ("step.darts",), ("networks",),
+    ("protocols",), ("bf16",), ("energy",), ("step.pc-darts",), ("step.second-order",),
+)  # fmt: skip
+
+
+def test_the_quick_form_is_run_whole() -> None:
+    names = [*BY_COMMAND, *(name for group in HERE for name in group)]
+    assert sorted(names) == sorted(p.name for p in known_parts("cpu", quick=True))
+
+
+@pytest.mark.parametrize("names", HERE, ids="+".join)
+def test_the_quick_form_of_parts(
+    names: tuple[str, ...], tmp_path: Path, latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts' logic with torch-cpu in place of torch-cuda, and latkit in this process."""
+    monkeypatch.setattr(Context, "latkit", lambda context, *arguments: ok(latkit, *arguments))
+    gc.freeze()  # the parts collect garbage before each measurement: not that of all tests
+    parts = {p.name: p for p in known_parts("cpu", quick=True)}
+    for name in names:
+        one = parts[name]
+        task = {"device": "cpu", "quick": True, "work": str(tmp_path), "arguments": one.arguments,
+                "function": one.function}  # fmt: skip
+        reports: list[dict[str, Any]] = []
+        end = run_part(task, reports.append)
+        assert end["verdict"] == "ok" or (name, end["verdict"]) == ("energy", "skipped"), end
+        checks = [report["check"] for report in reports if "check" in report]
+        assert all(check["passed"] for check in checks)
+        assert json.dumps(reports)
+        assert any("figure" in report for report in reports) or end["verdict"] == "skipped"
+    gc.unfreeze()
+
+
+def test_the_command_in_its_quick_form(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks/gpu.py"), "--device", "cpu", "--quick"]
+    only = [word for name in BY_COMMAND for word in ("--only", name)]
     done = subprocess.run(
-        [*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False
+        [*command, *only, "--out", str(tmp_path)], capture_output=True, text=True, check=False
     )
     entries = json.loads((tmp_path / "gpu.json").read_text())["parts"]
     verdicts = {entry["name"]: (entry["verdict"], entry["reason"]) for entry in entries}
     assert done.returncode == 0, verdicts
-    assert [entry["name"] for entry in entries] == [p.name for p in known_parts("cpu", quick=True)]
+    assert [entry["name"] for entry in entries] == list(BY_COMMAND)
     skipped = {name for name, (verdict, _) in verdicts.items() if verdict == "skipped"}
-    assert skipped <= {"gpu-tests", "energy"}
+    assert skipped <= {"gpu-tests"}
     assert (tmp_path / "README.md").read_text().startswith("# latkit on ")
