@@ -62,6 +62,7 @@ def doctor() -> Diagnosis:
             *_machine(),
             *_gpu(),
             *_backends(),
+            *_broken_plug_ins(),
             _energy(),
             _registry(),
         )
@@ -164,6 +165,25 @@ def _backends() -> list[DoctorRow]:
         else:
             rows.append(DoctorRow(name, probe.status, probe.reason, probe.fix))
     return rows
+
+
+def _broken_plug_ins() -> list[DoctorRow]:
+    """Plug-ins other than backends, which have rows of their own, that do not load."""
+    try:
+        from latkit.lpm.kinds import LPM_KINDS
+        from latkit.search.estimators import ESTIMATORS
+        from latkit.search.image_source import IMAGE_SOURCES
+        from latkit.search.objectives import OBJECTIVES
+        from latkit.search.supernet import SUPERNETS
+        from latkit.spaces import SPACES
+    except Exception:  # torch does not import, and has its row
+        return []
+    kinds = (SPACES, LPM_KINDS, OBJECTIVES, ESTIMATORS, SUPERNETS, IMAGE_SOURCES)
+    return [
+        DoctorRow(f"{plugins.kind} {name}", "unusable", error.cause, error.fix)
+        for plugins in kinds
+        for name, error in plugins.broken().items()
+    ]
 
 
 def _energy() -> DoctorRow:

@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import pytest
+
 from latkit.backends import BACKENDS
+from latkit.search.objectives import OBJECTIVES
 from latkit.tasks.doctor import Diagnosis, DoctorRow, doctor
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_part_has_a_row_with_a_fix_where_it_does_not_work() -> None:
@@ -48,3 +52,12 @@ def test_a_broken_pytorch_is_reported_and_nothing_hides_it(tmp_path: Path) -> No
     assert "libtorch is broken" in rows["torch"]["reason"]
     assert rows["cpu"]["status"] == "ok"
     assert all(bool(row["fix"]) == (row["status"] != "ok") for row in rows.values())
+
+
+def test_a_plug_in_that_does_not_load_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("beauty", "no_such_module:Beauty", OBJECTIVES.group)
+    monkeypatch.setattr(OBJECTIVES, "_points", {"beauty": point})
+    (row,) = [row for row in doctor().rows if row.part == "objective beauty"]
+    assert row.status == "unusable"
+    assert "no_such_module" in row.what
+    assert row.fix
