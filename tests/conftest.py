@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before NumPy and PyTorch start their threads, and for all processes that tests start: tests' sums
@@ -20,6 +21,7 @@ from latkit.spaces import Setting
 from latkit.spaces.darts.config import DartsConfig
 from tests.support.commands import RunLatkit
 from tests.support.places import SHARED
+from tests.support.plug_ins import forget_plug_ins
 from tests.support.synthetic import SHARED_FOLDER
 
 # What touches the disk has no fixed duration on a shared machine.
@@ -47,6 +49,12 @@ def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "synthetic"
     folder.mkdir(exist_ok=True)
     os.environ[SHARED_FOLDER] = str(folder)
+
+
+@pytest.fixture(autouse=True)
+def _only_installed_plug_ins() -> Iterator[None]:
+    yield
+    forget_plug_ins()
 
 
 @pytest.fixture

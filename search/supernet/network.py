@@ -25,7 +25,7 @@ from latkit.search.supernet.source_mix import (
     uniform,
 )
 from latkit.search.supernet.sums import NodeSums, mix
-from latkit.spaces import Architecture, ChoiceMatrix, SearchSpace
+from latkit.spaces import Architecture, ChoiceMatrix, SearchSpace, get_space
 from latkit.spaces.darts.config import MIN_CELLS, CellPlace, DartsConfig
 from latkit.spaces.darts.genotype import Genotype
 from latkit.spaces.darts.space import CONCAT, NODES, DartsSpace
@@ -203,12 +203,11 @@ class DartsSupernet(Supernet):
         image_channels: int,
         resolution: int,
     ) -> DartsSupernet:
-        assert isinstance(space, DartsSpace)
         network = SupernetConfig(
             macro="cifar", cells=config.cells, channels=config.channels, resolution=resolution,
             classes=classes,
         )  # fmt: skip
-        return cls(space, network, image_channels)
+        return cls(get_space("darts"), network, image_channels)
 
     @property
     def alphas(self) -> dict[str, nn.Parameter]:

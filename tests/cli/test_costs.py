@@ -13,7 +13,6 @@ from latkit.lpm.training import train_lpm
 from latkit.registry import Registry
 from latkit.spaces import get_space
 from latkit.spaces.darts.genotype import parse_genotype
-from latkit.spaces.darts.space import DartsSpace
 from tests.support.commands import RunLatkit, ok, refused
 from tests.support.synthetic import MICRO, both_dataset, both_lpm
 
@@ -151,7 +150,6 @@ def test_a_search_for_little_energy(latkit: RunLatkit, tmp_path: Path) -> None:
     result = json.loads(Path("w/lambda-1/result.json").read_text())
     assert result["searched_for"]["found"] == with_it["cost"]
     space = get_space("darts")
-    assert isinstance(space, DartsSpace)
     encoding = space.encode(space.from_genotype(parse_genotype(result["genotype"])))
     registry = Registry()
     predicted = {

@@ -185,8 +185,13 @@ class Terminal:
             self._monkeypatch.setattr(sys, name, self.stream)
 
     def text(self) -> str:
+        """What was written; the end is marked, because it may come in pieces."""
+        self.stream.write("\x03")
         self.stream.flush()
-        return os.read(self._other, 65536).decode()
+        content = b""
+        while not content.endswith(b"\x03"):
+            content += os.read(self._other, 65536)
+        return content[:-1].decode()
 
     def close(self) -> None:
         self.stream.close()

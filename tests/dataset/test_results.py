@@ -15,7 +15,7 @@ from latkit.dataset.check import check_dataset, summarize
 from latkit.dataset.compare import compare_datasets
 from latkit.dataset.listing import list_datasets
 from latkit.dataset.tables import ImportRequest, TableColumn, import_table
-from tests.conftest import MICRO_TEXT, RunLatkit
+from tests.support.commands import MICRO_TEXT, RunLatkit
 from tests.support.synthetic import MICRO, SPACE, made_dataset
 
 ARCHS = [SPACE.format(SPACE.unrank(i)[0]) for i in SPACE.sample(12, 0).tolist()]

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from latkit.search.costs import LPMCost
 
 from latkit.core.errors import InputError, LPMError
 from latkit.core.events import Listener
@@ -19,7 +18,8 @@ from latkit.lpm.paper import PaperRecipe
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.rows import Rows
 from latkit.registry import Registry, TrainRequest, load_lpm, train_and_publish
-from tests.conftest import RunLatkit
+from latkit.search.objectives import PredictedObjective
+from tests.support.commands import RunLatkit
 from tests.support.synthetic import MICRO, SPACE, formula_ms, made_dataset
 
 MODULE = """
@@ -116,7 +116,7 @@ class TestPlugIn:
         assert [row["latency_ms"] for row in rows] == pytest.approx([expected, expected])
         assert rows[0]["std_ms"] > 0
         # A search takes its expectation exactly.
-        coefficients = LPMCost(load_lpm("formula").lpm).coefficients()
+        coefficients = PredictedObjective(load_lpm("formula").lpm).coefficients()
         assert coefficients is not None
         assert coefficients[1] == pytest.approx(expected)
 

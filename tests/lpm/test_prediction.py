@@ -12,7 +12,7 @@ from latkit.core.errors import InputError
 from latkit.registry import Registry, load_lpm
 from latkit.spaces import get_preset, get_space
 from latkit.spaces.darts.zoo import ZOO
-from tests.conftest import RunLatkit
+from tests.support.commands import RunLatkit
 from tests.support.synthetic import SPACE, made_lpm
 
 # The highest-cost cell of the space.

@@ -296,7 +296,7 @@ class TestWebServer:
         monkeypatch.setenv(VARIABLE, url)
         done = latkit("lpms", "list", "--json")
         assert done.returncode == 1
-        assert done.stdout == ""
+        assert url in json.loads(done.stdout)["error"]["cause"]
         (line,) = done.stderr.splitlines()
         assert url in line
 

@@ -19,7 +19,7 @@ from latkit.registry import (
     train_and_publish,
 )
 from latkit.registry.listing import compare_lpms, list_lpms
-from tests.conftest import RunLatkit
+from tests.support.commands import RunLatkit
 from tests.support.synthetic import SPACE, made_dataset, made_lpm, made_manifest, made_row
 
 

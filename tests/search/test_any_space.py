@@ -26,7 +26,7 @@ from latkit.search.session import run_search
 from latkit.search.supernet import SUPERNETS, default_method
 from latkit.spaces import get_preset, get_space
 from latkit.spaces.architecture import architecture_costs
-from tests.conftest import RunLatkit
+from tests.support.commands import RunLatkit
 from tests.support.synthetic import made_manifest, made_row
 
 SPACE = get_space("nasbench201")

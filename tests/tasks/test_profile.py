@@ -18,7 +18,7 @@ from latkit.dataset import LatencyDataset
 from latkit.profiling.protocol import PRESETS, Protocol
 from latkit.spaces import Setting, get_space
 from latkit.tasks.profile import ProfileRequest, ProfileResult, run_profile
-from tests.conftest import MICRO_TEXT, RunLatkit
+from tests.support.commands import MICRO_TEXT, RunLatkit
 
 
 class Kept(Listener):
