@@ -10,6 +10,7 @@ the operations of a cell.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ import torch
 
 from latkit import __version__
 from latkit.core.quantities import LATENCY
+from latkit.core.storage import Storage
 from latkit.dataset import Target
+from latkit.lpm import builtin_lpms
 from latkit.lpm.base import FloatArray
 from latkit.lpm.bayes import GroupPrior, fit_bayes
 from latkit.lpm.linear import LookupTableLPM
 from latkit.lpm.metrics import prediction_metrics
-from latkit.lpm.store import LPMCard
+from latkit.lpm.store import LPMCard, write_lpm
 from latkit.lpm.training import TrainedLPM
 from latkit.spaces import Setting, get_preset, get_space
 from latkit.spaces.analytic import COLUMNS
@@ -84,6 +87,14 @@ TARGET = Target("darts", DEVICE, BACKEND, _IMAGENET)
 
 # Mean and usual standard deviation of the share of a column in a mean latency of one.
 _SHARE = (0.25, 0.25)
+
+
+def write_builtin() -> None:
+    """Write the LPM into the package, as the file that is shipped."""
+    trained = builtin_lpm()
+    folder = Path(builtin_lpms.__file__).parent
+    (folder / DEVICE).mkdir(exist_ok=True)
+    write_lpm(Storage(str(folder)), DEVICE, trained.lpm, trained.card)
 
 
 def builtin_lpm() -> TrainedLPM:

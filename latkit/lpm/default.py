@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 from typing_extensions import Self
 
@@ -372,7 +372,7 @@ def _quantiles(standardized: npt.NDArray[np.float64]) -> Tensor:
     The tail that the fit assumes, corrected by the out-of-fold errors as far as there are enough.
     """
     n = len(standardized)
-    assumed = stats.t.ppf(0.5 + np.array(LEVELS) / 2, TAIL)
+    assumed = special.stdtrit(TAIL, 0.5 + np.array(LEVELS) / 2)
     # The fewer rows, the less certain the scales that the evidence has set.
     assumed *= 1 + SCALE_DOUBT / n
     empirical = np.quantile(np.abs(standardized), LEVELS)

@@ -6,7 +6,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from latkit.core.quantities import LATENCY, get_quantity
 from latkit.lpm.base import FloatArray
@@ -72,6 +71,8 @@ def prediction_metrics(
     Raises:
         InputError: there is no such quantity.
     """
+    from scipy import stats  # takes as long to import as a search's other parts together
+
     error = predicted - measured
     relative = np.abs(error) / measured
     with warnings.catch_warnings():

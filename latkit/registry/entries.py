@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from latkit.core.quantities import LATENCY
-from latkit.lpm.builtin import TARGET, builtin_lpm
-from latkit.lpm.training import TrainedLPM
+from latkit.core.storage import Storage
+from latkit.lpm import builtin_lpms
+from latkit.lpm.base import LPM
+from latkit.lpm.store import LPMCard, read_card, read_lpm
 
 # The version of an LPM that comes with latkit; published ones count from 1.
 BUILT_IN = 0
@@ -58,14 +61,25 @@ def with_built_in(published: Sequence[Entry]) -> list[Entry]:
     return [*published, *(e for e in built_in_entries() if e.parent not in parents)]
 
 
-def built_in_entries() -> list[Entry]:
+@functools.cache
+def built_in_entries() -> tuple[Entry, ...]:
     """The LPMs that come with latkit."""
-    return [Entry(TARGET.space, TARGET.device, TARGET.backend, TARGET.setting.slug, BUILT_IN)]
+    storage = _built_in_storage()
+    targets = [read_card(storage, folder)[0].target for folder in builtin_lpms.FOLDERS]
+    return tuple(
+        Entry(target.space, target.device, target.backend, target.setting.slug, BUILT_IN)
+        for target in targets
+    )
 
 
 @functools.cache
-def load_built_in() -> TrainedLPM:
-    """The LPM that comes with latkit; it is fitted once in a process."""
+def load_built_in(entry: Entry) -> tuple[LPM, LPMCard]:
+    """An LPM that comes with latkit, and its card; it is read once in a process."""
+    folder = builtin_lpms.FOLDERS[built_in_entries().index(entry)]
     # What is made in inference mode could not be used for gradients later.
     with torch.inference_mode(False):
-        return builtin_lpm()
+        return read_lpm(_built_in_storage(), folder)
+
+
+def _built_in_storage() -> Storage:
+    return Storage(str(Path(builtin_lpms.__file__).parent))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from latkit.core.errors import LatkitError
 from latkit.core.events import SILENT, Listener
@@ -101,6 +100,8 @@ def compare_lpms(
         InputError: there is no such space or LPM.
         LPMError: an LPM cannot be read.
     """
+    from scipy import stats  # takes long to import
+
     searched = get_space(space)
     ids = searched.sample(min(COMPARED, searched.size), 0)
     encodings = searched.encode(searched.unrank(ids))

@@ -209,7 +209,7 @@ class Registry:
             LPMError: it is corrupt.
         """
         if entry.version == BUILT_IN:
-            return load_built_in().card
+            return load_built_in(entry)[1]
         card, _ = read_card(self._storage, entry.folder)
         _check_place(entry, card)
         return card
@@ -217,7 +217,7 @@ class Registry:
     def weights_digest(self, entry: Entry) -> str:
         """SHA-256 of a version's weights, which identifies it."""
         if entry.version == BUILT_IN:
-            return f"sha256:{hashlib.sha256(weights_of(load_built_in().lpm)).hexdigest()}"
+            return f"sha256:{hashlib.sha256(weights_of(load_built_in(entry)[0])).hexdigest()}"
         _, digest = read_card(self._storage, entry.folder)
         return f"sha256:{digest}"
 
@@ -228,8 +228,7 @@ class Registry:
             LPMError: a file is missing or corrupt, or does not belong where it lies.
         """
         if entry.version == BUILT_IN:
-            built_in = load_built_in()
-            return built_in.lpm, built_in.card
+            return load_built_in(entry)
         lpm, card = read_lpm(self._storage, entry.folder)
         _check_place(entry, card)
         return lpm, card

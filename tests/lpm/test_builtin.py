@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from latkit.lpm.builtin import PUBLISHED, builtin_lpm
+from latkit.lpm.store import weights_of
+from latkit.registry.entries import built_in_entries, load_built_in
 from latkit.spaces import get_space
 from latkit.spaces.darts.zoo import ZOO
 
@@ -33,3 +35,18 @@ def test_predictions_are_near_what_is_printed_for_its_setting() -> None:
         if point.source.endswith("5") and point.cell != "gdas":  # GDAS is printed for C = 50
             (ms,) = lpm.predict(space.encode(space.from_genotype(ZOO[point.cell])))
             assert ms == pytest.approx(point.latency_ms, rel=0.1)
+
+
+def test_the_file_in_the_package_is_what_the_fit_gives() -> None:
+    """Else: python -c "from latkit.lpm.builtin import write_builtin; write_builtin()"."""
+    (entry,) = built_in_entries()
+    lpm, card = load_built_in(entry)
+    trained = builtin_lpm()
+    assert weights_of(lpm) == weights_of(trained.lpm)
+    content, fitted = card.to_dict(), trained.card.to_dict()
+    for name in ("metrics", "baselines"):  # to the last digits they are the machine's
+        for key, value in content.pop(name).items():
+            assert fitted[name][key] == pytest.approx(value), key
+        del fitted[name]
+    del content["latkit_version"], fitted["latkit_version"]
+    assert content == fitted

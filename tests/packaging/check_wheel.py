@@ -18,7 +18,10 @@ def expected_files(root: Path) -> set[str]:
     """Paths inside the wheel that the tree calls for."""
     files = {"latkit/py.typed"}
     for package, folder in FOLDERS.items():
-        for path in (root / folder).rglob("*.py"):
+        data = (root / folder).glob("**/builtin_lpms/*/*.*")
+        for path in [*(root / folder).rglob("*.py"), *data]:
+            if "__pycache__" in path.parts:
+                continue
             relative = path.relative_to(root / folder)
             # On a checkout with symlinks, latkit/ shows the other two packages once more.
             if package == "latkit" and relative.parts[0] in ("backends", "search"):
