@@ -6,20 +6,15 @@ neither torch nor any runtime. See ``latkit.api`` for what each function takes a
 
 import importlib
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 # Notes the cores of this process before torch is imported, whose OpenMP may bind it to one.
 import latkit.core.cores  # noqa: F401
+from latkit.core.version import __version__
 
 if TYPE_CHECKING:
     from latkit.api import *  # noqa: F403
-
-try:
-    __version__ = version("latkit")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
 
 # Of the front door, the functions that have the name of a package beside them.
 _PACKAGES = ("backends", "search", "spaces")

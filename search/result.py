@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from latkit import __version__
 from latkit.core.errors import LatkitError, SearchError
 from latkit.core.quantities import get_quantity
+from latkit.core.version import __version__
 from latkit.dataset import Target
 from latkit.search.config import SearchConfig
 from latkit.search.epochs import SearchOutcome

@@ -9,10 +9,10 @@ from typing import NoReturn
 
 import click
 
-from latkit import __version__
 from latkit.cli.output import print_json
 from latkit.cli.streams import OutputError, guarded_streams
 from latkit.core.errors import Interrupted, LatkitError
+from latkit.core.version import __version__
 
 # Command, its module under latkit.cli, and its line in `latkit --help`: written here so that
 # the help needs no command's imports.

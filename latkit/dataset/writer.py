@@ -20,11 +20,11 @@ import filelock
 import pyarrow as pa
 from typing_extensions import Self
 
-from latkit import __version__
 from latkit.core.device import contradictions, differences
 from latkit.core.errors import DatasetError, LatkitError, from_os_error
 from latkit.core.files import sync_folder, write_atomically, write_json_atomically
 from latkit.core.parquet import open_parquet, write_parquet
+from latkit.core.version import __version__
 from latkit.dataset.format import (
     JOURNAL,
     MANIFEST,

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from latkit import __version__
 from latkit.core.quantities import LATENCY
 from latkit.core.storage import Storage
+from latkit.core.version import __version__
 from latkit.dataset import Target
 from latkit.lpm import builtin_lpms
 from latkit.lpm.base import FloatArray

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latkit import __version__
 from latkit.core.errors import DatasetError, LPMError
 from latkit.core.events import SILENT, Listener, Progress
 from latkit.core.quantities import get_quantity
+from latkit.core.version import __version__
 from latkit.dataset import LatencyDataset
 from latkit.lpm.base import FOLDS, LPM, FloatArray
 from latkit.lpm.kinds import LPM_KINDS, kind_in_file

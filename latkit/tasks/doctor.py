@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
-from latkit import __version__
+from latkit.core.version import __version__
 
 if TYPE_CHECKING:
     from latkit.meters.nvml import GpuState
