@@ -17,7 +17,7 @@ from latkit.core.version import __version__
 # Command, its module under latkit.cli, and its line in `latkit --help`: written here so that
 # the help needs no command's imports.
 _COMMANDS = {
-    "doctor": ("doctor", "Tell what works on this machine, what does not, and the fix."),
+    "doctor": ("doctor", "List what works on this machine, what does not, and the fix."),
     "demo": ("demo", "Run the whole path live on this machine in under two minutes."),
     "profile": ("profile", "Measure the latency of sampled architectures into a dataset."),
     "dataset": ("dataset", "Check, compare, merge, import and export datasets."),
@@ -62,7 +62,7 @@ def cli() -> None:
       latkit train-lpm
       latkit search --device my-gpu --data cifar10
 
-    latkit doctor tells what works here; latkit demo shows all of it.
+    latkit doctor lists what works here; latkit demo shows all of it.
     """
 
 

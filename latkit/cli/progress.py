@@ -65,7 +65,7 @@ class ProgressLine:
         self._width = 0
 
     def remaining_seconds(self, done: int, elapsed: float) -> float | None:
-        """What is left at the rate of this run; None: nothing tells yet."""
+        """What is left at the rate of this run; None: nothing is done yet."""
         worked = done - self.done_before
         return (self.total - done) * elapsed / worked if worked > 0 else None
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from latkit.networks.make import Make
 
-# The order in print, which is also the order of the columns of α.
+# The published order, which is also the order of the columns of α.
 OPERATIONS = (
     "none",
     "max_pool_3x3",

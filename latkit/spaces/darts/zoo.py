@@ -1,4 +1,4 @@
-"""Genotypes in print, by name.
+"""Published genotypes, by name.
 
 NASNet-A and AmoebaNet-A have five nodes and operations outside the eight of DARTS: they are
 networks, not points of the DARTS space.
