@@ -74,7 +74,8 @@ class AuxiliaryHead(nn.Sequential):
     """The auxiliary classifier after the second reduction cell (training only).
 
     Expects a 7 or 8 pixel wide feature map, which the pooling and the 2x2 convolution bring
-    to one pixel. The ImageNet head has no batch norm before its last ReLU, as in the reference code.
+    to one pixel. The ImageNet head has no batch norm before its last ReLU, as in the reference
+    code.
     """
 
     def __init__(self, network: DartsConfig, channels: int, side: int) -> None:
