@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +26,7 @@ from latkit.search.config import SearchConfig, preset
 from latkit.search.data import batches
 from latkit.search.decode import is_on_target
 from latkit.search.distributed import Processes
-from latkit.search.history import read_history, write_history
+from latkit.search.history import HistoryRow, read_history, write_history
 from latkit.search.image_source import ImageData
 from latkit.search.objectives import Objective
 from latkit.search.parts import derive_at, make_optimizer, make_penalty, make_supernet, value_of
@@ -86,7 +86,7 @@ class SearchOutcome:
     cost: float
     on_target: bool | None
     unconstrained_cost: float | None
-    history: list[dict[str, Any]]
+    history: Sequence[HistoryRow]
     collapsed: bool
     seconds: float
 

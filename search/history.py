@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -14,6 +14,8 @@ from latkit.core.parquet import read_parquet, write_parquet
 from latkit.dataset.cast import cast_to_schema
 
 HISTORY = "history.parquet"
+# Of one epoch, the columns of ``schema_of`` by name.
+HistoryRow: TypeAlias = Mapping[str, int | float | str | None]
 # Of each α, followed by its name.
 ALPHA_COLUMNS = ("alpha_entropy", "skip_share", "parameter_free_share")
 

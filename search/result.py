@@ -263,7 +263,7 @@ class SearchResult:
             "searched_on": self.searched_on,
             "config": self.config.to_dict(),
             "seconds": outcome.seconds,
-            "epochs": outcome.history,
+            "epochs": [dict(row) for row in outcome.history],
             "latkit_version": __version__,
         }
 
@@ -290,7 +290,9 @@ class SweepRow:
         """Of the supernet in the epoch of what was found, on the half that trains α."""
         assert isinstance(self.result, SearchResult)
         outcome = self.result.outcome
-        return float(outcome.history[outcome.epoch - 1]["val_accuracy"])
+        accuracy = outcome.history[outcome.epoch - 1]["val_accuracy"]
+        assert isinstance(accuracy, float)
+        return accuracy
 
     def to_dict(self) -> dict[str, Any]:
         row: dict[str, Any] = {
