@@ -18,33 +18,72 @@ if TYPE_CHECKING:
 
 # Of the front door, the functions that have the name of a package beside them.
 _PACKAGES = ("backends", "search", "spaces")
-_FUNCTIONS = (
+# The others; a test holds them equal to those of ``latkit.api``.
+_NAMES = (
+    "ComparedLPM",
+    "DataOptions",
+    "DatasetCheck",
+    "DatasetComparison",
+    "DatasetSummary",
+    "Diagnosis",
+    "DoctorRow",
+    "ExportRequest",
+    "ExportResult",
+    "GenotypeMeasurement",
+    "ImportRequest",
+    "ImportResult",
+    "LatencyDataset",
+    "LatkitError",
+    "ListedDataset",
+    "ListedLPM",
+    "Listener",
+    "Prediction",
+    "Predictions",
+    "Probe",
+    "ProfileRequest",
+    "ProfileResult",
+    "PublishedLPM",
+    "Registry",
+    "SearchRequest",
+    "SearchResult",
+    "SpaceInfo",
+    "SweepResult",
+    "TableColumn",
+    "Target",
+    "TrainRequest",
+    "TrainResult",
+    "check_dataset",
+    "compare_datasets",
+    "compare_lpms",
     "doctor",
     "export",
+    "export_dataset",
+    "import_table",
+    "list_datasets",
+    "list_lpms",
     "load_lpm",
     "measure_genotype",
+    "merge_datasets",
     "open_dataset",
     "predict",
     "profile",
+    "summarize",
     "train_lpm",
 )
 
-__all__ = ["__version__", *_FUNCTIONS, *_PACKAGES]
+__all__ = ["__version__", *_NAMES, *_PACKAGES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return importlib.import_module(f"latkit.{name}")
-    if name.startswith("_"):
-        raise AttributeError(name)
-    api = importlib.import_module("latkit.api")
-    if name not in api.__all__:
+    if name not in _NAMES:
         raise AttributeError(f"module 'latkit' has no attribute {name!r}")
-    return getattr(api, name)
+    return getattr(importlib.import_module("latkit.api"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 class _CallablePackage(ModuleType):

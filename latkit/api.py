@@ -36,6 +36,7 @@ from latkit.search.request import SearchRequest
 from latkit.search.result import SearchResult, SweepResult
 from latkit.search.run import search as run_search
 from latkit.spaces import SPACES, get_space
+from latkit.spaces.reader import Given
 from latkit.tasks.doctor import Diagnosis, DoctorRow, doctor
 from latkit.tasks.export import ExportRequest, ExportResult
 from latkit.tasks.export import export as run_export
@@ -124,7 +125,7 @@ def open_dataset(folder: str | Path) -> LatencyDataset:
 
 
 def train_lpm(
-    dataset: str | Path | TrainRequest | None = None,
+    dataset: str | Path | LatencyDataset | TrainRequest | None = None,
     *,
     listener: Listener = SILENT,
     **fields: Any,
@@ -132,7 +133,7 @@ def train_lpm(
     """Train an LPM on a dataset and publish it; see ``TrainRequest`` for the fields.
 
     Args:
-        dataset: its folder, or a whole request; None: the only dataset below ``./datasets``.
+        dataset: it or its folder, or a whole request; None: the only dataset below ``./datasets``.
         listener: receives notes, warnings and progress.
         fields: of the request.
 
@@ -141,6 +142,8 @@ def train_lpm(
     """
     if isinstance(dataset, TrainRequest):
         return train_and_publish(_request(TrainRequest, dataset, fields), listener)
+    if isinstance(dataset, LatencyDataset):
+        dataset = dataset.path
     request = _request(TrainRequest, None, {"dataset": dataset, **fields})
     return train_and_publish(request, listener)
 
@@ -187,7 +190,7 @@ def search(
 
 
 def export(
-    architecture: str | ExportRequest, *, listener: Listener = SILENT, **fields: Any
+    architecture: Given | ExportRequest, *, listener: Listener = SILENT, **fields: Any
 ) -> ExportResult:
     """Write a network as an ONNX file or a TensorRT engine; see ``ExportRequest`` for the fields.
 
@@ -261,10 +264,13 @@ def _request(cls: type[R], given: R | None, fields: dict[str, Any]) -> R:
             raise InputError(
                 f"{cls.__name__} has no field {name}", f"{hint}use one of: {', '.join(known)}"
             )
-    for name in ("out", "weights"):
-        if isinstance(fields.get(name), str):
-            fields = {**fields, name: Path(fields[name])}
+    if given is not None and not isinstance(given, cls):
+        raise InputError(
+            f"{given!r} is no {cls.__name__}", f"name the fields: {', '.join(known[:3])}, ..."
+        )
     try:
         return cls(**fields) if given is None else dataclasses.replace(given, **fields)  # type: ignore[type-var]
     except TypeError as error:
-        raise InputError(f"{cls.__name__}: {error}", "give the field that is missing") from None
+        raise InputError(
+            f"{cls.__name__}: {error}", "see its documentation for its fields and their types"
+        ) from None

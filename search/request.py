@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from latkit.core.errors import InputError
+from latkit.core.requests import check_seed, set_paths, set_tuples
 from latkit.search.config import SearchConfig, preset, with_rates
 from latkit.search.image_source import DataOptions
 from latkit.search.supernet import default_method, get_supernet
@@ -57,6 +59,11 @@ class SearchRequest:
     tensorboard: bool = False
     registry: str | None = None
 
+    def __post_init__(self) -> None:
+        set_paths(self, "out")
+        set_tuples(self, "also")
+        object.__setattr__(self, "data", os.fspath(self.data))
+
     @property
     def has_weight(self) -> bool:
         """Whether it names a λ or a target, rather than leave it to the preset."""
@@ -91,6 +98,7 @@ class SearchRequest:
         config = dataclasses.replace(usual, **changes)
         config = with_rates(config, weight_lr, arch_lr, usual.batch if scale_lr else config.batch)
         config.check()
+        check_seed(config.seed)
         if self.sweep_lambda is not None:
             return config, plan_sweep(config, "lambda", self.sweep_lambda)
         if self.sweep_target_ms is not None:

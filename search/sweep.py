@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -133,7 +135,7 @@ def run_sweep(
                 search = waiting.pop(0)
                 ours, theirs = spawn.Pipe(duplex=False)
                 process = spawn.Process(target=_child, args=_arguments(theirs, search, common))
-                with _signals_blocked():
+                with _signals_blocked(), _without_main():
                     process.start()
                 theirs.close()
                 running[ours] = search, process
@@ -223,6 +225,17 @@ def _arguments(connection: Connection, search: Search, common: Common) -> tuple[
         common, data=dataclasses.replace(data, images=torch.empty(0), labels=torch.empty(0))
     )
     return connection, search, small, data.images.numpy(), data.labels.numpy()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start a process that does not run the user's script, which the new one would import."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

@@ -91,6 +91,9 @@ def _run() -> None:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             help_hint = f" See {error.ctx.command_path} --help."
         _print_error(f"{error.format_message()}{help_hint}")
+        if "--json" in sys.argv:
+            usage = {"code": "usage", "cause": error.format_message(), "fix": help_hint.strip()}
+            print_json({"error": usage})
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _print_error("interrupted")

@@ -26,7 +26,7 @@ class LatkitError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, cause: str, fix: str) -> None:
-        super().__init__(cause)
+        super().__init__(cause, fix)  # both, or an error of another process cannot be raised here
         self.cause = cause
         self.fix = fix
 

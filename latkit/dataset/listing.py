@@ -40,7 +40,7 @@ class ListedDataset:
 
 
 def list_datasets(
-    folder: Path = DEFAULT_FOLDER, listener: Listener = SILENT
+    folder: str | Path = DEFAULT_FOLDER, listener: Listener = SILENT
 ) -> tuple[ListedDataset, ...]:
     """Every dataset below a folder, by path.
 
@@ -51,6 +51,7 @@ def list_datasets(
     Raises:
         DatasetError: there is no such folder.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError(
             f"there is no folder {folder}", "name one, or make a dataset: latkit profile"

@@ -17,7 +17,7 @@ from latkit.dataset.writer import write_dataset
 
 
 def merge_datasets(
-    datasets: Sequence[LatencyDataset], out: Path, different_hardware: bool = False
+    datasets: Sequence[LatencyDataset], out: str | Path, different_hardware: bool = False
 ) -> LatencyDataset:
     """Write the rows of all datasets, in the order of measurement, as a new dataset.
 
@@ -35,6 +35,7 @@ def merge_datasets(
         DatasetError: they do not belong together, or ``out`` is not empty.
         LatkitError: ``out`` cannot be written.
     """
+    out = Path(out)
     if len(datasets) < 2:
         raise InputError("one dataset is nothing to merge", "name two or more")
     first, *others = datasets

@@ -10,6 +10,7 @@ import numpy as np
 
 from latkit.core.errors import LatkitError
 from latkit.core.events import SILENT, Listener
+from latkit.core.requests import several
 from latkit.lpm.store import LPMCard
 from latkit.registry.entries import Entry, with_built_in
 from latkit.registry.loading import load_lpm
@@ -63,17 +64,20 @@ class ComparedLPM:
         }
 
 
-def list_lpms(registry: Registry, listener: Listener = SILENT) -> tuple[ListedLPM, ...]:
+def list_lpms(
+    registry: Registry | None = None, listener: Listener = SILENT
+) -> tuple[ListedLPM, ...]:
     """Every published LPM, then those that come with latkit.
 
     Args:
-        registry: what is listed.
+        registry: what is listed; None for the default one.
         listener: receives a warning for each version that cannot be read; it is left out.
 
     Raises:
         LatkitError: the registry cannot be read.
     """
     listed = []
+    registry = registry or Registry()
     for entry in with_built_in(registry.entries()):
         try:
             listed.append(ListedLPM(entry, registry.card(entry)))
@@ -83,7 +87,7 @@ def list_lpms(registry: Registry, listener: Listener = SILENT) -> tuple[ListedLP
 
 
 def compare_lpms(
-    references: Sequence[str],
+    references: str | Sequence[str],
     space: str = "darts",
     registry: Registry | None = None,
     listener: Listener = SILENT,
@@ -107,7 +111,7 @@ def compare_lpms(
     encodings = searched.encode(searched.unrank(ids))
     compared: list[ComparedLPM] = []
     first = None
-    for reference in references:
+    for reference in several(references):
         lpm = load_lpm(reference, space, registry)
         for warning in lpm.warnings:
             listener.warn(warning)

@@ -10,6 +10,7 @@ from typing import Any
 from latkit.core.errors import InputError
 from latkit.core.events import SILENT, Listener
 from latkit.core.quantities import LATENCY
+from latkit.core.requests import check_seed, set_tuples
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import check_dataset
 from latkit.dataset.listing import only_dataset
@@ -53,6 +54,10 @@ class TrainRequest:
     learning_curve: bool = False
     publish: bool = True
     registry: str | None = None
+
+    def __post_init__(self) -> None:
+        set_tuples(self, "from_devices")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

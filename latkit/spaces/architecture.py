@@ -10,7 +10,7 @@ import numpy.typing as npt
 from latkit.core.errors import SpaceError
 from latkit.spaces.analytic import Cost
 from latkit.spaces.base import Architecture, SearchSpace
-from latkit.spaces.reader import Cell, parse_architecture, read_architecture
+from latkit.spaces.reader import Cell, Given, parse_architecture, read_architecture
 from latkit.spaces.registry import analytic_table, get_space
 from latkit.spaces.setting import Setting
 
@@ -30,7 +30,7 @@ def get_architecture(text: str, setting: Setting) -> Architecture:
     return _architecture(lambda space: parse_architecture(text, space), setting)
 
 
-def read_network(given: str, setting: Setting) -> Architecture:
+def read_network(given: Given, setting: Setting) -> Architecture:
     """The one architecture that an argument of a command names, be it a text or a file.
 
     Args:

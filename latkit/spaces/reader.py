@@ -35,6 +35,9 @@ from latkit.spaces.registry import get_space
 # matrix of one row.
 Cell: TypeAlias = Architecture | ChoiceMatrix
 
+# What a user may write for one architecture or several.
+Given: TypeAlias = str | int | os.PathLike[str]
+
 MAX_LISTED = 8
 _NUMBERS = re.compile(r"[\d\s,;\[\]()]+")
 
@@ -63,7 +66,7 @@ class NamedArchitecture:
             raise _about(_shown(self.label), error) from None
 
 
-def read_architectures(given: str, space: SearchSpace) -> list[NamedArchitecture]:
+def read_architectures(given: Given, space: SearchSpace) -> list[NamedArchitecture]:
     """Every architecture that an argument of a command names.
 
     Args:
@@ -79,6 +82,7 @@ def read_architectures(given: str, space: SearchSpace) -> list[NamedArchitecture
         LatkitError: the file cannot be read.
     """
     path, only = None, None
+    given = os.fspath(given) if isinstance(given, os.PathLike) else str(given)
     if given.startswith("~"):  # of no architecture's text; a shell leaves it in FILE:NAME
         given = str(expand_user(given))
     if given == "-":
@@ -112,7 +116,7 @@ def read_architectures(given: str, space: SearchSpace) -> list[NamedArchitecture
     return architectures
 
 
-def read_architecture(given: str, space: SearchSpace) -> NamedArchitecture:
+def read_architecture(given: Given, space: SearchSpace) -> NamedArchitecture:
     """The one architecture that an argument of a command names; see :func:`read_architectures`.
 
     Raises:
@@ -123,7 +127,7 @@ def read_architecture(given: str, space: SearchSpace) -> NamedArchitecture:
     if any(str(other.cell) != str(found[0].cell) for other in found):
         labels = ", ".join(architecture.label for architecture in found[:MAX_LISTED])
         raise InputError(
-            f"{_shown(given)} has {len(found)} architectures, and one is needed",
+            f"{_shown(str(given))} has {len(found)} architectures, and one is needed",
             f"name one: {labels}{', ...' if len(found) > MAX_LISTED else ''}",
         )
     return found[0]

@@ -18,6 +18,7 @@ from torch import nn
 from latkit.core.errors import InputError, LatkitError, from_os_error
 from latkit.core.events import SILENT, Listener
 from latkit.core.files import write_atomically
+from latkit.core.requests import set_paths
 from latkit.networks.onnx_model import INPUT, OPSET, build_onnx, external_data_path
 from latkit.networks.state import load_state
 from latkit.spaces import Setting, parse_setting
@@ -44,18 +45,21 @@ class ExportRequest:
         out: new file.
         to: ``onnx``, for any runtime, or ``tensorrt``: an engine for this machine's GPU and the
             installed version of TensorRT.
-        setting: the network around the architecture, as text.
+        setting: the network around the architecture, or its text.
         weights: a ``state_dict`` of the network in a safetensors file; None: random ones, fit for
             measuring only.
         dynamic_batch: whether the number of images is left open.
     """
 
-    architecture: str
+    architecture: str | int | os.PathLike[str]
     out: Path
     to: str = "onnx"
-    setting: str = "imagenet"
+    setting: str | Setting = "imagenet"
     weights: Path | None = None
     dynamic_batch: bool = False
+
+    def __post_init__(self) -> None:
+        set_paths(self, "out", "weights")
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,9 @@ def export(request: ExportRequest, listener: Listener = SILENT) -> ExportResult:
         BackendError: TensorRT does not work here.
         LatkitError: the exported network differs from PyTorch's, or the file cannot be written.
     """
-    setting = parse_setting(request.setting)
+    setting = request.setting
+    if isinstance(setting, str):
+        setting = parse_setting(setting)
     cells = read_network(request.architecture, setting)
     _check(request, setting)
     if request.weights is None:

@@ -12,6 +12,7 @@ from latkit.lpm.measuring import measure_as_profiled
 from latkit.profiling.protocol import anchor_name
 from latkit.registry import load_lpm
 from latkit.spaces.architecture import architecture_cost, read_network
+from latkit.spaces.reader import Given
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class GenotypeMeasurement:
 
 
 def measure_genotype(
-    architecture: str, device: str, space: str = "darts", registry: str | None = None
+    architecture: Given, device: str, space: str = "darts", registry: str | None = None
 ) -> GenotypeMeasurement:
     """Measure an architecture in the setting of a device's LPM, if that device is here.
 

@@ -11,6 +11,7 @@ from latkit.backends import BACKENDS, Backend, Clock, default_backend_name
 from latkit.core.device import check_device_name, suggest_device_name
 from latkit.core.errors import InputError
 from latkit.core.events import SILENT, Listener
+from latkit.core.requests import check_seed, set_tuples
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import DatasetSummary, summarize
 from latkit.dataset.statistics import MAX_REPLICATES
@@ -74,6 +75,8 @@ class ProfileRequest:
     out: Path | str | None = None
 
     def __post_init__(self) -> None:
+        set_tuples(self, "transfer_from")
+        check_seed(self.seed)
         if not 1 <= self.replicates <= MAX_REPLICATES:
             raise InputError(
                 f"cannot plan {self.replicates} replicates", f"use 1 to {MAX_REPLICATES} of them"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import pickle
 import re
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from latkit import api
 from latkit.core.errors import InputError
 from latkit.core.events import Listener, Progress
 from latkit.profiling import protocol
+from latkit.registry import Registry
+from tests.support.synthetic import made_lpm
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +35,7 @@ def test_every_name_is_there() -> None:
         assert getattr(latkit, name) is not None
     for name in api.__all__:
         assert callable(getattr(latkit, name))
-    assert {*latkit.__all__} <= {*dir(latkit)}
+    assert {*api.__all__, "__version__"} == {*latkit.__all__} == {*dir(latkit)}
     with pytest.raises(AttributeError, match="nothing_of_this_name"):
         latkit.nothing_of_this_name  # noqa: B018
 
@@ -111,3 +114,47 @@ def test_an_architecture_of_another_machine_is_predicted_only() -> None:
     assert done.macs == pytest.approx(529.9e6, abs=0.1e6)
     # Five nodes: a network, but no point of the space.
     assert latkit.measure_genotype("nasnet_a", device="p100").predicted_ms is None
+
+
+def test_what_scripts_pass(tmp_path: Path, registry_url: str) -> None:
+    """Texts for paths, one text for several, identifiers, settings and datasets as objects."""
+    setting = latkit.spaces.parse_setting("tiny,cells=3,channels=4,resolution=8")
+    request = api.ExportRequest("darts_v2", str(tmp_path / "a.onnx"), setting=setting)  # type: ignore[arg-type]
+    assert latkit.export(request).genotype.startswith("Genotype(")
+    seven = latkit.export(7, out=tmp_path / "b.onnx", setting=setting).genotype
+    assert latkit.measure_genotype(7, device="p100").genotype == seven
+    assert api.TrainRequest(from_devices="p100").from_devices == ("p100",)
+    assert api.SearchRequest("p100", also="t4", out="s").also == ("t4",)
+    assert api.SearchRequest("p100", out="s").out == Path("s")
+    for wrong in (
+        lambda: latkit.profile("d"),
+        lambda: latkit.profile(seed=-1, out=str(tmp_path / "d")),
+        lambda: latkit.train_lpm("d", seed=2**32),
+        lambda: latkit.profile(target_error="1%"),
+    ):
+        with pytest.raises(InputError):
+            wrong()
+    assert not (tmp_path / "d").exists()
+
+
+def test_errors_cross_processes() -> None:
+    error = InputError("no such thing", "use another")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.to_dict()) == (InputError, error.to_dict())
+
+
+def test_a_sweep_in_a_script_without_a_guard(tmp_path: Path, registry_url: str) -> None:
+    """Its processes must not run the script again."""
+    trained = made_lpm(tmp_path / "made")
+    Registry(registry_url).publish(trained.lpm, trained.card)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import latkit\nprint('begun')\n"
+        "found = latkit.search(device='formula', preset='cpu', cells=3, channels=2, epochs=1, "
+        "limit=64, batch=16, out='s', sweep_lambda=(0.0, 0.1))\n"
+        "found.check()\nprint(len(found.searches))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["begun", "2"], done.stderr

@@ -12,7 +12,7 @@ from latkit.core.files import write_atomically
 from latkit.dataset.latency import LatencyDataset
 
 
-def export_dataset(dataset: LatencyDataset, path: Path) -> int:
+def export_dataset(dataset: LatencyDataset, path: str | Path) -> int:
     """Write one row an architecture: what :meth:`LatencyDataset.usable` returns.
 
     The raw rows need no export, they are Parquet already.
@@ -29,6 +29,7 @@ def export_dataset(dataset: LatencyDataset, path: Path) -> int:
         DatasetError: there is nothing to export.
         LatkitError: the file cannot be written.
     """
+    path = Path(path)
     writers = {".csv": pyarrow.csv.write_csv, ".parquet": pq.write_table}
     write_table = writers.get(path.suffix.lower())
     if write_table is None:
