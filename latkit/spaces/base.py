@@ -417,8 +417,14 @@ class SearchSpace:
         raise self._no_networks()
 
     def analytic_table(self, network: Any) -> AnalyticTable:
-        """Analytic costs of the operations in a network of the class ``config``."""
-        raise NotImplementedError(f"{type(self).__name__} has no analytic costs")
+        """Analytic costs of the operations in a network of the class ``config``.
+
+        Raises:
+            SpaceError: the space has none; datasets and LPMs of it need them.
+        """
+        raise SpaceError(
+            f"the space {self.name} has no analytic costs", "give its class an analytic_table"
+        )
 
     def cost(self, architecture: Any, network: Any) -> Cost:
         """MACs and parameters of one network, which need not be a point of the space."""

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from latkit.core.errors import SpaceError
-from latkit.spaces import get_preset, get_space
+from latkit.spaces import Edge, Group, SearchSpace, get_preset, get_space
 from latkit.spaces.analytic import COLUMNS
 from latkit.spaces.architecture import architecture_costs
 from latkit.spaces.registry import analytic_table
@@ -105,3 +105,9 @@ class TestRoofline:
         assert np.array_equal(costs[0], by_hand)
         (first, _) = architecture_costs(NASBENCH201, rows, get_preset("nasbench201"))
         assert (first.macs, first.params) == (costs[0][2], costs[0][4])
+
+
+def test_a_space_without_analytic_costs_is_refused_by_name() -> None:
+    bare = SearchSpace("bare", ["a", "b"], [0, 1], [Edge(0, 1)], [Group((0,), keep=1)])
+    with pytest.raises(SpaceError, match="bare has no analytic costs"):
+        bare.analytic_table(None)
