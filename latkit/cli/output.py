@@ -17,6 +17,7 @@ import click
 
 from latkit.cli.streams import columns_of, is_styled, printable
 from latkit.core.files import expand_user
+from latkit.core.requests import MOST_SEED
 
 if TYPE_CHECKING:
     from latkit.reports.parts import Part
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 # What every generator takes, and room for what is derived from it.
-SEED = click.IntRange(0, 2**32 - 1)
+SEED = click.IntRange(0, MOST_SEED)
 
 
 class Percent(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
