@@ -25,6 +25,8 @@ _COMMANDS = {
     "predict": ("predict", "Predict latencies of architectures by a published LPM."),
     "search": ("search", "Search an architecture for a device whose LPM is published."),
     "export": ("export", "Write a network as an ONNX file or a TensorRT engine."),
+    "draw": ("draw", "Draw an architecture as SVG, PNG or PDF."),
+    "report": ("report", "Make one page of datasets, LPMs, searches, trainings and more."),
     "spaces": ("spaces", "List the search spaces and their settings."),
     "backends": ("backends", "List the backends and whether they work here."),
     "lpms": ("lpms", "List, show, compare and remove the LPMs in the registry."),

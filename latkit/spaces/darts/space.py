@@ -18,9 +18,10 @@ from latkit.spaces.analytic import ABSENT, AnalyticTable, Cost
 from latkit.spaces.base import Architecture, ChoiceMatrix, Edge, Group, SearchSpace
 from latkit.spaces.darts.analytic import analytic_table, network_cost
 from latkit.spaces.darts.config import MIN_CELLS, PRESETS, DartsConfig
-from latkit.spaces.darts.drawing import draw_genotype
+from latkit.spaces.darts.drawing import cell_graph, draw_genotype
 from latkit.spaces.darts.genotype import Connections, Genotype
 from latkit.spaces.darts.zoo import find_genotype, get_genotype
+from latkit.spaces.graph import Graph
 from latkit.spaces.registry import SPACES
 from latkit.spaces.setting import NetworkConfig
 
@@ -132,6 +133,14 @@ class DartsSpace(SearchSpace):
 
     def draw(self, architecture: Genotype) -> str:
         return draw_genotype(architecture)
+
+    def graphs(self, cell: Genotype | npt.ArrayLike) -> tuple[Graph, ...]:
+        # A point of the space is a normal cell; both cells are known of a genotype alone.
+        index = {(edge.source, edge.target): i for i, edge in enumerate(self.edges)}
+        if not isinstance(cell, Genotype):
+            return (cell_graph("normal cell", self.cell(cell), CONCAT, index),)
+        normal = cell_graph("normal cell", cell.normal, cell.normal_concat, index)
+        return normal, cell_graph("reduction cell", cell.reduce, cell.reduce_concat, {})
 
     def find(self, name: str) -> Genotype | None:
         return find_genotype(name)

@@ -11,7 +11,8 @@ from latkit.core.errors import SpaceError
 from latkit.spaces.analytic import AnalyticTable
 from latkit.spaces.base import ChoiceMatrix, Edge, Group, SearchSpace
 from latkit.spaces.fbnet.analytic import analytic_table
-from latkit.spaces.fbnet.config import LAYERS, PRESETS, FbnetConfig
+from latkit.spaces.fbnet.config import LAYERS, PRESETS, STEM_CHANNELS, FbnetConfig
+from latkit.spaces.graph import Graph, row_graph
 from latkit.spaces.registry import SPACES
 
 # k: kernel, e: expansion, g2: grouped 1x1 convolutions; in the order of the published tables.
@@ -50,6 +51,11 @@ class FbnetSpace(SearchSpace):
                 f"write {LAYERS} numbers from 0 to {len(OPERATIONS) - 1}",
             )
         return self.validate(np.array([[min(int(part), 127) for part in parts]]))
+
+    def graphs(self, cell: npt.ArrayLike) -> tuple[Graph, ...]:
+        # Named by their channels, which no choice changes.
+        channels = [place.c_out for place in FbnetConfig(resolution=224).walk()]
+        return (row_graph(self, cell, "layers", [str(c) for c in (STEM_CHANNELS, *channels)]),)
 
     def analytic_table(self, network: FbnetConfig) -> AnalyticTable:
         return analytic_table(self.operations, self.num_edges, network)

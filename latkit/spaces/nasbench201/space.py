@@ -14,6 +14,7 @@ import numpy.typing as npt
 from latkit.core.errors import SpaceError
 from latkit.spaces.analytic import AnalyticTable
 from latkit.spaces.base import ChoiceMatrix, Edge, Group, IntArray, SearchSpace
+from latkit.spaces.graph import Graph, row_graph
 from latkit.spaces.nasbench201.analytic import analytic_table
 from latkit.spaces.nasbench201.config import PRESETS, STAGES, NasBench201Config
 from latkit.spaces.registry import SPACES
@@ -103,6 +104,10 @@ class NasBench201Space(SearchSpace):
         native = np.empty_like(self._lexicographic)
         native[self._lexicographic] = np.arange(self.size)
         return np.asarray(native[super().rank(matrix)])
+
+    def graphs(self, cell: NasBench201Cell | npt.ArrayLike) -> tuple[Graph, ...]:
+        row = self.row_of(cell) if isinstance(cell, NasBench201Cell) else cell
+        return (row_graph(self, row, "cell", ("input", "1", "2", "output")),)
 
     # --- networks --------------------------------------------------------------------------
 

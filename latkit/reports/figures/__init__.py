@@ -1,0 +1,1 @@
+"""Pictures of plain shapes: drawings of architectures and charts, for files and for web pages."""
