@@ -48,13 +48,14 @@ def architecture_picture(
     return picture
 
 
-def graph_picture(graph: Graph, shares: Shares | None = None) -> Picture:
-    """One graph with its title."""
+def graph_picture(graph: Graph, shares: Shares | None = None, titled: bool = True) -> Picture:
+    """One graph, with its title or without."""
     known = shares if shares and any(link.edge in shares for link in graph.links) else None
-    return _strip(graph, known) if graph.is_chain else _cell(graph, known)
+    title = graph.title if titled else ""
+    return (_strip if graph.is_chain else _cell)(graph, known, title)
 
 
-def _cell(graph: Graph, shares: Shares | None) -> Picture:
+def _cell(graph: Graph, shares: Shares | None, title: str) -> Picture:
     depth = [0] * len(graph.nodes)
     for link in sorted(graph.links, key=lambda link: link.target):
         depth[link.target] = max(depth[link.target], depth[link.source] + 1)
@@ -71,16 +72,18 @@ def _cell(graph: Graph, shares: Shares | None) -> Picture:
     placed = place(layers, sizes, links, 0.6 * ROW)
     heights = [height for way in placed.ways for _, height in way]
     low, high = min(heights), max(heights)
+    head = MARGIN + 30.0 if title else 6.0
     end = max(NODE, text_width(max(graph.nodes, key=len)) / 2)
     picture = Picture(
         (placed.layers - 1) * COLUMN + 2 * (MARGIN + end),
-        high - low + ROW + 2 * MARGIN + 30,
+        high - low + ROW + MARGIN + head,
     )
 
     def point(layer: float, height: float) -> tuple[float, float]:
-        return MARGIN + end + layer * COLUMN, height - low + ROW / 2 + MARGIN + 30
+        return MARGIN + end + layer * COLUMN, height - low + ROW / 2 + head
 
-    picture.add(Label(picture.width / 2, 22, graph.title, size=15, bold=True))
+    if title:
+        picture.add(Label(picture.width / 2, 22, title, size=15, bold=True))
     ways = iter(placed.ways)
     for link in graph.links:
         if link.operation is None:
@@ -123,13 +126,14 @@ def _pill(picture: Picture, x: float, y: float, operation: str, share: float | N
     )  # fmt: skip
 
 
-def _strip(graph: Graph, shares: Shares | None) -> Picture:
+def _strip(graph: Graph, shares: Shares | None, title: str) -> Picture:
     """Blocks in a row; their heights are their shares, where these are known."""
     count = len(graph.links)
     floor = 40 + (TALLEST if shares else BLOCK_HEIGHT)
     picture = Picture(2 * MARGIN + count * BLOCK, floor + 92)
     most = max(shares.values()) if shares else 0.0
-    picture.add(Label(picture.width / 2, 20, graph.title, size=15, bold=True))
+    if title:
+        picture.add(Label(picture.width / 2, 20, title, size=15, bold=True))
     for link in graph.links:
         assert link.operation is not None
         share = None if shares is None or link.edge is None else shares.get(link.edge)
