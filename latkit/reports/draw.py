@@ -17,7 +17,7 @@ from latkit.registry import load_lpm
 from latkit.reports.figures.canvas import SUFFIXES, write_picture
 from latkit.reports.figures.cells import architecture_picture
 from latkit.spaces import SPACES, ChoiceMatrix, SearchSpace, get_space
-from latkit.spaces.graph import Graph
+from latkit.spaces.graph import Graph, graphs_of
 from latkit.spaces.reader import Given, NamedArchitecture, as_row, read_architecture
 
 LONGEST_TITLE = 50
@@ -125,9 +125,7 @@ def weigh(lpm: PublishedLPM, row: ChoiceMatrix) -> Weighed:
     predicted = lpm.predict_encodings(space.encode(np.concatenate([row, others])))
     cheapest = predicted[1:].reshape(len(kept), len(space.choices)).min(axis=1)
     shares = np.maximum(predicted[0] - cheapest, 0) / predicted[0]
-    return Weighed(
-        float(predicted[0]), dict(zip(kept.tolist(), map(float, shares), strict=True))
-    )
+    return Weighed(float(predicted[0]), dict(zip(kept.tolist(), map(float, shares), strict=True)))
 
 
 def draw(request: DrawRequest) -> DrawResult:
@@ -146,7 +144,7 @@ def draw(request: DrawRequest) -> DrawResult:
             f"end it in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}",
         )
     space, named = _read(request.architecture, request.space)
-    graphs = space.graphs(named.cell)
+    graphs = graphs_of(space, named.cell)
     lpm = weighed = None
     title = _title(named, space)
     note = ""
@@ -158,11 +156,9 @@ def draw(request: DrawRequest) -> DrawResult:
             f"predicted by {lpm.reference}: {weighed.predicted:.2f} {lpm.unit}; %: the share of "
             f"that {noun} above the cheapest choice"
         )
-    picture = architecture_picture(graphs, title, weighed and weighed.shares, note)
+    picture = architecture_picture(graphs, title, None if weighed is None else weighed.shares, note)
     try:
-        write_atomically(
-            request.out, lambda path: write_picture(picture, path, suffix[1:], title)
-        )
+        write_atomically(request.out, lambda path: write_picture(picture, path, suffix[1:], title))
     except OSError as error:
         raise from_os_error(error, f"write {request.out}", "nothing was changed") from None
     return DrawResult(

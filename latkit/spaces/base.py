@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from latkit.networks.make import Make
-    from latkit.spaces.graph import Graph
 
 # Datasets keep identifiers as int64.
 MAX_FILE_ID = 2**63 - 1
@@ -381,20 +380,6 @@ class SearchSpace:
     def draw(self, architecture: Any) -> str:
         """A drawing of an architecture of this space, in text; the default is its text."""
         return str(architecture)
-
-    def graphs(self, cell: Any) -> tuple[Graph, ...]:
-        """An architecture as graphs to be drawn, of DARTS one a cell.
-
-        Args:
-            cell: an architecture of this space, or a row of a choice matrix.
-
-        Raises:
-            InputError: the space draws none.
-        """
-        raise InputError(
-            f"architectures of the space {self.name} cannot be drawn",
-            "give its class a method graphs (latkit.spaces.graph.row_graph makes one of a row)",
-        )
 
     # --- networks --------------------------------------------------------------------------
 

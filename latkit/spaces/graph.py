@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
+from latkit.core.errors import InputError
 from latkit.spaces.analytic import ABSENT
 
 if TYPE_CHECKING:
@@ -55,6 +56,32 @@ class Graph:
         return [(link.source, link.target) for link in self.links] == [
             (node, node + 1) for node in range(len(self.nodes) - 1)
         ]
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """What a space has whose architectures can be drawn."""
+
+    def graphs(self, cell: Any) -> tuple[Graph, ...]:
+        """An architecture as graphs, of DARTS one a cell.
+
+        Args:
+            cell: an architecture of the space, or a row of a choice matrix.
+        """
+
+
+def graphs_of(space: SearchSpace, cell: Any) -> tuple[Graph, ...]:
+    """An architecture as graphs; see :meth:`Drawable.graphs`.
+
+    Raises:
+        InputError: architectures of the space cannot be drawn.
+    """
+    if isinstance(space, Drawable):
+        return space.graphs(cell)
+    raise InputError(
+        f"architectures of the space {space.name} cannot be drawn",
+        "give its class a method graphs (latkit.spaces.graph.row_graph makes one of a row)",
+    )
 
 
 def row_graph(space: SearchSpace, row: npt.ArrayLike, title: str, nodes: Sequence[str]) -> Graph:

@@ -76,20 +76,28 @@ def _draw(axes: Any, item: Item, order: int) -> None:
                     codes.append(Curve.LINETO)
             axes.add_patch(
                 patches.PathPatch(
-                    Curve(points, codes), facecolor="none", edgecolor=_colour(item.colour),
-                    linewidth=item.width * POINT, linestyle="--" if item.dashed else "-",
-                    alpha=item.opacity, zorder=order, capstyle="round",
-                )  # fmt: skip
+                    Curve(points, codes),
+                    facecolor="none",
+                    edgecolor=_colour(item.colour),
+                    linewidth=item.width * POINT,
+                    linestyle="--" if item.dashed else "-",
+                    alpha=item.opacity,
+                    zorder=order,
+                    capstyle="round",
+                )
             )
         case Shape():
             axes.add_patch(patches.Polygon(item.points, closed=True, **style()))
         case Box():
             axes.add_patch(
                 patches.FancyBboxPatch(
-                    (item.x, item.y), item.width, item.height, mutation_aspect=1,
-                    boxstyle=patches.BoxStyle("Round", pad=0, rounding_size=item.radius or 1e-6),
+                    (item.x, item.y),
+                    item.width,
+                    item.height,
+                    mutation_aspect=1,
+                    boxstyle=f"Round, pad=0, rounding_size={item.radius or 1e-6}",
                     **style(item.outline),
-                )  # fmt: skip
+                )
             )
         case Disc():
             axes.add_patch(patches.Circle((item.x, item.y), item.radius, **style(item.outline)))

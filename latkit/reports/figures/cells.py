@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from latkit.reports.figures.layout import place
 from latkit.reports.figures.operations import operation_colour, short_name
-from latkit.reports.figures.picture import Box, Disc, Label, Line, Picture, contrasting, text_width
+from latkit.reports.figures.picture import Box, Label, Line, Picture, contrasting, text_width
 from latkit.spaces.graph import Graph
 
 # Of each edge of a space, the share of the predicted quantity that its operation takes.
@@ -60,7 +60,7 @@ def _cell(graph: Graph, shares: Shares | None, title: str) -> Picture:
     for link in sorted(graph.links, key=lambda link: link.target):
         depth[link.target] = max(depth[link.target], depth[link.source] + 1)
     layers: dict[Hashable, int] = {node: 2 * d for node, d in enumerate(depth)}
-    sizes: dict[Hashable, float] = {node: ROW for node in layers}
+    sizes: dict[Hashable, float] = dict.fromkeys(layers, ROW)
     links: list[tuple[Hashable, Hashable]] = []
     for number, link in enumerate(graph.links):
         if link.operation is None:

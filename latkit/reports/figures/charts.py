@@ -318,7 +318,7 @@ def intervals(
     for name, values in rows:
         picture.add(Label(left - 12, y, _cut(name, left - 20), anchor="end"))
         for spot in values:
-            colour = "series2" if spot.name == "measured" else "series1"
+            colour = "series4" if spot.name == "measured" else "series1"
             picture.add(Line([(left, y), (at(spot.x), y)], colour, 3, opacity=0.25))
             if spot.low is not None and spot.high is not None:
                 picture.add(Line([(at(max(0, spot.low)), y), (at(spot.high), y)], colour, 2))

@@ -7,6 +7,7 @@ straighten the links.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ def place(
             way.append(passed)
         way.append(target)
         ways.append(way)
-        steps += zip(way, way[1:], strict=False)
+        steps += itertools.pairwise(way)
     count = max(layer.values()) + 1
     columns = [[part for part in layer if layer[part] == n] for n in range(count)]
     before: dict[Hashable, list[Hashable]] = {part: [] for part in layer}
@@ -101,7 +102,7 @@ def _ordered(
 
 def _crossings(columns: list[list[Hashable]], after: Mapping[Hashable, list[Hashable]]) -> int:
     total = 0
-    for column, following in zip(columns, columns[1:], strict=False):
+    for column, following in itertools.pairwise(columns):
         place_of = {part: i for i, part in enumerate(following)}
         ends = [place_of[to] for part in column for to in sorted(after[part], key=place_of.get)]  # type: ignore[arg-type]
         total += sum(a > b for i, a in enumerate(ends) for b in ends[i + 1 :])
@@ -134,7 +135,7 @@ def _heights(
 def _apart(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:
     """The heights nearest to the wanted ones, in squares, that keep the order and the sizes."""
     gaps = [0.0]
-    for first, second in zip(sizes, sizes[1:], strict=False):
+    for first, second in itertools.pairwise(sizes):
         gaps.append(gaps[-1] + (first + second) / 2)
     # Without the gaps it is a regression on rising numbers: pool what would fall.
     blocks: list[tuple[float, int]] = []

@@ -21,9 +21,9 @@ ROLES = {
     "paper": "#ffffff",
     "mass": "#2b7fb8",
     "series1": "#c04f00",
-    "series2": "#0072b2",
-    "series3": "#007a5a",
-    "series4": "#a3386f",
+    "series2": "#007a5a",
+    "series3": "#a3386f",
+    "series4": "#0072b2",
     "series5": "#7a5c00",
     "series6": "#3b6ea5",
 }

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from latkit.reports.figures.picture import ROLES, Box, Disc, Item, Label, Line, Picture, Point, Shape
+from latkit.reports.figures.picture import (
+    ROLES,
+    Box,
+    Disc,
+    Item,
+    Label,
+    Line,
+    Picture,
+    Point,
+    Shape,
+)
 
 
 def inline_svg(picture: Picture, key: str, title: str, description: str) -> str:

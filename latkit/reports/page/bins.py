@@ -33,9 +33,7 @@ def hexagons(x: FloatArray, y: FloatArray) -> tuple[tuple[Hexagon, ...], tuple[f
     even = np.stack([np.rint(columns), np.rint(rows)])
     odd = np.stack([np.floor(columns) + 0.5, np.floor(rows) + 0.5])
     away = [(columns - c) ** 2 + 3 * (rows - r) ** 2 for c, r in (even, odd)]
-    middles, counts = np.unique(
-        np.where(away[0] <= away[1], even, odd), axis=1, return_counts=True
-    )
+    middles, counts = np.unique(np.where(away[0] <= away[1], even, odd), axis=1, return_counts=True)
     found = tuple(
         Hexagon(float(x.min() + 2 * across * c), float(y.min() + 3 * up * r), int(count))
         for c, r, count in zip(*middles, counts, strict=True)

@@ -174,9 +174,7 @@ class DensityFigure(Figure):
         )
 
     def data(self) -> tuple[tuple[str, ...], list[tuple[Cell, ...]]]:
-        return (self.x_label, self.y_label, "points"), [
-            (h.x, h.y, h.count) for h in self.hexagons
-        ]
+        return (self.x_label, self.y_label, "points"), [(h.x, h.y, h.count) for h in self.hexagons]
 
 
 @dataclass(frozen=True, kw_only=True)

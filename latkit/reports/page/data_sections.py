@@ -45,8 +45,9 @@ def device_section(inputs: Inputs) -> Section | None:
     found: list[tuple[str, str, Mapping[str, Any], str]] = []
     for made in inputs.datasets:
         target = made.dataset.manifest.target
-        facts = made.dataset.manifest.fingerprint
-        found.append((target.device, target.backend, facts, target.setting.slug))
+        found.append(
+            (target.device, target.backend, made.dataset.manifest.fingerprint, target.setting.slug)
+        )
     for lpm in inputs.lpms:
         target = lpm.target
         found.append((target.device, target.backend, lpm.card.fingerprint, target.setting.slug))
@@ -106,11 +107,13 @@ def quality_section(inputs: Inputs) -> Section | None:
     )  # fmt: skip
     blocks.append(
         Table(
-            "How well measurements repeat", columns, tuple(rows),
+            "How well measurements repeat",
+            columns,
+            tuple(rows),
             note="retest sd: relative standard deviation of one measurement, from architectures "
             "measured again; anchor drift: how far the machine's own speed moved, which "
             "alternation with the anchor takes out of the latencies",
-        )  # fmt: skip
+        )
     )
     for made in inputs.datasets:
         reasons = ", ".join(

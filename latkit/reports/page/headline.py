@@ -122,9 +122,7 @@ def _of_searches(
     if len({_kept_equal(search) for search in searches}) > 1 and training is None:
         text = "The searches differ in more than λ and the seed, so do their supernets' accuracies."
         reasons = (*reasons, Remark(text, (), True))
-    return Headline(
-        device, f"{words}.{ratio}", tuple(numbers), confidence, reasons, _figure(best)
-    )
+    return Headline(device, f"{words}.{ratio}", tuple(numbers), confidence, reasons, _figure(best))
 
 
 def _kept_equal(search: Search) -> str:

@@ -27,10 +27,12 @@ from latkit.reports.page.blocks import (
     Section,
     SpotsFigure,
     Table,
+    with_evidence,
 )
 from latkit.reports.page.content import Content
 from latkit.reports.page.data_sections import evidence_of
 from latkit.reports.page.inputs import Inputs, MadeDataset
+from latkit.reports.page.runs import short_reference
 
 # More rows are drawn as hexagons.
 MOST_SPOTS = 400
@@ -102,9 +104,7 @@ def judge_on(lpm: PublishedLPM, made: MadeDataset) -> Judged | None:
     )
 
 
-def _held_out(
-    lpm: PublishedLPM, made: MadeDataset, rows: Rows
-) -> npt.NDArray[np.int64] | None:
+def _held_out(lpm: PublishedLPM, made: MadeDataset, rows: Rows) -> npt.NDArray[np.int64] | None:
     """The rows that an LPM of this very dataset was judged by; None: it cannot be known."""
     training, count = lpm.card.training, lpm.card.metrics.get("n_train")
     if training.get("choose", "random") != "random" or not isinstance(count, int):
@@ -126,7 +126,7 @@ def lpm_section(inputs: Inputs) -> Section | None:
         metrics, line = card.metrics, card.baselines.get("macs_only", {})
         suffix = card.quantity.suffix
         rows.append(
-            (lpm.reference, f"{lpm.target.device} ({lpm.target.backend})",
+            (short_reference(lpm.reference), f"{lpm.target.device} ({lpm.target.backend})",
              str(card.training.get("kind", card.kind)), metrics.get("n_train"),
              metrics.get("n_test"), metrics.get(f"mae_{suffix}"), card.quantity.unit,
              metrics.get("mape_percent"), metrics.get("spearman"), metrics.get("coverage_90"),
@@ -142,12 +142,16 @@ def lpm_section(inputs: Inputs) -> Section | None:
     )  # fmt: skip
     blocks: list[Block] = [
         Table(
-            "Errors on held-out architectures", columns, tuple(rows),
+            "Errors on held-out architectures",
+            columns,
+            tuple(rows),
             note="predictions against measurements that the LPM was not trained on",
-        )  # fmt: skip
+        )
     ]
     for lpm in inputs.lpms:
-        blocks += [Remark(f"{lpm.reference}: {w}.", (), True) for w in lpm.warnings]
+        blocks += [
+            Remark(f"{short_reference(lpm.reference)}: {w}.", (), True) for w in lpm.warnings
+        ]
         for made in inputs.datasets:
             judged = judge_on(lpm, made)
             if judged is not None:
@@ -158,14 +162,14 @@ def lpm_section(inputs: Inputs) -> Section | None:
 def _predictions(lpm: PublishedLPM, made: MadeDataset, judged: Judged) -> Iterator[Block]:
     noun, unit, n = lpm.card.quantity.noun, lpm.unit, len(judged.measured)
     which = "held-out architectures" if judged.held_out else "architectures"
-    title = f"{lpm.reference} on {n:,} {which} of {made.name}"
+    title = f"LPM {short_reference(lpm.reference)} on {n:,} {which} of {made.name}"
     metrics = judged.metrics
     words = (
         f"Predicted {noun} against measured, {n:,} {which}: off by {metrics.mape_percent:.2f} % in "
         f"the mean; {judged.covered_percent:.0f} % of the measurements are in their 90 % intervals."
     )
-    evidence = (evidence_of(made), "predicted")
-    labels = {"x_label": f"measured, {unit}", "y_label": f"predicted, {unit}"}
+    evidence = with_evidence(evidence_of(made), "predicted")
+    x_label, y_label = f"measured, {unit}", f"predicted, {unit}"
     if n <= MOST_SPOTS:
         spots = tuple(
             Spot(name, float(m), float(p), float(p - w), float(p + w))
@@ -175,7 +179,7 @@ def _predictions(lpm: PublishedLPM, made: MadeDataset, judged: Judged) -> Iterat
         )
         yield SpotsFigure(
             title=title, description=f"{words} Bars: the 90 % intervals.", evidence=evidence,
-            spots=spots, diagonal=True, **labels,
+            spots=spots, diagonal=True, x_label=x_label, y_label=y_label,
         )  # fmt: skip
     else:
         found, size = hexagons(judged.measured, judged.predicted)
@@ -189,12 +193,13 @@ def _predictions(lpm: PublishedLPM, made: MadeDataset, judged: Judged) -> Iterat
             title=title,
             description=f"{words} The darker a hexagon, the more architectures; band: the mean "
             "90 % interval around equal values.",
-            evidence=evidence, hexagons=found, size=size, traces=(band,), diagonal=True, **labels,
+            evidence=evidence, hexagons=found, size=size, traces=(band,), diagonal=True,
+            x_label=x_label, y_label=y_label,
         )  # fmt: skip
     if not judged.held_out:
         yield Remark(
-            f"It is not known which architectures of {made.name} {lpm.reference} was trained on: "
-            "its error on them may be smaller than on new ones."
+            f"It is not known which architectures of {made.name} the LPM was trained on: its "
+            "error on them may be smaller than on new ones."
         )
 
 
@@ -211,10 +216,13 @@ def curve_section(inputs: Inputs) -> Section | None:
     blocks.append(
         Table(
             "Table 1 of the paper: a Tesla P100, 20,000 held-out architectures",
-            (Column("trained on", ("published",), 0), Column("MAE, ms", ("published",), 2),
-             Column("MAPE, %", ("published",), 2)),
+            (
+                Column("trained on", ("published",), 0),
+                Column("MAE, ms", ("published",), 2),
+                Column("MAPE, %", ("published",), 2),
+            ),
             published,
-        )  # fmt: skip
+        )
     )
     return Section("learning", "Learning curve", tuple(blocks))
 

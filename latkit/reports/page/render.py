@@ -21,9 +21,9 @@ DARK = {
     "paper": "#14181d",
     "mass": "#4a9fd8",
     "series1": "#f2a35e",
-    "series2": "#5cb4ef",
-    "series3": "#4fc9a0",
-    "series4": "#e58ab8",
+    "series2": "#4fc9a0",
+    "series3": "#e58ab8",
+    "series4": "#5cb4ef",
     "series5": "#d8b84a",
     "series6": "#93b7e3",
 }
@@ -96,7 +96,9 @@ def as_markdown(report: Report) -> str:
             for number in headline.numbers
         ]
         lines += ["", f"How sure: {headline.confidence} confidence.", ""]
-        lines += [f"- {_plain(reason.text)}{_marks(reason.evidence)}" for reason in headline.reasons]
+        lines += [
+            f"- {_plain(reason.text)}{_marks(reason.evidence)}" for reason in headline.reasons
+        ]
         lines.append("")
     for section in report.sections:
         lines += [f"## {_plain(section.title)}", ""]

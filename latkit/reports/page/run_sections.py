@@ -44,10 +44,12 @@ def training_section(trainings: Sequence[Training]) -> Section | None:
     )  # fmt: skip
     blocks: list[Block] = [
         Table(
-            "Test errors", columns, rows,
+            "Test errors",
+            columns,
+            rows,
             note="of the last epoch; from and to: the 95 % interval of the mean over seeds, where "
             "there are several",
-        )  # fmt: skip
+        )
     ]
     for training in trainings:
         traces = []
@@ -149,9 +151,7 @@ def _measurement(content: Content, rows: Sequence[MeasuredRow]) -> Iterator[Bloc
 
 def _spot(row: MeasuredRow) -> Spot:
     error = row.error_ms
-    low, high = (
-        (None, None) if error is None else (row.latency_ms - error, row.latency_ms + error)
-    )
+    low, high = (None, None) if error is None else (row.latency_ms - error, row.latency_ms + error)
     return Spot("measured", row.latency_ms, 0.0, low, high)
 
 

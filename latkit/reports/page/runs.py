@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -237,6 +238,12 @@ def _row(content: Content, row: Content) -> MeasuredRow:
         pause_ms=row.optional_number("pause_ms"),
         content=row,
     )
+
+
+def short_reference(reference: str) -> str:
+    """An LPM's reference without backend and setting; a folder's name as it is."""
+    match = re.fullmatch(r"([^/]+)/[^/]+/[^/+]+(\+\w+)?(@\d+)", reference)
+    return reference if match is None else f"{match[1]}{match[2] or ''}{match[3]}"
 
 
 def short_names(searches: Sequence[Search]) -> dict[str, str]:

@@ -10,8 +10,8 @@ from latkit.reports.draw import weigh
 from latkit.reports.figures.charts import Spot, Trace
 from latkit.reports.page.blocks import (
     Block,
-    CellFigure,
     Cell,
+    CellFigure,
     Column,
     Evidence,
     Figure,
@@ -24,8 +24,15 @@ from latkit.reports.page.blocks import (
 )
 from latkit.reports.page.content import Content
 from latkit.reports.page.inputs import Inputs
-from latkit.reports.page.runs import MeasuredRow, Search, read_measurements, short_names
+from latkit.reports.page.runs import (
+    MeasuredRow,
+    Search,
+    read_measurements,
+    short_names,
+    short_reference,
+)
 from latkit.spaces import get_space
+from latkit.spaces.graph import graphs_of
 from latkit.spaces.reader import as_row, parse_architecture
 
 MOST_DRAWN, MOST_LINES = 8, 6
@@ -36,31 +43,36 @@ def search_section(searches: Sequence[Search]) -> Section | None:
     if not searches:
         return None
     names = short_names(searches)
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for s in searches:
+        reference: tuple[float | None, float | None] = (None, None)
+        if s.reference is not None:
+            reference = (s.reference.predicted_ms, s.reference.measured_ms)
         rows.append(
             (s.name, names[s.genotype], s.device, s.found.predicted_ms, s.found.predicted_std_ms,
-             s.found.measured_ms, s.reference_name, s.reference and s.reference.predicted_ms,
-             s.reference and s.reference.measured_ms, s.found.macs / 1e6, s.found.params / 1e6,
-             None if s.accuracy is None else 100 * s.accuracy)
+             s.found.measured_ms, s.reference_name, *reference, s.found.macs / 1e6,
+             s.found.params / 1e6, None if s.accuracy is None else 100 * s.accuracy)
         )  # fmt: skip
     scaled = next((s.scaled for s in searches if s.scaled), None)
     columns = (
         Column("search"), Column("cell"), Column("device"),
         Column("predicted, ms", ("predicted",), 2), Column("± ms", ("predicted",), 2),
         Column("measured, ms", ("measured",), 2), Column("compared with"),
-        Column("its prediction, ms", ("predicted",), 2), Column("its latency, ms", ("measured",), 2),
+        Column("its prediction, ms", ("predicted",), 2),
+        Column("its latency, ms", ("measured",), 2),
         Column("MACs, M", ("counted",), 1), Column("params, M", ("counted",), 2),
         Column("supernet accuracy, %", with_evidence("measured", scaled), 1),
     )  # fmt: skip
     blocks: list[Block] = [
         Table(
-            "What was found", columns, tuple(rows),
+            "What was found",
+            columns,
+            tuple(rows),
             note="found cells in the network of the LPM's setting; ± holds two thirds of "
             "measurements; measured at the machine's speed when the LPM's dataset was profiled, "
             "as predictions are; the accuracy is the supernet's while it searches, not that of a "
             "trained network",
-        )  # fmt: skip
+        )
     ]
     for s in searches:
         if s.skip_reason is not None:
@@ -180,7 +192,7 @@ def _cells(name: str, search: Search, lpms: Sequence[PublishedLPM]) -> Iterator[
     try:
         space = get_space(search.space)
         cell = parse_architecture(search.genotype, space)
-        graphs = space.graphs(cell)
+        graphs = graphs_of(space, cell)
     except LatkitError as error:
         yield Remark(f"Cell {name} of {search.name} is not drawn: {error}")
         return
@@ -197,11 +209,13 @@ def _cells(name: str, search: Search, lpms: Sequence[PublishedLPM]) -> Iterator[
         shares = None
         if weighed is not None and any(link.edge is not None for link in graph.links):
             shares = weighed.shares
-        words = (
-            "" if shares is None or lpm is None else " Percentages and widths: the share of the "
-            f"latency predicted by {lpm.reference} that the operation takes above the cheapest "
-            "one in its place."
-        )  # fmt: skip
+        words = ""
+        if shares is not None and lpm is not None:
+            words = (
+                " Percentages and widths: the share of the latency predicted by "
+                f"{short_reference(lpm.reference)} that the operation takes above the cheapest one "
+                "in its place."
+            )
         title = f"Cell {name}, for {search.device}"
         evidence: tuple[Evidence, ...] = () if shares is None else ("predicted",)
         figure: Figure = CellFigure(
@@ -241,10 +255,13 @@ def device_matrix_section(searches: Sequence[Search], inputs: Inputs) -> Section
         columns = (Column("cell"), *(Column(f"{name}, ms", (kind,), 2) for name in by_column))
         blocks.append(
             Table(
-                f"The cells on every device, {kind}", columns, tuple(table), shaded=True,
+                f"The cells on every device, {kind}",
+                columns,
+                tuple(table),
+                shaded=True,
                 note="compare within a column, which is of one setting: the darker, the slower "
                 "than the fastest cell there",
-            )  # fmt: skip
+            )
         )
     return Section("matrix", "Cells on other devices", tuple(blocks)) if blocks else None
 
