@@ -31,6 +31,10 @@ from latkit.dataset.tables import (
 from latkit.lpm.prediction import Prediction, Predictions, PublishedLPM
 from latkit.registry import Registry, TrainRequest, TrainResult, load_lpm, train_and_publish
 from latkit.registry.listing import ComparedLPM, ListedLPM, compare_lpms, list_lpms
+from latkit.reports.draw import DrawRequest, DrawResult
+from latkit.reports.draw import draw as run_draw
+from latkit.reports.report import ReportRequest, ReportResult
+from latkit.reports.report import report as run_report
 from latkit.search.image_source import DataOptions
 from latkit.search.request import SearchRequest
 from latkit.search.result import SearchResult, SweepResult
@@ -51,6 +55,8 @@ __all__ = [
     "DatasetSummary",
     "Diagnosis",
     "DoctorRow",
+    "DrawRequest",
+    "DrawResult",
     "ExportRequest",
     "ExportResult",
     "GenotypeMeasurement",
@@ -68,6 +74,8 @@ __all__ = [
     "ProfileResult",
     "PublishedLPM",
     "Registry",
+    "ReportRequest",
+    "ReportResult",
     "SearchRequest",
     "SearchResult",
     "SpaceInfo",
@@ -81,6 +89,7 @@ __all__ = [
     "compare_datasets",
     "compare_lpms",
     "doctor",
+    "draw",
     "export",
     "export_dataset",
     "import_table",
@@ -92,6 +101,7 @@ __all__ = [
     "open_dataset",
     "predict",
     "profile",
+    "report",
     "search",
     "spaces",
     "summarize",
@@ -206,6 +216,42 @@ def export(
         return run_export(_request(ExportRequest, architecture, fields), listener)
     request = _request(ExportRequest, None, {"architecture": architecture, **fields})
     return run_export(request, listener)
+
+
+def draw(architecture: Given | DrawRequest, **fields: Any) -> DrawResult:
+    """Draw an architecture as SVG, PNG or PDF; see ``DrawRequest`` for the fields.
+
+    Args:
+        architecture: a name, a text or a file, or a whole request.
+        fields: of the request.
+
+    Raises:
+        LatkitError: see ``latkit.reports.draw.draw``.
+    """
+    if isinstance(architecture, DrawRequest):
+        return run_draw(_request(DrawRequest, architecture, fields))
+    return run_draw(_request(DrawRequest, None, {"architecture": architecture, **fields}))
+
+
+def report(
+    inputs: str | Path | list[str | Path] | tuple[str | Path, ...] | ReportRequest,
+    *,
+    listener: Listener = SILENT,
+    **fields: Any,
+) -> ReportResult:
+    """Make one page of datasets, LPMs, searches, trainings, measurements and benchmarks.
+
+    Args:
+        inputs: paths and references of LPMs, one or several, or a whole request.
+        listener: receives a warning for what a searched folder holds that cannot be read.
+        fields: of the request, see ``ReportRequest``.
+
+    Raises:
+        LatkitError: see ``latkit.reports.report.report``.
+    """
+    if isinstance(inputs, ReportRequest):
+        return run_report(_request(ReportRequest, inputs, fields), listener)
+    return run_report(_request(ReportRequest, None, {"inputs": inputs, **fields}), listener)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,13 +12,14 @@ from latkit.core.errors import InputError, LatkitError, SpaceError, from_os_erro
 from latkit.core.files import write_atomically
 from latkit.core.quantities import get_quantity
 from latkit.core.requests import set_paths
-from latkit.lpm.prediction import PublishedLPM
-from latkit.registry import load_lpm
 from latkit.reports.figures.canvas import SUFFIXES, write_picture
 from latkit.reports.figures.cells import architecture_picture
 from latkit.spaces import SPACES, ChoiceMatrix, SearchSpace, get_space
 from latkit.spaces.graph import Graph, graphs_of
 from latkit.spaces.reader import Given, NamedArchitecture, as_row, read_architecture
+
+if TYPE_CHECKING:
+    from latkit.lpm.prediction import PublishedLPM
 
 LONGEST_TITLE = 50
 
@@ -149,6 +150,8 @@ def draw(request: DrawRequest) -> DrawResult:
     title = _title(named, space)
     note = ""
     if request.device is not None:
+        from latkit.registry import load_lpm  # which loads PyTorch
+
         lpm = load_lpm(request.device, space.name, request.registry)
         weighed = weigh(lpm, as_row(named.cell, space))
         noun = get_quantity(lpm.quantity).noun

@@ -160,6 +160,19 @@ def test_search_and_export(latkit_json: RunJson) -> None:
     assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
 
 
+def test_draw_and_report(latkit_json: RunJson) -> None:
+    printed = latkit_json("draw", "gdas", "--device", "formula", "--out", "a.svg")
+    drawn = latkit.draw("gdas", device="formula", out="b.svg").to_dict()
+    assert {**printed, "file": "b.svg"} == drawn
+    assert Path("a.svg").read_bytes() == Path("b.svg").read_bytes()
+
+    printed = latkit_json("report", "made", "formula", "--out", "a.json")
+    reported = latkit.report(["made", "formula"], out="b.json").to_dict()
+    assert {**printed, "file": "b.json"} == reported
+    contents = [json.loads(Path(name).read_text()) for name in ("a.json", "b.json")]
+    assert without_times(contents[0]) == without_times(contents[1])
+
+
 @pytest.fixture
 def latkit_run(latkit: RunLatkit) -> RunLatkit:
     """The fixture of the command line, beside the module of its name."""

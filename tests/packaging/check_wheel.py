@@ -18,8 +18,9 @@ def expected_files(root: Path) -> set[str]:
     """Paths inside the wheel that the tree calls for."""
     files = {"latkit/py.typed"}
     for package, folder in FOLDERS.items():
-        data = (root / folder).glob("**/builtin_lpms/*/*.*")
-        for path in [*(root / folder).rglob("*.py"), *data]:
+        data = ("**/builtin_lpms/*/*.*", "**/templates/*.*")
+        found = (path for pattern in data for path in (root / folder).glob(pattern))
+        for path in [*(root / folder).rglob("*.py"), *found]:
             if "__pycache__" in path.parts:
                 continue
             relative = path.relative_to(root / folder)

@@ -15,6 +15,8 @@ Shares = Mapping[int, float]
 COLUMN, ROW, MARGIN = 92.0, 44.0, 24.0
 PILL_WIDTH, PILL_HEIGHT, NODE = 84.0, 26.0, 15.0
 PLAIN_WIDTH, MIN_WIDTH, MAX_WIDTH = 2.5, 1.2, 14.0
+# The share that the widest line has at least: small ones must not look large.
+LEAST_FULL = 0.12
 BLOCK, BLOCK_HEIGHT, TALLEST = 44.0, 84.0, 150.0
 
 
@@ -186,8 +188,7 @@ def _width(share: float | None, shares: Shares | None) -> float:
     """A line's width: in proportion to the share."""
     if share is None or shares is None:
         return PLAIN_WIDTH
-    most = max(shares.values())
-    return MIN_WIDTH if most <= 0 else max(MIN_WIDTH, MAX_WIDTH * share / most)
+    return max(MIN_WIDTH, MAX_WIDTH * share / max(*shares.values(), LEAST_FULL))
 
 
 def _percent(share: float) -> str:

@@ -271,7 +271,8 @@ def _measured(
 ) -> dict[str, dict[str, float]]:
     """Of each device the latencies of the searches' cells, all of one setting.
 
-    Where a device has several, it is the one in which most of the cells were measured.
+    Where a device has several, it is the one in which most of the cells that were found for others
+    were measured.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for search in searches:
@@ -286,7 +287,15 @@ def _measured(
             setting = str(search.content.get("target.setting"))
             of_device = found.setdefault(search.device, {}).setdefault(setting, {})
             of_device[search.name] = search.found.measured_ms
-    return {device: max(settings.values(), key=len) for device, settings in found.items()}
+    for_device = {search.name: search.device for search in searches}
+
+    def worth(device: str, values: dict[str, float]) -> tuple[int, int]:
+        return sum(for_device[name] != device for name in values), len(values)
+
+    return {
+        device: max(settings.values(), key=lambda values: worth(device, values))
+        for device, settings in found.items()
+    }
 
 
 def _predicted(searches: Sequence[Search]) -> dict[str, dict[str, float]]:
