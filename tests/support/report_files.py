@@ -73,7 +73,7 @@ def training(name: str = "gdas", mean: float = 20.0, **changes: Any) -> Json:
         "genotype": str(ZOO[name]), "arch": "", "network": {}, "config": {}, "preset": "cpu-small",
         "data": {"name": "CIFAR-10", "train_images": 50000, "test_images": 10000, "classes": 10},
         "scaled_down": True, "params": 100_000, "macs": 20_000_000, "trained_on": "cpu",
-        "seeds": [{"seed": seed, "test_error_percent": mean, "history": history} for seed in (0, 1)],
+        "seeds": [{"seed": s, "test_error_percent": mean, "history": history} for s in (0, 1)],
         "test_error_percent": {"mean": mean, "low": mean - 1, "high": mean + 1, "confidence": 0.95},
     }  # fmt: skip
     return {**made, **changes}

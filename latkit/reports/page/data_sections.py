@@ -34,8 +34,13 @@ PUBLISHED_SPREAD = {"slowest": 32.0, "median": 8.0}
 def evidence_of(dataset: MadeDataset) -> Evidence:
     """Whether its rows were measured, or made by a formula that it names as such."""
     manifest = dataset.dataset.manifest
-    facts = json.dumps([manifest.fingerprint, manifest.origin]).lower()
-    return "simulated" if "simulated" in facts or "made by formula" in facts else "measured"
+    return evidence_in({**manifest.fingerprint, "origin": manifest.origin})
+
+
+def evidence_in(facts: Mapping[str, Any]) -> Evidence:
+    """What a fingerprint says of the numbers it belongs to."""
+    text = json.dumps(facts, default=str).lower()
+    return "simulated" if "simulated" in text or "made by formula" in text else "measured"
 
 
 def device_section(inputs: Inputs) -> Section | None:

@@ -11,6 +11,7 @@ from latkit.reports.figures.charts import Spot
 from latkit.reports.page.blocks import Headline, IntervalsFigure, Number, Remark, with_evidence
 from latkit.reports.page.data_sections import evidence_of
 from latkit.reports.page.inputs import Inputs, MadeDataset
+from latkit.reports.page.lpm_sections import lpm_evidence
 from latkit.reports.page.runs import (
     MeasuredRow,
     NetworkFacts,
@@ -297,7 +298,7 @@ def _of_lpm(device: str, inputs: Inputs) -> Headline:
     numbers: tuple[Number, ...] = ()
     if metrics.get("mape_percent") is not None:
         error = float(metrics["mape_percent"])
-        numbers = (Number("error of the LPM (MAPE)", error, "%", ("measured",)),)
+        numbers = (Number("error of the LPM (MAPE)", error, "%", (lpm_evidence(lpm),)),)
     return Headline(
         device,
         f"Nothing was searched or measured here: the LPM {lpm.reference} predicts.",

@@ -76,7 +76,7 @@ def as_html(report: Report) -> str:
         picture=picture,
         next_key=lambda: f"b{next(numbers)}",
     )
-    return re.sub(r"\n\s*\n+", "\n", page)
+    return re.sub(r"\n\s*\n+", "\n", page).lstrip()
 
 
 def shown(number: Number) -> str:
