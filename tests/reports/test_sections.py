@@ -157,8 +157,8 @@ def test_searches(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "confidence", "reason"),
     [
-        ({"found": report_files.network("gdas", 20.0, None), "measured": {"why_not": "other machine"}},
-         "fair", "other machine"),
+        ({"found": report_files.network("gdas", 20.0, None),
+          "measured": {"why_not": "other machine"}}, "fair", "other machine"),
         ({"found": report_files.network("gdas", 20.0, 25.0)}, "fair", "20.0 %"),
         ({"collapsed": True}, "low", "collapsed"),
         ({"measured": {"visits": 8, "visits_disturbed": 6}}, "fair", "6 of 8"),

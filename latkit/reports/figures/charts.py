@@ -348,7 +348,8 @@ def _diagonal(axes: Plot) -> None:
 
 def _traces(axes: Plot, traces: Sequence[Trace]) -> None:
     for number, trace in enumerate(traces):
-        colour = series_colour(number)
+        alone = len(traces) == 1 and not trace.name
+        colour = "mass" if alone else series_colour(number)
         if trace.low:
             around = [axes.at(*p) for p in zip(trace.x, trace.low, strict=True)]
             around += [axes.at(*p) for p in zip(trace.x, trace.high, strict=True)][::-1]
