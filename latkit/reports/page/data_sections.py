@@ -12,6 +12,7 @@ from latkit.reports.figures.charts import Trace
 from latkit.reports.page.bins import EQUAL_SHARE, at_equal_macs, hexagons
 from latkit.reports.page.blocks import (
     Block,
+    Cell,
     Column,
     DensityFigure,
     Evidence,
@@ -127,6 +128,9 @@ def quality_section(inputs: Inputs) -> Section | None:
         if reasons:
             text = f"{made.name}: disturbed measurements by reason: {reasons}."
             blocks.append(Remark(text, (evidence_of(made),)))
+        if made.dataset.manifest.anchor is None:
+            text = f"{made.name} was imported: how it was measured is not known here."
+            blocks.append(Remark(text))
         blocks += [
             Remark(f"{made.name}: {finding.text}.", (), finding.level == "unfit")
             for finding in made.check.findings
@@ -220,22 +224,31 @@ def _macs(made: MadeDataset) -> Iterator[Block]:
             f"{made.name}: too few architectures of equal MACs to compare the fastest with others."
         )
         return
-    named = (("slowest", "below_slowest_percent"), ("median", "below_median_percent"))
-    rows = []
-    for name, attribute in named:
+    # Printed of the DARTS space alone.
+    published = PUBLISHED_SPREAD if made.dataset.manifest.target.space == "darts" else {}
+    rows: list[tuple[Cell, ...]] = []
+    for name, attribute in (
+        ("slowest", "below_slowest_percent"),
+        ("median", "below_median_percent"),
+    ):
         gains = [getattr(group, attribute) for group in groups]
-        published = PUBLISHED_SPREAD[name]
-        rows.append((f"than the {name}", float(np.median(gains)), max(gains), published))
+        beside = (published[name],) if published else ()
+        rows.append((f"than the {name}", float(np.median(gains)), max(gains), *beside))
+    columns = [
+        Column("the fastest is faster"), Column("median, %", (evidence,), 1),
+        Column("at most, %", (evidence,), 1),
+    ]  # fmt: skip
+    if published:
+        columns.append(Column("paper, P100, often, %", ("published",), 0))
     yield Table(
         f"How much faster the fastest is at equal MACs, on {made.device}",
-        (Column("the fastest is faster"), Column("median, %", (evidence,), 1),
-         Column("at most, %", (evidence,), 1), Column("paper, P100, often, %", ("published",), 0)),
+        tuple(columns),
         tuple(rows),
         note=f"over {len(groups)} groups of {sum(g.architectures for g in groups):,} architectures "
         f"whose MACs differ by at most {100 * EQUAL_SHARE:.0f} %; the extremes of larger groups "
         "are farther apart",
-    )  # fmt: skip
-    columns = (
+    )
+    details = (
         Column("MACs, M", ("counted",), 2), Column("architectures", (evidence,), 0),
         Column("fastest, ms", (evidence,), 3), Column("median, ms", (evidence,), 3),
         Column("slowest, ms", (evidence,), 3), Column("below slowest, %", (evidence,), 1),
@@ -243,7 +256,7 @@ def _macs(made: MadeDataset) -> Iterator[Block]:
     )  # fmt: skip
     yield Table(
         f"Latencies at equal MACs on {made.device}",
-        columns,
+        details,
         tuple(
             (g.macs / 1e6, g.architectures, g.fastest_ms, g.median_ms, g.slowest_ms,
              g.below_slowest_percent, g.below_median_percent)

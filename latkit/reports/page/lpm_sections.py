@@ -172,9 +172,11 @@ def _predictions(lpm: PublishedLPM, made: MadeDataset, judged: Judged) -> Iterat
     which = "held-out architectures" if judged.held_out else "architectures"
     title = f"LPM {short_reference(lpm.reference)} on {n:,} {which} of {made.name}"
     metrics = judged.metrics
+    off = 100 * float(np.median(np.abs(judged.predicted / judged.measured - 1)))
     words = (
         f"Predicted {noun} against measured, {n:,} {which}: off by {metrics.mape_percent:.2f} % in "
-        f"the mean; {judged.covered_percent:.0f} % of the measurements are in their 90 % intervals."
+        f"the mean and {off:.2f} % in the median; "
+        f"{judged.covered_percent:.0f} % of the measurements are in their 90 % intervals."
     )
     evidence = with_evidence(evidence_of(made), "predicted")
     x_label, y_label = f"measured, {unit}", f"predicted, {unit}"
