@@ -158,6 +158,16 @@ class TestShares:
         texts = {item.text for item in picture.items if isinstance(item, Label)}
         assert "sep 3×3 21 %" in texts
 
+    def test_heights_of_a_strip_follow_them(self) -> None:
+        (chain,) = graphs_of(get_space("fbnet"), get_space("fbnet").parse(FBNET))
+        shares = {layer: 0.001 * (layer + 1) for layer in range(22)}
+        boxes = [i for i in graph_picture(chain, shares).items if isinstance(i, Box)]
+        assert [box.height for box in boxes] == sorted(box.height for box in boxes)
+        assert boxes[21].height == pytest.approx(2 * boxes[10].height)
+        assert {box.y + box.height for box in boxes} == {
+            pytest.approx(boxes[0].y + boxes[0].height)
+        }
+
 
 @pytest.fixture
 def published(tmp_path: Path) -> PublishedLPM:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -335,8 +334,3 @@ class Headline:
 def with_evidence(base: Evidence, *more: Evidence | None) -> tuple[Evidence, ...]:
     """What numbers are known from, without what does not apply."""
     return (base, *(one for one in more if one is not None))
-
-
-def optional(blocks: Sequence[Block | None]) -> tuple[Block, ...]:
-    """The blocks that there are."""
-    return tuple(block for block in blocks if block is not None)
