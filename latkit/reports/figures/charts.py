@@ -216,7 +216,7 @@ def density(
     traces: Sequence[Trace] = (),
     diagonal: bool = False,
 ) -> Picture:
-    """Hexagons, the darker the more points they hold, with lines above them.
+    """Hexagons, the stronger the more points they hold, with lines above them.
 
     Args:
         hexagons: the bins.

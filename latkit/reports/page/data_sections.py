@@ -210,7 +210,7 @@ def _macs(made: MadeDataset) -> Iterator[Block]:
     yield DensityFigure(
         title=f"MACs against latency on {made.device}",
         description=f"{len(latency):,} architectures of {made.name} by multiply-adds and latency; "
-        f"the darker a hexagon, the more of them.{ranks}"
+        f"the stronger a hexagon, the more of them.{ranks}"
         + (" Lines: the slowest, the median and the fastest at equal MACs." if traces else ""),
         evidence=(evidence, "counted"),
         x_label="MACs, M",

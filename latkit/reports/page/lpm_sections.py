@@ -201,7 +201,7 @@ def _predictions(lpm: PublishedLPM, made: MadeDataset, judged: Judged) -> Iterat
         )  # fmt: skip
         yield DensityFigure(
             title=title,
-            description=f"{words} The darker a hexagon, the more architectures; band: the mean "
+            description=f"{words} The stronger a hexagon, the more architectures; band: the mean "
             "90 % interval around equal values.",
             evidence=evidence, hexagons=found, size=size, traces=(band,), diagonal=True,
             x_label=x_label, y_label=y_label,

@@ -259,7 +259,7 @@ def device_matrix_section(searches: Sequence[Search], inputs: Inputs) -> Section
                 columns,
                 tuple(table),
                 shaded=True,
-                note="compare within a column, which is of one setting: the darker, the slower "
+                note="compare within a column, which is of one setting: the stronger the shade, the slower "
                 "than the fastest cell there",
             )
         )
