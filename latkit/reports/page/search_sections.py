@@ -259,8 +259,8 @@ def device_matrix_section(searches: Sequence[Search], inputs: Inputs) -> Section
                 columns,
                 tuple(table),
                 shaded=True,
-                note="compare within a column, which is of one setting: the stronger the shade, the "
-                "slower than the fastest cell there",
+                note="compare within a column, which is of one setting: the stronger the shade, "
+                "the slower than the fastest cell there",
             )
         )
     return Section("matrix", "Cells on other devices", tuple(blocks)) if blocks else None
