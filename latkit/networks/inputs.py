@@ -1,4 +1,4 @@
-"""The inputs of models that are of no space: their shapes as users write them, and random values."""
+"""The inputs of models of no space: their shapes as users write them, and random values."""
 
 from __future__ import annotations
 
@@ -75,9 +75,7 @@ def choose_shapes(
         )
     for name in wanted:
         if name is not None and name not in names:
-            raise InputError(
-                f"{model} has no input {name!r}", f"its inputs are {', '.join(names)}"
-            )
+            raise InputError(f"{model} has no input {name!r}", f"its inputs are {', '.join(names)}")
     shapes = []
     for name, declared_shape in declared:
         shape = wanted.get(name, wanted.get(None))

@@ -141,8 +141,10 @@ def is_model(what: str) -> bool:
     """Whether a text names a model of no space rather than an architecture."""
     if what.startswith(TORCHVISION) or what.lower().endswith(".onnx"):
         return True
-    return _CALLABLE.fullmatch(what) is not None and not what.startswith("zoo:") and not (
-        os.path.exists(what.rpartition(":")[0])
+    return (
+        _CALLABLE.fullmatch(what) is not None
+        and not what.startswith("zoo:")
+        and not (os.path.exists(what.rpartition(":")[0]))
     )
 
 
@@ -230,7 +232,7 @@ def export_module(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> b
     Raises:
         InputError: PyTorch cannot export it.
     """
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()
     names = ["input", *(f"input{i}" for i in range(1, len(inputs)))]
     try:
         with warnings.catch_warnings(), torch.inference_mode():
@@ -238,14 +240,14 @@ def export_module(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> b
             # The tracing exporter: seconds faster than the newer one, and needs no further package.
             torch.onnx.export(
                 module, inputs, buffer, dynamo=False, opset_version=OPSET, input_names=names
-            )  # type: ignore[call-overload]
+            )
     except Exception as error:  # the exporter runs the module's own code
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(
             f"PyTorch cannot export {name} to ONNX ({reason})",
             "use --backend torch-cpu, or export it yourself and name the file",
         ) from None
-    return buffer.getvalue()
+    return bytes(buffer.getvalue())
 
 
 def _module_macs(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> int:

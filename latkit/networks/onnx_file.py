@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, shape_inference
 
 from latkit.core.errors import InputError, from_os_error
@@ -38,7 +37,7 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, str]:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
     try:
         model = onnx.load_model_from_string(content)
-    except (DecodeError, ValueError):
+    except Exception:  # protobuf's own class, which has no public home
         model = onnx.ModelProto()
     if not model.graph.node or not model.graph.output:
         raise InputError(f"{path} is no ONNX model", "name a file that an exporter wrote")
@@ -84,9 +83,7 @@ def input_dims(model: onnx.ModelProto) -> list[tuple[str, Dims, str]]:
     return inputs
 
 
-def with_shapes(
-    model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]
-) -> onnx.ModelProto:
+def with_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
     """A copy of a model whose inputs have these shapes; what follows from them is left open."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
