@@ -2,9 +2,9 @@
 
 A convolution of stride 2 is followed by two reduction cells of a quarter and half of the width,
 then three stages of normal cells, the latter two begun by a reduction cell of twice the width
-(Zoph et al. 2018, appendix A.4, and the authors' reference code; Real et al. 2019; Liu et al. 2018).
-Their cells have five nodes and concatenate what no node of the cell reads, so that NASNet-A's normal
-cell hands its first input on.
+(Zoph et al. 2018, appendix A.4, and the authors' reference code; Real et al. 2019; Liu et al.
+2018). Their cells have five nodes and concatenate what no node of the cell reads; of NASNet-A's
+normal cell that is its first input too.
 """
 
 from __future__ import annotations
@@ -33,18 +33,27 @@ class NasnetConfig:
         repeats: normal cells of a stage; where ``merged``, its reduction cell is one of them.
         merged: whether the reduction cell is one of the stage's cells, as in PNASNet-5, whose two
             cells are one cell in two strides.
+        hands_on: whether normal cells concatenate their first input as well.
     """
 
     genotype: Genotype
     channels: int
     repeats: int
     merged: bool = False
+    hands_on: bool = False
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """How many tensors a normal and a reduction cell concatenate."""
+        normal = len(self.genotype.normal_concat) + self.hands_on
+        return normal, len(self.genotype.reduce_concat)
 
     def walk(self, side: int) -> Iterator[CellPlace]:
         """The cells; ``side`` is that of the image."""
-        widths = len(self.genotype.normal_concat), len(self.genotype.reduce_concat)
-        quarter = max(2, 2 * round(self.channels / 8))  # a factorized reduction needs an even one
-        plan = [(True, quarter), (True, self.channels // 2)]
+        widths = self.widths
+        # To even numbers, which a factorized reduction needs.
+        stems = [max(2, 2 * round(self.channels / divisor)) for divisor in (8, 4)]
+        plan = [(True, c) for c in stems]
         for stage in range(3):
             c = self.channels << stage
             plan += [(True, c)] * (stage > 0)
@@ -70,9 +79,13 @@ class NasnetNetwork(nn.Module):
             nn.BatchNorm2d(STEM_CHANNELS),
         )
         places = list(config.walk(224))
-        self.cells = nn.ModuleList(Cell(config.genotype, place) for place in places)
-        width = len(config.genotype.normal_concat) * places[-1].channels
-        self.classifier = nn.Linear(width, classes)
+        self.cells = nn.ModuleList()
+        for place in places:
+            cell = Cell(config.genotype, place)
+            if config.hands_on and not place.reduction:
+                cell.concat = (0, *cell.concat)
+            self.cells.append(cell)
+        self.classifier = nn.Linear(config.widths[0] * places[-1].channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         s0 = s1 = self.stem(x)
@@ -84,8 +97,8 @@ class NasnetNetwork(nn.Module):
 
 def nasnet_a() -> nn.Module:
     """NASNet-A (4 @ 1056)."""
-    cells = replace(ZOO["nasnet_a"], normal_concat=(0, 2, 3, 4, 5, 6), reduce_concat=(3, 4, 5, 6))
-    return NasnetNetwork(NasnetConfig(cells, 44, 4))
+    cells = replace(ZOO["nasnet_a"], reduce_concat=(3, 4, 5, 6))
+    return NasnetNetwork(NasnetConfig(cells, 44, 4, hands_on=True))
 
 
 def amoebanet_a() -> nn.Module:
