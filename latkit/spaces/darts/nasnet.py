@@ -1,10 +1,11 @@
-"""NASNet-A, AmoebaNet-A and PNASNet-5 as published, which are stacked unlike the DARTS family.
+"""NASNet-A and PNASNet-5 as published, which are stacked unlike the DARTS family.
 
 A convolution of stride 2 is followed by two reduction cells of a quarter and half of the width,
 then three stages of normal cells, the latter two begun by a reduction cell of twice the width
-(Zoph et al. 2018, appendix A.4, and the authors' reference code; Real et al. 2019; Liu et al.
-2018). Their cells have five nodes and concatenate what no node of the cell reads; of NASNet-A's
-normal cell that is its first input too.
+(Zoph et al. 2018, appendix A.4, and the authors' reference code; Liu et al. 2018). Their
+cells have five nodes and concatenate what no node of the cell reads; of NASNet-A's normal cell that
+is its first input too. Parameters and multiply-adds are within 1 % of those published. (AmoebaNet-A
+is not here: its genotype in this frame has 574 M multiply-adds, and 555 M are published.)
 """
 
 from __future__ import annotations
@@ -99,11 +100,6 @@ def nasnet_a() -> nn.Module:
     """NASNet-A (4 @ 1056)."""
     cells = replace(ZOO["nasnet_a"], reduce_concat=(3, 4, 5, 6))
     return NasnetNetwork(NasnetConfig(cells, 44, 4, hands_on=True))
-
-
-def amoebanet_a() -> nn.Module:
-    """AmoebaNet-A (N = 4, F = 50)."""
-    return NasnetNetwork(NasnetConfig(ZOO["amoebanet_a"], 50, 4))
 
 
 def pnasnet() -> nn.Module:
