@@ -127,11 +127,11 @@ def profile_module(run: Callable[[], object], runs: int, on_gpu: bool = False) -
         runs: how many are profiled, after one that is not.
         on_gpu: whether the work is that of kernels, and not of the thread that calls.
     """
-    from torch.profiler import ProfilerActivity, profile
+    from torch.autograd.profiler import profile
 
-    kind = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
     run()
-    with profile(activities=[ProfilerActivity.CPU, kind] if on_gpu else [kind]) as profiler:
+    # Without Kineto, whose library writes to stderr, where the thread that calls does the work.
+    with profile(use_device="cuda" if on_gpu else None, use_kineto=on_gpu) as profiler:
         started = time.perf_counter()
         for _ in range(runs):
             run()

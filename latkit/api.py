@@ -41,6 +41,9 @@ from latkit.tasks.doctor import Diagnosis, DoctorRow, doctor
 from latkit.tasks.export import ExportRequest, ExportResult
 from latkit.tasks.export import export as run_export
 from latkit.tasks.measure import GenotypeMeasurement, measure_genotype
+from latkit.tasks.measure_request import MeasureRequest
+from latkit.tasks.measurement import MeasureResult, run_measure
+from latkit.tasks.measurement_file import MeasuredRow
 from latkit.tasks.profile import ProfileRequest, ProfileResult, run_profile
 
 __all__ = [
@@ -61,6 +64,9 @@ __all__ = [
     "ListedDataset",
     "ListedLPM",
     "Listener",
+    "MeasureRequest",
+    "MeasureResult",
+    "MeasuredRow",
     "Prediction",
     "Predictions",
     "Probe",
@@ -87,6 +93,7 @@ __all__ = [
     "list_datasets",
     "list_lpms",
     "load_lpm",
+    "measure",
     "measure_genotype",
     "merge_datasets",
     "open_dataset",
@@ -113,6 +120,32 @@ def profile(
         LatkitError: see ``latkit.tasks.profile.run_profile``.
     """
     return run_profile(_request(ProfileRequest, request, fields), listener)
+
+
+def measure(
+    what: Given | tuple[Given, ...] | list[Given] | MeasureRequest = (),
+    *,
+    listener: Listener = SILENT,
+    **fields: Any,
+) -> MeasureResult:
+    """Measure the latency of anything into a dataset; see ``MeasureRequest`` for the fields.
+
+    The same request goes on where an interrupted one stopped. What cannot be measured is among the
+    result's failures.
+
+    Args:
+        what: one or several: ``torchvision:NAME``, ``FILE.onnx``, ``package.module:callable``, a
+            genotype, a name or a file of one; or a whole request.
+        listener: receives what was chosen, and the progress.
+        fields: of the request.
+
+    Raises:
+        LatkitError: see ``latkit.tasks.measurement.run_measure``.
+    """
+    if isinstance(what, MeasureRequest):
+        return run_measure(_request(MeasureRequest, what, fields), listener)
+    listed = tuple(map(str, what)) if isinstance(what, (tuple, list)) else (str(what),)
+    return run_measure(_request(MeasureRequest, None, {"what": listed, **fields}), listener)
 
 
 def open_dataset(folder: str | Path) -> LatencyDataset:

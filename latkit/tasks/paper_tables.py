@@ -59,9 +59,9 @@ TABLES: dict[str, tuple[PublishedRow, ...]] = {
         PublishedRow("PC-DARTS (CIFAR10)", "pc_darts_cifar", 5.3, 586, 31.7, 25.1),
     ),
 }
-# What is known to be printed otherwise than the network has it, within the rows above: torchvision's
-# MobileNetV2 is the published network, whose 6.9 M parameters no implementation has (the authors'
-# own checkpoint has 6.1 M); no way of counting gives the 574 M of DARTS (2nd order).
+# What is known to be printed otherwise than these networks have it. torchvision's MobileNetV2 is
+# the published network, whose 6.9 M parameters no implementation has (the authors' own checkpoint
+# has 6.1 M); no way of counting gives the 574 M of DARTS (2nd order).
 PRINTED_OTHERWISE = {("MobileNet v2 1.4x", "params"), ("DARTS (2nd order)", "macs")}
 
 
