@@ -287,8 +287,10 @@ class OnnxRuntimeBackend(Backend):
                 f"{run.precision}",
                 "use a setting with precision=fp32, or a file whose types are others",
             )
-        load = partial(self._session, model.onnx(), {})
-        return OnnxRuntimeRunner(load, model.arrays(seed), self.clock)
+        # The content is made anew where it is needed again: it is as large as the network.
+        return OnnxRuntimeRunner(
+            lambda profile: self._session(model.onnx(), {}, profile), model.arrays(seed), self.clock
+        )
 
     def _active_providers(self) -> list[str]:
         """What a session of this backend really runs on."""

@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,18 +107,21 @@ class OpenvinoCpuBackend(Backend):
         return cpu_name()
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
-        network = build_onnx(
-            random_network(architecture, setting, seed),
-            setting.batch,
-            setting.resolution,
-            setting.classes,
-        )
+        def content() -> bytes:
+            network = random_network(architecture, setting, seed)
+            size = setting.batch, setting.resolution, setting.classes
+            return build_onnx(network, *size).serialized()
+
         images = {INPUT: random_input(setting, seed).numpy()}
-        return OpenvinoCpuRunner(partial(self._load, network.serialized()), images, self.clock)
+        return OpenvinoCpuRunner(
+            lambda counting: self._load(content(), counting), images, self.clock
+        )
 
     def _compile_model(self, model: Model, run: RunConfig, seed: int) -> Runner:
-        load = partial(self._load, model.onnx())
-        return OpenvinoCpuRunner(load, model.arrays(seed), self.clock)
+        # The content is made anew where it is needed again: it is as large as the network.
+        return OpenvinoCpuRunner(
+            lambda counting: self._load(model.onnx(), counting), model.arrays(seed), self.clock
+        )
 
     def _load(self, model: bytes, counting: bool = False) -> Any:
         """An ONNX file compiled for the CPU.

@@ -42,7 +42,6 @@ COUNT = click.IntRange(min=1)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of weights and inputs.")
 @click.option("--out", type=UserPath(), help="Folder [default: measurements/DEVICE/BACKEND].")
 @json_option
-# fmt: on
 def command(as_json: bool, **fields: Any) -> int:
     """Measure the latency of anything: genotypes, models, files.
 
@@ -78,3 +77,4 @@ def command(as_json: bool, **fields: Any) -> int:
         show(measurement_parts(result))
     note(f"next: latkit dataset check {result.out}")
     return result.failures[0].error.exit_code if result.failures else 0
+# fmt: on

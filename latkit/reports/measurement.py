@@ -37,7 +37,7 @@ def measurement_parts(result: MeasureResult) -> Iterator[Part]:
     for row in rows:
         yield from _layers(row)
     yield Note(
-        "± is the 95 % interval of the mean; p50 to max are wall times of consecutive runs, with no "
+        "± is the 95 % interval of the mean; p50 to max are wall times of runs in a row, without "
         "runs of the anchor between them"
     )
     for row in rows:
