@@ -6,7 +6,6 @@ Eager, compiled by inductor, and eager but launched as one CUDA graph.
 from __future__ import annotations
 
 import contextlib
-import copy
 import gc
 import importlib
 import re
@@ -267,7 +266,7 @@ class TorchCudaBackend(Backend):
 
     def _compile_model(self, model: Model, run: RunConfig, seed: int) -> Runner:
         module, inputs = in_memory_format(model, run.memory_format, seed)
-        return self.runner_class(copy.deepcopy(module), inputs, run.precision)
+        return self.runner_class(module, inputs, run.precision)
 
     def gpu_identity(self) -> str:
         return current_gpu_uuid()

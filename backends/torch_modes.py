@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import os
 import shlex
@@ -106,12 +107,15 @@ def has_triton() -> bool:
 def in_memory_format(
     model: Model, memory_format: str, seed: int
 ) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
-    """A model's module and random inputs, images and weights of convolutions in a layout."""
+    """A copy of a model's module and random inputs, images and weights of convolutions in a layout.
+
+    A copy, so that networks of one model share no weights and the model stays as it is.
+    """
     assert model.module is not None
     layout = torch.contiguous_format
     if memory_format == "channels_last":
         layout = torch.channels_last
-    module = model.module.to(memory_format=layout)
+    module = copy.deepcopy(model.module).to(memory_format=layout)
     inputs = tuple(
         tensor.contiguous(memory_format=layout) if tensor.dim() == 4 else tensor
         for tensor in model.tensors(seed)

@@ -58,6 +58,6 @@ def _read(field: str) -> float | None:
 
 
 def _give_back() -> None:
-    gc.collect()
+    gc.collect(1)  # a whole collection takes longer than a small network
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

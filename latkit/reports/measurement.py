@@ -71,7 +71,8 @@ def _layers(row: MeasuredRow) -> Iterator[Part]:
 
 
 def _latency(row: MeasuredRow) -> str:
-    error = "" if row.error_ms is None else f" ± {_digits(row.error_ms)}"
+    # Not to be broken between the two.
+    error = "" if row.error_ms is None else f"\u00a0±\u00a0{row.error_ms:.2g}"
     return f"{_digits(row.latency_ms)}{error}"
 
 

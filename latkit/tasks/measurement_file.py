@@ -69,7 +69,7 @@ class MeasuredRow:
     params: int
     macs: int | None
     macs_reason: str
-    input: list[int]
+    input: tuple[int, ...]
     batch: int
     precision: str
     latency_ms: float
@@ -94,7 +94,10 @@ class MeasuredRow:
     published_error_percent: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "flags": list(self.flags)}
+        content = asdict(self)
+        if self.layers is not None:
+            content["layers"] = list(content["layers"])
+        return {**content, "flags": list(self.flags), "input": list(self.input)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MeasuredRow:
@@ -106,7 +109,7 @@ class MeasuredRow:
         row = {field.name: values[field.name] for field in fields(cls)}
         layers = row["layers"]
         row["layers"] = None if layers is None else tuple(LayerRow(**layer) for layer in layers)
-        row["flags"] = tuple(row["flags"])
+        row["flags"], row["input"] = tuple(row["flags"]), tuple(row["input"])
         return cls(**row)
 
 

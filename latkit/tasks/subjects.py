@@ -10,7 +10,6 @@ import torch
 
 from latkit.backends.base import Backend, Runner
 from latkit.core.errors import BackendError, InputError
-from latkit.networks.inputs import shape_text
 from latkit.networks.models import Model, first_tensor, is_model, load_model
 from latkit.spaces import Architecture, Setting, get_space
 from latkit.spaces.architecture import architecture_cost
@@ -54,7 +53,7 @@ class Subject(ABC):
         """Samples a run where the user names none."""
 
     @abstractmethod
-    def shape(self, batch: int) -> list[int]:
+    def shape(self, batch: int) -> tuple[int, ...]:
         """Of the first input."""
 
     @abstractmethod
@@ -81,8 +80,8 @@ class ArchitectureSubject(Subject):
     def batch(self) -> int:
         return self.setting.batch
 
-    def shape(self, batch: int) -> list[int]:
-        return [batch, 3, self.setting.resolution, self.setting.resolution]
+    def shape(self, batch: int) -> tuple[int, ...]:
+        return (batch, 3, self.setting.resolution, self.setting.resolution)
 
     def compile(self, backend: Backend, batch: int, seed: int) -> Runner:
         return backend.compile(self.architecture, self.setting.replace(batch=batch), seed)
@@ -102,8 +101,8 @@ class ModelSubject(Subject):
     def batch(self) -> int:
         return self.model.batch
 
-    def shape(self, batch: int) -> list[int]:
-        return [batch, *self.model.inputs[0].shape[1:]]
+    def shape(self, batch: int) -> tuple[int, ...]:
+        return (batch, *self.model.inputs[0].shape[1:])
 
     def compile(self, backend: Backend, batch: int, seed: int) -> Runner:
         model = self.model.at_batch(batch)
@@ -197,8 +196,3 @@ def row_text(subject: Subject, batch: int, pause_ms: float) -> str:
     """What stands for a measured configuration in a dataset's column ``arch``."""
     pause = f" pause_ms={pause_ms:g}" if pause_ms else ""
     return f"{subject.text} batch={batch}{pause}"
-
-
-def input_text(subject: Subject, batch: int) -> str:
-    """The shape of its input, for people."""
-    return shape_text(subject.shape(batch))
