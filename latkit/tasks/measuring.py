@@ -47,8 +47,10 @@ class Measurer:
             BackendError, InputError: the backend cannot take it, or it failed to run.
         """
         request, backend = self._request, self._session.backend
+        expected = subject.expect(backend, batch, request.seed)
         resident = ResidentPeak()
         with subject.compile(backend, batch, request.seed) as runner:
+            subject.check(runner, expected)
             resident.restart()
             runner.run(1)
             device_mb = runner.peak_memory_mb()  # before the anchor runs again

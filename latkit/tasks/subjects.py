@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Runner
@@ -17,6 +18,7 @@ from latkit.spaces.darts.zoo import get_genotype
 from latkit.spaces.reader import read_architectures
 from latkit.tasks.paper_tables import PublishedRow
 
+Output = npt.NDArray[np.float32]
 ZOO_PREFIX = "zoo:"
 # Of outputs relative to the largest: what another runtime may compute of a module.
 TOLERANCE = 1e-3
@@ -58,11 +60,27 @@ class Subject(ABC):
 
     @abstractmethod
     def compile(self, backend: Backend, batch: int, seed: int) -> Runner:
-        """A runner of it, whose output was looked at.
+        """A runner of it.
 
         Raises:
-            BackendError, InputError: the backend cannot take it, or computes something else.
+            BackendError, InputError: the backend cannot take it.
         """
+
+    def expect(self, backend: Backend, batch: int, seed: int) -> Output | None:
+        """What a run has to compute; None: what it computes is not compared.
+
+        Raises:
+            InputError: it takes another batch.
+        """
+        return None
+
+    def check(self, runner: Runner, expected: Output | None) -> None:
+        """Refuse to measure what computes something else.
+
+        Raises:
+            BackendError, InputError: it does, or fails to run.
+        """
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,34 +123,32 @@ class ModelSubject(Subject):
         return (batch, *self.model.inputs[0].shape[1:])
 
     def compile(self, backend: Backend, batch: int, seed: int) -> Runner:
-        model = self.model.at_batch(batch)
-        runner = backend.compile_model(model, self.setting.run, seed)
-        try:
-            self._check_output(runner, model, backend, seed)
-        except BaseException:
-            runner.close()
-            raise
-        return runner
+        return backend.compile_model(self.model.at_batch(batch), self.setting.run, seed)
 
-    def _check_output(self, runner: Runner, model: Model, backend: Backend, seed: int) -> None:
+    def expect(self, backend: Backend, batch: int, seed: int) -> Output | None:
+        model = self.model.at_batch(batch)
+        # PyTorch's own backends run the module itself.
+        if model.module is None or "onnx" not in backend.model_kinds:
+            return None
+        with torch.inference_mode():
+            output: Output = first_tensor(model.module(*model.tensors(seed))).float().numpy()
+        return output
+
+    def check(self, runner: Runner, expected: Output | None) -> None:
         output = runner.logits()
         if not np.isfinite(output).all():
             raise InputError(
-                f"{self.what} computes NaN or infinity of random inputs on {backend.name}",
+                f"{self.what} computes NaN or infinity of random inputs",
                 "check its weights; a network that is not trained may need other initial values",
             )
-        if model.module is None or "onnx" not in backend.model_kinds:
+        if expected is None:
             return
-        with torch.inference_mode():
-            wanted = first_tensor(model.module(*model.tensors(seed))).float().numpy()
-        if wanted.shape != output.shape:
-            error = np.inf
-        else:
-            error = float(np.abs(output - wanted).max() / (np.abs(wanted).max() or 1.0))
+        error = np.inf
+        if expected.shape == output.shape:
+            error = float(np.abs(output - expected).max() / (np.abs(expected).max() or 1.0))
         if not error <= TOLERANCE:
             raise BackendError(
-                f"{backend.name} computes something else of {self.what} than PyTorch (relative "
-                f"error {error:.1e})",
+                f"{self.what} computes something else than in PyTorch (relative error {error:.1e})",
                 "export it yourself, compare, and name the file",
             )
 

@@ -219,8 +219,8 @@ def test_import_and_help_load_nothing_heavy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     ["", "doctor", "demo", "profile", "measure", "train-lpm", "predict", "search", "export",
-     "backends", "backends list", "lpms", "lpms list", "lpms show", "lpms compare", "lpms rm", "dataset",
-     "dataset list", "dataset show", "dataset check", "dataset compare", "dataset merge",
+     "backends", "backends list", "lpms", "lpms list", "lpms show", "lpms compare", "lpms rm",
+     "dataset", "dataset list", "dataset show", "dataset check", "dataset compare", "dataset merge",
      "dataset import", "dataset export"],
 )  # fmt: skip
 def test_help_teaches(latkit: RunLatkit, command: str) -> None:
