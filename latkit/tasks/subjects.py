@@ -80,7 +80,7 @@ class Subject(ABC):
         Raises:
             BackendError, InputError: it does, or fails to run.
         """
-        return None
+        return
 
 
 @dataclass(frozen=True, kw_only=True)
