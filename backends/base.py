@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +30,11 @@ from latkit.core.environment import environment_facts
 from latkit.core.errors import BackendError
 from latkit.core.memory import memory_ran_out
 from latkit.meters.energy import EnergyMeter, open_meter
-from latkit.networks.models import Kind, Model
 from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.setting import MEMORY_FORMATS
+
+if TYPE_CHECKING:  # a PyTorch that does not import is one backend's trouble, and doctor's to tell
+    from latkit.networks.models import Kind, Model
 
 Clock = Literal["event", "cpu", "wall"]
 
