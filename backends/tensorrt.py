@@ -20,13 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.backends.base import (
-    Backend,
-    Clock,
-    Probe,
-    Runner,
-    runtime_errors,
-)
+from latkit.backends.base import Backend, Clock, Probe, Runner
+from latkit.backends.failures import runtime_errors
 from latkit.backends.hardware import GPU_GENERATIONS, gpu_generation
 from latkit.backends.layers import LayerTimes, from_tensorrt
 from latkit.backends.registry import BACKENDS

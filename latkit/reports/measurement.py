@@ -49,7 +49,10 @@ def measurement_parts(result: MeasureResult) -> Iterator[Part]:
 
 
 def _layers(row: MeasuredRow) -> Iterator[Part]:
-    if row.layers is None or row.layers_explained is None:
+    if row.layers is None:
+        return
+    if row.layers_explained is None:
+        yield Note(f"the runtime has no profiler for the operators of {row.name}")
         return
     shown, rest = row.layers[:MOST_LAYERS], row.layers[MOST_LAYERS:]
     cells = [

@@ -22,7 +22,7 @@ from latkit.spaces import Setting
 from latkit.spaces.models.space import ModelsConfig, model_id
 from latkit.tasks.measure_request import MeasureRequest
 from latkit.tasks.measurement_file import MeasuredRow, estimates, read_rows, write_rows
-from latkit.tasks.measuring import Measurer
+from latkit.tasks.measuring import MOST_ATTEMPTS, Measurer
 from latkit.tasks.paper_tables import PublishedRow, get_table
 from latkit.tasks.subjects import Subject, read_subjects, row_text
 
@@ -130,15 +130,14 @@ class _Task:
         meter = backend.open_meter() if request.energy else None
         # Refused before anything is built: a folder of something else.
         rows = {row.arch: row for row in read_rows(self.out)}
-        plan = [
-            (subject, batch, pause_ms)
+        plan = {  # each once, whatever it is called
+            row_text(subject, int(batch), float(pause)): (subject, int(batch), float(pause))
             for subject in self._subjects()
             for batch in request.batch or (subject.batch,)
-            for pause_ms in request.pause_ms
-        ]
+            for pause in request.pause_ms
+        }
         if not plan:
             return []
-        texts = [row_text(subject, int(b), float(p)) for subject, b, p in plan]
         network = ModelsConfig(resolution=self.setting.resolution, classes=self.setting.classes)
         manifest = Manifest(
             Target("models", self.device, backend.name, Setting(network, self.setting.run)),
@@ -146,7 +145,7 @@ class _Task:
             self.protocol.to_dict(),
             request.seed,
             f"{anchor_name(self.setting)} in {self.setting.slug}",
-            requested=len({*rows, *texts}),
+            requested=len({*rows, *plan}),
             metrics=backend.metrics,
         )
         head = {
@@ -162,9 +161,7 @@ class _Task:
             rows = {text: row for text, row in rows.items() if model_id(text) in kept}
             with contextlib.ExitStack() as stack:
                 session: Session | None = None
-                for index, ((subject, batch, pause_ms), text) in enumerate(
-                    zip(plan, texts, strict=True)
-                ):
+                for index, (text, (subject, batch, pause_ms)) in enumerate(plan.items()):
                     if not _is_done(rows.get(text), request):
                         if session is None:  # the anchor is built only if something is measured
                             session = stack.enter_context(
@@ -172,9 +169,7 @@ class _Task:
                             )
                         measurer = Measurer(session, writer, request, meter)
                         try:
-                            rows[text] = measurer.measure(
-                                subject, int(batch), float(pause_ms), text
-                            )
+                            rows[text] = measurer.measure(subject, batch, pause_ms, text)
                         except (BackendError, InputError, SpaceError) as error:
                             self._fail(subject.what, error)
                             continue
@@ -185,7 +180,7 @@ class _Task:
         if rows:
             rows = self._settled(rows)
             write_rows(self.out, head, rows.values())
-        return [rows[text] for text in dict.fromkeys(texts) if text in rows]
+        return [rows[text] for text in plan if text in rows]
 
     def _subjects(self) -> Iterator[Subject]:
         """What can be read of the request; the rest are failures."""
@@ -229,6 +224,9 @@ class _Task:
 def _is_done(row: MeasuredRow | None, request: MeasureRequest) -> bool:
     """Whether a row has all that is requested."""
     if row is None or row.runs < request.runs:
+        return False
+    lacks = row.measurements - row.disturbed < request.measurements
+    if lacks and row.measurements < MOST_ATTEMPTS * request.measurements:
         return False
     lacks_layers = request.per_layer and row.layers is None
     return not lacks_layers and not (request.energy and row.energy_mj is None)

@@ -55,7 +55,7 @@ class MeasuredRow:
             None: not known.
         energy_mj: of one run; None: not measured.
         flags: ``disturbed`` and why, if every measurement was; what a GPU was slowed by.
-        layers: by operator; None: not requested, or the runtime has no profiler.
+        layers: by operator; None: not requested; empty: the runtime has no profiler.
         layers_explained: share of a profiled run that they add up to.
         profiled_ms: such a run, which takes longer than one that is not profiled.
         published_ms, published_device, published_error_percent: as the paper prints them.

@@ -6,7 +6,6 @@ import statistics
 from datetime import datetime, timezone
 
 from latkit.backends.base import Backend, Runner
-from latkit.backends.layers import LayerTimes
 from latkit.core.errors import BackendError
 from latkit.dataset.format import DISTURBED
 from latkit.dataset.writer import DatasetWriter
@@ -63,6 +62,12 @@ class Measurer:
             if self._meter is not None:
                 energy_mj = energy_per_run_mj(self._meter, runner.run, tail.mean_ms)
             layers = runner.layer_times(LAYER_RUNS) if request.per_layer else None
+        layer_rows: tuple[LayerRow, ...] | None = () if request.per_layer else None
+        if layers is not None:
+            layer_rows = tuple(
+                LayerRow(layer.operator, layer.count, layer.ms, layer.ms / layers.whole_ms)
+                for layer in layers.layers
+            )
         published = subject.published
         architecture = subject.architecture if isinstance(subject, ArchitectureSubject) else None
         return MeasuredRow(
@@ -91,7 +96,7 @@ class Measurer:
             peak_memory_mb=device_mb if device_mb is not None else process_mb,
             energy_mj=energy_mj,
             flags=flags,
-            layers=None if layers is None else _layer_rows(layers),
+            layers=layer_rows,
             layers_explained=None if layers is None else layers.explained,
             profiled_ms=None if layers is None else layers.whole_ms,
             published_ms=None if published is None else published.ms,
@@ -134,13 +139,6 @@ class Measurer:
                 **done.metrics,
             }
         )
-
-
-def _layer_rows(times: LayerTimes) -> tuple[LayerRow, ...]:
-    return tuple(
-        LayerRow(layer.operator, layer.count, layer.ms, layer.ms / times.whole_ms)
-        for layer in times.layers
-    )
 
 
 def _gpu_flags(backend: Backend) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 from onnx import helper
 
 from latkit.backends import BACKENDS
-from latkit.backends.base import lacks_operator
+from latkit.backends.failures import lacks_operator
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.core.errors import BackendError
 from latkit.networks.models import load_model

@@ -172,6 +172,11 @@ class TestResuming:
         more = run_measure(MeasureRequest(what=("darts_v1", "gdas"), per_layer=True, **FIELDS))
         assert [row.layers is not None for row in more.rows] == [True, True]
         assert len(json.loads(Path("out", FILE).read_text())["rows"]) == 2
+        before = more.rows[0].measurements
+        request = MeasureRequest(what=("darts_v1",), **{**FIELDS, "measurements": before + 1})
+        assert run_measure(request).rows[0].measurements > before
+        twice = MeasureRequest(what=("darts_v1", "zoo:darts_v1"), **FIELDS)
+        assert len(run_measure(twice).rows) == 1  # one network by two names
 
     def test_a_corrupt_file_is_refused_and_kept(self) -> None:
         run_measure(MeasureRequest(what=("darts_v1",), **FIELDS))
