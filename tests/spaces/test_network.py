@@ -11,7 +11,8 @@ from latkit.networks.operations import FactorizedReduce, build_operation
 from latkit.spaces import Setting, get_preset, get_space
 from latkit.spaces.build import random_input, random_network
 from latkit.spaces.darts.config import DartsConfig
-from latkit.spaces.darts.network import AuxiliaryHead, Network, drop_path
+from latkit.networks.operations import drop_path
+from latkit.spaces.darts.network import AuxiliaryHead, Network
 from latkit.spaces.darts.zoo import ZOO
 
 SMALL = {
