@@ -52,6 +52,8 @@ _NAMES = (
     "Target",
     "TrainRequest",
     "TrainResult",
+    "TrainingRequest",
+    "TrainingResult",
     "check_dataset",
     "compare_datasets",
     "compare_lpms",
@@ -68,6 +70,7 @@ _NAMES = (
     "predict",
     "profile",
     "summarize",
+    "train",
     "train_lpm",
 )
 

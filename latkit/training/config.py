@@ -103,6 +103,6 @@ PRESETS: dict[str, TrainingConfig] = {
     # Scaled down for some minutes on two CPU cores: a small network, few images and epochs, a rate
     # that gets somewhere in them, and nothing against an overfitting that they leave no time for.
     "cpu-small": TrainingConfig(
-        epochs=10, batch=64, lr=0.1, drop_path=0.0, cutout=0, auxiliary_weight=0.0, limit=10_000,
+        epochs=8, batch=64, lr=0.1, drop_path=0.0, cutout=0, auxiliary_weight=0.0, limit=10_000,
     ),
 }  # fmt: skip

@@ -111,6 +111,7 @@ class TrainingRequest:
                 f"use --preset {' or '.join(known)}",
             )
         network = known[self.preset]
+        space.architecture(space.unrank(0)[0], network)  # refuses spaces without networks
         for name in ("cells", "channels"):
             value = getattr(self, name)
             if value is not None:
