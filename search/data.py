@@ -112,7 +112,7 @@ def _loading(source: str, options: DataOptions) -> Iterator[ImageSource]:
     side = options.resolution
     if side is not None and (side % 4 or not 4 <= side <= _MOST_PIXELS):
         raise InputError(
-            f"images of {side}x{side} pixels cannot be searched on",
+            f"images of {side}x{side} pixels fit no network of cells",
             f"use a --resolution from 4 to {_MOST_PIXELS} that is a multiple of 4 (a cell network "
             "halves it twice)",
         )

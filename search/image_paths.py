@@ -67,8 +67,8 @@ class FolderSource(ImageSource):
         path = expand_user(source)
         if files := find_parquet(path, named_training=True):
             return _test_listing(path, files, options)
-        for folder in find_test_folders(path):
-            return FolderListing(folder)
+        if folders := find_test_folders(path):
+            return FolderListing(folders[0])
         raise _no_test_images(path)
 
 
@@ -86,7 +86,10 @@ def _test_listing(folder: Path, training: Sequence[Path], options: DataOptions) 
     for number, files in enumerate(splits, start=1):
         try:
             name = listed([text_of(file) for file in files])
-            return ParquetListing(files, name, options.image_column, options.label_column)
+            listing = ParquetListing(files, name, options.image_column, options.label_column)
+            if number > 1:
+                listing.remarks += (f"the test split has no labels: {name} is tested on",)
+            return listing
         except InputError:  # e.g. ImageNet's on the hub, whose labels are all -1
             if number == len(splits):
                 raise

@@ -25,6 +25,7 @@ from latkit.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from latkit.training.config import PRESETS
 from latkit.training.data import TrainingData, cut_out
 from latkit.training.history import HistoryRow, best_row, read_history, write_history
 from latkit.training.request import TrainingPlan
@@ -221,7 +222,8 @@ class SeedTraining:
     def _refuse(self, where: str) -> NoReturn:
         """Raises: TrainingError: numbers are not finite any more."""
         config = self.plan.config
-        options = [f"--lr {config.lr / 3:.1g}"]
+        usual = PRESETS[self.plan.preset].lr
+        options = [f"--lr {usual if config.lr > usual else config.lr / 3:.1g}"]
         if config.warmup_epochs == 0 and config.epochs > 5:
             options.append("--warmup-epochs 5")
         if config.clip == 0:

@@ -178,9 +178,9 @@ def _load(plan: TrainingPlan, request: TrainingRequest, listener: Listener) -> T
     for remark in dict.fromkeys((*data.train.remarks, *data.test.remarks)):
         listener.warn(remark)
     listener.note(
-        f"{len(data.train.labels)} training and {len(data.test.labels)} test images of "
-        f"{data.train.classes} classes, {data.resolution}x{data.resolution} pixels, of "
-        f"{data.train.name}"
+        f"{len(data.train.labels)} training images of {data.train.name} and "
+        f"{len(data.test.labels)} test images of {data.test.name}: {data.train.classes} classes, "
+        f"{data.resolution}x{data.resolution} pixels"
     )
     return data
 

@@ -80,6 +80,7 @@ def test_a_test_split_without_labels_is_passed_over(tmp_path: Path) -> None:
     write(tmp_path / "data" / "validation-0.parquet", [2])
     _, test = load_split(str(tmp_path))
     assert test.labels.tolist() == [2]
+    assert any("validation" in remark for remark in test.remarks)
 
 
 def test_folders_of_images(tmp_path: Path) -> None:
