@@ -14,17 +14,17 @@ from tests.training.test_run import RANDOM, contents, history, micro
 
 
 def test_a_killed_process(latkit: RunLatkit, tmp_path: Path) -> None:
-    command = ["train", "darts_v2", *options(epochs=10, **RANDOM), "--out", "t"]
+    command = ["train", "darts_v2", *options(epochs=6, **RANDOM), "--out", "t"]
     process = start_latkit(*command, cwd=tmp_path)
     wait_for(process, tmp_path / "t" / "seed-0" / "best.safetensors")
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.communicate()
     finished = len(history(tmp_path / "t"))
-    assert 1 <= finished < 10
+    assert 1 <= finished < 6
     assert not (tmp_path / "t" / "training.json").exists()
     ok(latkit, *command)
-    micro(tmp_path / "whole", epochs=10, **RANDOM)
+    micro(tmp_path / "whole", epochs=6, **RANDOM)
     assert contents(tmp_path / "t") == contents(tmp_path / "whole")
     assert history(tmp_path / "t") == history(tmp_path / "whole")
 

@@ -211,7 +211,7 @@ def test_bf16_and_nasbench201(tmp_path: Path) -> None:
 
 
 def test_the_exported_network_scores_the_same(tmp_path: Path) -> None:
-    result = micro(tmp_path / "t", channels=4, epochs=6, limit=600)
+    result = micro(tmp_path / "t", channels=4, epochs=5, limit=500)
     out = tmp_path / "network.onnx"
     made = export(
         ExportRequest(tmp_path / "t" / "training.json", out, weights=tmp_path / "t",
@@ -220,7 +220,7 @@ def test_the_exported_network_scores_the_same(tmp_path: Path) -> None:
     assert made.params == result.params
     assert made.weights == str(result.weights(0))
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
-    data = TrainingData.of(*load_split("digits", 600))
+    data = TrainingData.of(*load_split("digits", 500))
     # The statistics that a user needs are in the result.
     mean, std = (np.float32(result.data[name])[:, None, None] for name in ("mean", "std"))
     images = (data.test.images.numpy().astype(np.float32) - mean) / std
