@@ -188,7 +188,10 @@ class BackendConformance:
                     assert all(math.isfinite(t) and t > 0 for t in times)
 
     def test_a_larger_network_takes_longer(self, backend: Backend) -> None:
-        """By both clocks: a clock that stands still or counts nothing would pass the others."""
+        """By both clocks: a clock that stands still or counts nothing would pass the others.
+
+        The large one has hundreds of times the work, of which a factor of two is asked.
+        """
         best = []
         # On a GPU a small network takes what its launches take; only a large one takes longer.
         large = (48, 64) if backend.clock == "cpu" else (64, 256)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from latkit.backends import Probe, probe_backends
 from latkit.core.errors import InputError, LatkitError
 from latkit.core.events import SILENT, Listener
+from latkit.core.requests import check_types
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import DatasetCheck, DatasetSummary, check_dataset, summarize
 from latkit.dataset.compare import DatasetComparison, compare_datasets
@@ -297,6 +298,7 @@ def _request(cls: type[R], given: R | None, fields: dict[str, Any]) -> R:
         raise InputError(
             f"{given!r} is no {cls.__name__}", f"name the fields: {', '.join(known[:3])}, ..."
         )
+    check_types(cls, fields)
     try:
         return cls(**fields) if given is None else dataclasses.replace(given, **fields)  # type: ignore[type-var]
     except TypeError as error:

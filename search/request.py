@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latkit.core.errors import InputError
-from latkit.core.requests import check_seed, set_paths, set_tuples
+from latkit.core.requests import check_seed, check_types, set_paths, set_tuples
 from latkit.search.config import SearchConfig, preset, with_rates
 from latkit.search.image_source import DataOptions
 from latkit.search.supernet import default_method, get_supernet
@@ -94,6 +94,7 @@ class SearchRequest:
         SPACES.check(self.space)
         method = default_method(self.space) if self.method is None else self.method
         usual = preset(self.preset, method)
+        check_types(SearchConfig, changes)
         get_supernet(method, self.space)  # refuses one for other spaces
         config = dataclasses.replace(usual, **changes)
         config = with_rates(config, weight_lr, arch_lr, usual.batch if scale_lr else config.batch)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from latkit.backends import BACKENDS
 from latkit.core.device import usable_cores
 from latkit.core.errors import InputError, Interrupted, LatkitError, from_os_error
@@ -273,7 +275,8 @@ class _Task:
         common = Common(
             self.space.name, self.latency.entry.reference,
             tuple(lpm.entry.reference for lpm in self.weighed), self.identity(),
-            self.registry.url, data, self.out, self.where, tensorboard, max(1, cores // jobs),
+            self.registry.url, data, self.out, self.where, tensorboard,
+            min(torch.get_num_threads(), max(1, cores // jobs)),  # fewer where the user wants so
         )  # fmt: skip
         try:
             self.out.mkdir(parents=True, exist_ok=True)

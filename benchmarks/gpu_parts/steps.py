@@ -36,6 +36,7 @@ class Case:
     channels: int
     cells: int
     batch: int
+    resolution: int = RESOLUTION
 
 
 CASES = {
@@ -43,7 +44,7 @@ CASES = {
     "second-order": Case("darts", 2, 16, 8, 64),
     "pc-darts": Case("pc-darts", 1, 16, 8, 256),
 }
-SMALL = {name: Case(case.method, case.order, 4, 3, 4) for name, case in CASES.items()}
+SMALL = {name: Case(case.method, case.order, 4, 3, 4, 16) for name, case in CASES.items()}
 MODES = ("fp32", "tf32", "bf16")
 
 
@@ -52,7 +53,7 @@ def step(context: Context) -> None:
     (name,) = context.arguments
     case = (SMALL if context.quick else CASES)[name]
     device = torch.device(context.device)
-    context.record(case=vars(case), resolution=RESOLUTION)
+    context.record(case=vars(case))
     equality(context, SMALL[name], device)
     told = []
     for mode in MODES if context.cuda else ("fp32",):
@@ -121,7 +122,7 @@ def build(case: Case, dtype: torch.dtype) -> tuple[Any, Textbook]:
 def batches(case: Case, device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
     """A batch to train on and one to validate on; the same numbers on every device."""
     generator = torch.Generator().manual_seed(1)
-    shape = (case.batch, 3, RESOLUTION, RESOLUTION)
+    shape = (case.batch, 3, case.resolution, case.resolution)
     return [
         (
             torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype),

@@ -7,15 +7,7 @@ from pathlib import Path
 import click
 
 from latkit.cli.dataset_import import import_files
-from latkit.cli.output import (
-    Percent,
-    UserPath,
-    json_option,
-    note,
-    print_json,
-    print_table,
-    show,
-)
+from latkit.cli.output import Percent, UserPath, json_option, note, print_json, print_table, show
 from latkit.cli.progress import Terminal
 
 FOLDER = UserPath()
@@ -86,9 +78,8 @@ def show_dataset(dataset: Path, as_json: bool) -> None:
     "--max-error",
     type=Percent(),
     default=0.05,
-    show_default="5%",
     help="Relative error of an architecture's mean latency, judged by the replicates, above which "
-    "the dataset is unfit.",
+    "the dataset is unfit [default: 5%].",
 )
 @json_option
 @click.pass_context

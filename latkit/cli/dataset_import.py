@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -47,7 +47,6 @@ UNITS = {name: click.Choice(list(quantity.units)) for name, quantity in QUANTITI
 @click.option("--backend", required=True, help="Name of the runtime that was measured.")
 @click.option(
     "--setting",
-    "setting_text",
     help="The network around the cell that was measured (see latkit profile --help) [default: the "
     "space's first: imagenet, nasbench201 or fbnet].",
 )
@@ -57,25 +56,9 @@ UNITS = {name: click.Choice(list(quantity.units)) for name, quantity in QUANTITI
 )
 @json_option
 def import_files(
-    files: tuple[str, ...],
-    space: str,
-    arch_column: str | None,
-    arch_row_number: bool,
-    op_order: str | None,
-    latency_column: str,
-    unit: str | None,
-    energy_column: str | None,
-    energy_unit: str | None,
-    memory_column: str | None,
-    memory_unit: str | None,
-    decimal: str,
-    device: str,
-    backend: str,
-    setting_text: str | None,
-    out: Path,
-    skip_bad_rows: bool,
-    as_json: bool,
-) -> None:
+    space: str, device: str, backend: str, setting: str | None, arch_row_number: bool,
+    as_json: bool, **fields: Any,
+) -> None:  # fmt: skip
     """Make a dataset of FILES, a table of latencies measured elsewhere.
 
     FILES are text (with commas, semicolons or tabs), Parquet or Arrow (Feather), compressed or
@@ -97,34 +80,29 @@ def import_files(
     from latkit.core.device import check_backend_name, check_device_name
     from latkit.dataset import Target
     from latkit.dataset.tables import ImportRequest, TableColumn, import_table
+    from latkit.reports.dataset import made_parts
     from latkit.spaces import default_setting, parse_setting
 
-    setting = parse_setting(setting_text or default_setting(space))
-    target = Target(space, check_device_name(device), check_backend_name(backend), setting)
-    if (arch_column is None) != arch_row_number:
+    given = parse_setting(setting or default_setting(space))
+    target = Target(space, check_device_name(device), check_backend_name(backend), given)
+    if (fields["arch_column"] is None) != arch_row_number:
         raise InputError(
             "an architecture is named by a column or by the row's number",
             "give either --arch-column or --arch-row-number",
         )
-    columns = {LATENCY: TableColumn(latency_column, unit)}
-    for name, option, column, column_unit in (
-        ("energy_mj", "energy", energy_column, energy_unit),
-        ("peak_memory_mb", "memory", memory_column, memory_unit),
-    ):
-        if (column is None) != (column_unit is None):
-            given, other = ("unit", "column") if column is None else ("column", "unit")
-            raise InputError(f"--{option}-{given} needs --{option}-{other}", "give both or neither")
-        if column is not None and column_unit is not None:
-            columns[name] = TableColumn(column, column_unit)
-    request = ImportRequest(
-        files, target, columns, out, arch_column, op_order, decimal, skip_bad_rows
-    )
+    columns = {LATENCY: TableColumn(fields.pop("latency_column"), fields.pop("unit"))}
+    for name, option in (("energy_mj", "energy"), ("peak_memory_mb", "memory")):
+        column, unit = fields.pop(f"{option}_column"), fields.pop(f"{option}_unit")
+        if (column is None) != (unit is None):
+            here, other = ("unit", "column") if column is None else ("column", "unit")
+            raise InputError(f"--{option}-{here} needs --{option}-{other}", "give both or neither")
+        if column is not None:
+            columns[name] = TableColumn(column, unit)
+    request = ImportRequest(target=target, columns=columns, **fields)
     result = import_table(request, Terminal())
     for text in (*(() if as_json else result.describe_bad_rows()), *result.notes):
         warn(text)
     if as_json:
         print_json(result.to_dict())
     else:
-        from latkit.reports.dataset import made_parts
-
         show(made_parts(result.dataset.path, result.summary))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,15 +20,9 @@ from latkit.cli.progress import Terminal
     help="onnx: a file for any runtime; tensorrt: an engine for this machine's GPU and the "
     "installed version of TensorRT.",
 )
-@click.option(
-    "--out",
-    type=UserPath(),
-    required=True,
-    help="New file, e.g. net.onnx or net.plan.",
-)
+@click.option("--out", type=UserPath(), required=True, help="New file, e.g. net.onnx or net.plan.")
 @click.option(
     "--setting",
-    "setting_text",
     help="The network around the cells (see latkit profile --help); precision=fp16 halves the "
     "file [default: imagenet, or that of the training in --weights].",
 )
@@ -40,15 +34,7 @@ from latkit.cli.progress import Terminal
 )
 @click.option("--dynamic-batch", is_flag=True, help="Leave the number of images open.")
 @json_option
-def command(
-    architecture: str,
-    to: str,
-    out: Path,
-    setting_text: str | None,
-    weights: Path | None,
-    dynamic_batch: bool,
-    as_json: bool,
-) -> None:
+def command(as_json: bool, **fields: Any) -> None:
     """Write a network as an ONNX file or a TensorRT engine, batch norms folded in.
 
     ARCHITECTURE is a name of the zoo (darts_v2, pc_darts_cifar, ...; ./NAME is a file), a
@@ -69,8 +55,7 @@ def command(
     """
     from latkit.tasks.export import ExportRequest, export
 
-    request = ExportRequest(architecture, out, to, setting_text, weights, dynamic_batch)
-    result = export(request, Terminal()).to_dict()
+    result = export(ExportRequest(**fields), Terminal()).to_dict()
     if as_json:
         print_json(result)
     else:

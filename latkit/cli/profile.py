@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any
 
 import click
 
@@ -20,10 +19,6 @@ from latkit.cli.output import (
 )
 from latkit.cli.progress import Terminal
 from latkit.core.errors import Interrupted
-
-if TYPE_CHECKING:
-    from latkit.backends import Clock
-    from latkit.tasks.profile import Choice
 
 
 @click.command(name="profile")
@@ -123,31 +118,10 @@ if TYPE_CHECKING:
     help="Names the list of architectures; every backend measures the same list.",
 )
 @click.option(
-    "--out",
-    type=UserPath(),
-    help="Dataset folder [default: datasets/DEVICE/BACKEND/SETTING].",
+    "--out", type=UserPath(), help="Dataset folder [default: datasets/DEVICE/BACKEND/SETTING]."
 )
 @json_option
-def command(
-    backend: str | None,
-    device: str | None,
-    n: int,
-    space: str,
-    setting: str | None,
-    protocol: str,
-    runs: int | None,
-    replicates: int,
-    target_error: float | None,
-    clock: Clock | Literal["auto"] | None,
-    threads: int,
-    cores: tuple[int, ...],
-    energy: bool,
-    choose: Choice,
-    transfer_from: tuple[str, ...],
-    seed: int,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def command(as_json: bool, **fields: Any) -> None:
     """Measure the latency of sampled architectures into a dataset.
 
     Each architecture is timed in alternation with a fixed anchor network, so that drift of the
@@ -169,25 +143,7 @@ def command(
     from latkit.reports.dataset import summary_parts
     from latkit.tasks.profile import ProfileRequest, run_profile
 
-    request = ProfileRequest(
-        n=n,
-        space=space,
-        setting=setting,
-        backend=backend,
-        device=device,
-        protocol=protocol,
-        runs=runs,
-        replicates=replicates,
-        target_error=target_error,
-        clock=clock,
-        threads=threads,
-        cores=cores,
-        energy=energy,
-        choose=choose,
-        transfer_from=transfer_from,
-        seed=seed,
-        out=out,
-    )
+    request = ProfileRequest(**fields)
     try:
         result = run_profile(request, Terminal())
     except KeyboardInterrupt:

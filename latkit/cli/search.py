@@ -69,9 +69,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     "in another unit, per that unit, and then there is no default.",
 )
 @click.option(
-    "--target-ms",
-    type=float,
-    help="Predicted latency to arrive at, instead of a fixed --lambda.",
+    "--target-ms", type=float, help="Predicted latency to arrive at, instead of a fixed --lambda."
 )
 @click.option(
     "--cost",

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from latkit.cli.output import (
-    SEED,
-    UserPath,
-    json_option,
-    note,
-    print_json,
-    show,
-    warn,
-)
+from latkit.cli.output import SEED, UserPath, json_option, note, print_json, show, warn
 from latkit.cli.progress import Terminal
 from latkit.core.quantities import LATENCY, QUANTITIES
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(name="train-lpm")
@@ -85,18 +73,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(
-    dataset: Path | None,
-    kind: str,
-    cost: str,
-    n_train: int | None,
-    choose: str,
-    from_devices: tuple[str, ...],
-    learning_curve: bool,
-    publish: bool,
-    standardize: bool | None,
-    epochs: int | None,
-    seed: int,
-    as_json: bool,
+    as_json: bool, cost: str, epochs: int | None, standardize: bool | None, **fields: Any
 ) -> None:
     """Train a latency prediction module (LPM) on a dataset and publish it.
 
@@ -117,18 +94,8 @@ def command(
     from latkit.registry import TrainRequest, train_and_publish
     from latkit.reports.lpm import training_parts
 
-    request = TrainRequest(
-        dataset=dataset,
-        kind=kind,
-        quantity=cost,
-        n_train=n_train,
-        choose=choose,
-        from_devices=from_devices,
-        options={"epochs": epochs, "standardize": standardize},
-        seed=seed,
-        learning_curve=learning_curve,
-        publish=publish,
-    )
+    options = {"epochs": epochs, "standardize": standardize}
+    request = TrainRequest(quantity=cost, options=options, **fields)
     result = train_and_publish(request, Terminal())
     if as_json:
         print_json(result.to_dict())

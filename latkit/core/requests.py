@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numbers
 import os
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from latkit.core.errors import InputError
 
@@ -38,3 +40,58 @@ def check_seed(seed: int) -> None:
     """Raises: InputError: no generator takes this seed."""
     if not 0 <= seed <= MOST_SEED:
         raise InputError(f"seed={seed} is out of range", f"use 0 to {MOST_SEED}")
+
+
+def check_types(cls: type, values: Mapping[str, Any]) -> None:
+    """Refuse a number, a text or a truth value where a field's annotation allows another.
+
+    Args:
+        cls: the class of the fields.
+        values: by the fields' names, as a caller gave them: a text may stand for a path or for a
+            sequence of one.
+
+    Raises:
+        InputError: a value is of no type that its field takes.
+    """
+    hints = get_type_hints(cls)
+    for name, value in values.items():
+        members = _members(hints[name])
+        if not any(_fits(value, member) for member in members):
+            wanted = " or ".join(dict.fromkeys(map(_name, members)))
+            raise InputError(f"{name}={value!r} is not {wanted}", f"give {name} as {wanted}")
+
+
+_NAMES: dict[Any, str] = {
+    int: "a whole number", float: "a number", str: "a text", bool: "True or False",
+    Path: "a path", type(None): "None",
+}  # fmt: skip
+
+
+def _name(hint: Any) -> str:
+    kind = get_origin(hint) or hint
+    return _NAMES.get(hint, "a text" if kind is Literal else f"a {kind.__name__}")
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """Types of which a value may be one."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        hint = str
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint in (int, float):
+        number = numbers.Integral if hint is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool)
+    if hint is Path:
+        return isinstance(value, (str, os.PathLike))
+    if hint in (str, type(None)):
+        return isinstance(value, hint)
+    # What is richer than that is checked where it is used; a plain value is none of it.
+    several = get_origin(hint) in (tuple, list, Sequence)
+    plain = isinstance(value, (numbers.Number, type(None))) or (
+        isinstance(value, str) and not several
+    )
+    return hint is Any or not plain

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from latkit.core.errors import InputError, LPMError
-from latkit.core.events import SILENT, Listener
 from latkit.core.plugins import Plugins
+from latkit.core.requests import check_types
 from latkit.lpm.base import LPM
 
 LPM_KINDS: Plugins[LPM] = Plugins(
@@ -39,21 +39,21 @@ def kind_in_file(name: str) -> type[LPM] | None:
     return LPM_KINDS.get(name) if name in LPM_KINDS.names() else None
 
 
-def make_options(kind: str, given: Mapping[str, Any], listener: Listener = SILENT) -> Any:
-    """The options of a kind from values by name; those that are None keep their defaults.
+def make_options(kind: str, given: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    """The options of a kind from values by name, and the names of those that it does not have.
 
-    A value of an option that the kind does not have is left out, with a warning.
+    None keeps an option's default.
 
     Raises:
-        InputError: there is no such kind.
+        InputError: there is no such kind, or a value is of another type than its option.
         LPMError: it is a plug-in that does not load.
     """
     options_class = LPM_KINDS.get(kind).options_class
     fields = {field.name for field in dataclasses.fields(options_class)}
     values = {name: value for name, value in given.items() if value is not None}
-    for name in values.keys() - fields:
-        listener.warn(f"the kind {kind} has no option {name}: it is ignored")
-    return options_class(**{name: values[name] for name in values.keys() & fields})
+    known = {name: value for name, value in values.items() if name in fields}
+    check_types(options_class, known)
+    return options_class(**known), tuple(sorted(values.keys() - fields))
 
 
 def check_learns_from_other_devices(kind: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,7 +158,8 @@ class PublishedLPM:
             InputError: none is given, or one is malformed or not of the space.
             LatkitError: a file cannot be read.
         """
-        given = [architectures] if _is_one(architectures) else list(architectures)  # type: ignore[arg-type]
+        several = isinstance(architectures, Iterable) and not _is_one(architectures)
+        given: list[Any] = list(architectures) if several else [architectures]  # type: ignore[arg-type]
         if not given:
             raise InputError(
                 "no architecture was named", "name some, a file of them, or - for stdin"
@@ -204,6 +205,8 @@ def _is_one(architectures: Any) -> bool:
 def _read(given: Any, space: str) -> list[NamedArchitecture]:
     if isinstance(getattr(given, "space", None), str):
         return [NamedArchitecture(str(given), given)]
+    if not _is_one(given):
+        raise InputError(f"{given!r} is no architecture", "name one, or give its text or a file")
     return read_architectures(
         os.fspath(given) if isinstance(given, os.PathLike) else str(given), get_space(space)
     )

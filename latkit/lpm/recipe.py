@@ -11,6 +11,7 @@ from latkit.lpm.kinds import LPM_KINDS, check_learns_from_other_devices
 from latkit.lpm.transfer import TransferPrior
 
 CHOICES = ("random", "active")
+MIN_TRAIN = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Recipe:
         kind = LPM_KINDS.get(self.kind)
         if self.choose not in CHOICES:
             raise InputError(f"unknown choose {self.choose!r}", f"use one of: {', '.join(CHOICES)}")
+        if self.n_train is not None and self.n_train < MIN_TRAIN:
+            raise InputError(
+                f"n_train={self.n_train} is too few to train on", f"use {MIN_TRAIN} or more"
+            )
         if self.options is None:
             object.__setattr__(self, "options", kind.options_class())
         elif not isinstance(self.options, kind.options_class):

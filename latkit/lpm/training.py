@@ -31,7 +31,6 @@ IntArray = npt.NDArray[np.int64]
 TRAIN_SHARE = 0.8
 # Below this, a fifth is too few to judge an error by, and the paper's network learns nothing.
 MIN_ARCHITECTURES = 20
-MIN_TRAIN = 2
 MIN_JUDGES = 5
 
 
@@ -112,7 +111,7 @@ def split_rows(dataset: LatencyDataset, rows: Rows, recipe: Recipe) -> tuple[Int
         DatasetError: there are too few.
     """
     wanted = recipe.n_train
-    needed = MIN_ARCHITECTURES if wanted is None else max(MIN_TRAIN, wanted) + 1
+    needed = MIN_ARCHITECTURES if wanted is None else wanted + 1
     if len(rows) < needed:
         measured = dataset.architectures
         enough = measured + needed - len(rows)

@@ -118,6 +118,10 @@ def profile(
             first = next(todo, None)
             if first is None:
                 return
+            listener.note(
+                f"measuring {n} architectures of {target.space} in {target.setting.slug} into "
+                f"{out}, and a panel before and after them"
+            )
             done_before = work.done
             if done_before:
                 listener.note(f"going on: {done_before} of {work.total} measurements are in {out}")

@@ -56,7 +56,7 @@ class ComparedLPM:
     def to_dict(self) -> dict[str, Any]:
         return {
             "reference": self.reference,
-            "kind": self.card.training["kind"],
+            "kind": self.card.kind,
             "cost": self.card.cost,
             "metrics": self.card.metrics,
             f"median_predicted_{self.card.quantity.suffix}": self.median_predicted,

@@ -132,12 +132,13 @@ def train_and_publish(request: TrainRequest, listener: Listener = SILENT) -> Tra
             request.from_devices, dataset.manifest.target, request.quantity, request.kind,
             Registry(request.registry), listener,
         )  # fmt: skip
+    options, ignored = make_options(request.kind, request.options)
     recipe = Recipe(
         request.kind,
         request.n_train,
         request.choose,
         request.seed,
-        make_options(request.kind, request.options, listener),
+        options,
         transfer,
         request.quantity,
     )
@@ -149,7 +150,10 @@ def train_and_publish(request: TrainRequest, listener: Listener = SILENT) -> Tra
         location = registry.location(entry)
         # At once: whatever happens to the result, nobody should publish it a second time.
         listener.note(f"published: {location}")
-    warnings = tuple(warnings_of(trained.card))
+    warnings = (
+        *(f"the kind {request.kind} has no option {name}: it is ignored" for name in ignored),
+        *warnings_of(trained.card),
+    )
     return TrainResult(trained.lpm, trained.card, curve, entry, location, warnings)
 
 
@@ -183,7 +187,7 @@ def load_transfer_prior(
         lpm, card = registry.load(entry)
         if lpm.name != kind:
             raise InputError(
-                f"the LPM {entry.reference} is of the kind {card.training['kind']}",
+                f"the LPM {entry.reference} is of the kind {card.kind}",
                 f"only LPMs of the kind {kind} can be source devices; leave this one out",
             )
         if target.device in {entry.device, *lpm.source_devices()}:

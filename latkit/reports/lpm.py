@@ -107,7 +107,7 @@ def listing_table(url: str, lpms: Sequence[ListedLPM]) -> Table:
             lpm.entry.setting,
             lpm.entry.cost,
             str(lpm.entry.version),
-            lpm.card.training["kind"],
+            lpm.card.kind,
             number(lpm.card.metrics["mape_percent"], 2),
             number(lpm.card.metrics["spearman"], 3),
             str(lpm.card.metrics["n_train"]),
@@ -130,7 +130,9 @@ def card_parts(lpm: PublishedLPM) -> Iterator[Part]:
         **{f"dataset {name}": value for name, value in card.dataset.items()},
         **{f"training {name}": value for name, value in card.training.items()},
     }
-    yield Table("made of", ["fact", "value"], [[name, str(v)] for name, v in facts.items()])
+    yield Table(
+        "made of", ["fact", "value"], [[name, str(v)] for name, v in facts.items() if v is not None]
+    )
     for warning in lpm.warnings:
         yield Caution(warning)
 
@@ -140,7 +142,7 @@ def comparison_table(space: str, lpms: Sequence[ComparedLPM]) -> Table:
     rows = [
         [
             lpm.reference,
-            lpm.card.training["kind"],
+            lpm.card.kind,
             number(lpm.card.metrics["mape_percent"], 2),
             number(lpm.card.metrics["spearman"], 3),
             f"{number(lpm.median_predicted, 2)} {lpm.card.quantity.unit}",

@@ -262,6 +262,8 @@ def _fix(passages: Passages, path: str | None) -> str:
 
 
 def _about(place: str, error: LatkitError) -> LatkitError:
+    if place in error.cause:
+        return error
     return type(error)(f"{place}: {error.cause}", error.fix)
 
 

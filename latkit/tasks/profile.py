@@ -178,10 +178,6 @@ def run_profile(request: ProfileRequest, listener: Listener = SILENT) -> Profile
         target = Target(request.space, device, backend.name, setting)
         out = Path(request.out or Path("datasets", device, backend.name, setting.slug))
         chosen = _choose_active(request, target, listener) if request.choose == "active" else None
-        listener.note(
-            f"measuring {request.n} architectures of {request.space} in {setting.slug} into {out}, "
-            "and a panel before and after them"
-        )
         profile(
             backend,
             target,

@@ -151,10 +151,10 @@ def test_a_sweep_in_a_script_without_a_guard(tmp_path: Path, registry_url: str) 
     script.write_text(
         "import latkit\nprint('begun')\n"
         "found = latkit.search(device='formula', preset='cpu', cells=3, channels=2, epochs=1, "
-        "limit=64, batch=16, out='s', sweep_lambda=(0.0, 0.1))\n"
+        "limit=64, batch=16, out='s', sweep_lambda=(0.1,), jobs=2)\n"
         "found.check()\nprint(len(found.searches))\n"
     )
     done = subprocess.run(
         [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.stdout.split() == ["begun", "2"], done.stderr
+    assert done.stdout.split() == ["begun", "1"], done.stderr

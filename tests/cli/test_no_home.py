@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from latkit.registry import VARIABLE, Registry
+from tests.support.processes import Forked, latkit_here, run_to_the_end
 from tests.support.synthetic import made_dataset
 
-UNSHARE = ("unshare", "--user", "--map-user=54321")
+CLONE_NEWUSER = 0x10000000
 
 
-def _becomes_nobody() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    code = "import os, pwd; pwd.getpwuid(os.getuid())"
-    done = subprocess.run([*UNSHARE, sys.executable, "-c", code], capture_output=True, check=False)
-    return b"KeyError" in done.stderr
+def become_nobody() -> None:
+    """Of this process: another user, whom the system allows no more, and who has no entry."""
+    user = os.geteuid()
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER):
+        raise OSError(ctypes.get_errno(), "unshare")
+    Path("/proc/self/uid_map").write_text(f"54321 {user} 1")
+
+
+def latkit_as_nobody(*arguments: str) -> None:
+    become_nobody()
+    latkit_here(*arguments)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _nobody() -> None:
-    if not _becomes_nobody():
-        pytest.skip("this system lets nobody become a user without an entry (unshare --map-user)")
+def _nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
+    done = run_to_the_end(Forked(become_nobody, cwd=tmp_path_factory.mktemp("nobody")))
+    if done.returncode != 0:
+        pytest.skip("this system lets nobody become a user without an entry (unshare)")
 
 
 def run(folder: Path, *arguments: str, registry: str | None) -> subprocess.CompletedProcess[str]:
@@ -35,10 +41,7 @@ def run(folder: Path, *arguments: str, registry: str | None) -> subprocess.Compl
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     if registry is not None:
         environment[VARIABLE] = registry
-    return subprocess.run(
-        [*UNSHARE, sys.executable, "-m", "latkit", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return run_to_the_end(Forked(latkit_as_nobody, *arguments, cwd=folder, environment=environment))
 
 
 def test_a_registry_is_all_that_is_needed(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from latkit.core.storage import Storage
 from latkit.lpm.training import TrainedLPM
 from latkit.registry import VARIABLE, Registry
 from tests.support.commands import RunLatkit
+from tests.support.processes import run_latkit
 from tests.support.synthetic import made_dataset, made_lpm
 
 
@@ -344,11 +345,8 @@ class TestS3:
     def latkit(
         folder: Path, variables: dict[str, str], *arguments: str
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "latkit", *arguments],
-            cwd=folder, capture_output=True, text=True, check=False,
-            env={**os.environ, **variables, "LATKIT_REGISTRY": "s3://lab/team/registry"},
-        )  # fmt: skip
+        environment = {**os.environ, **variables, "LATKIT_REGISTRY": "s3://lab/team/registry"}
+        return run_latkit(*arguments, cwd=folder, environment=environment)
 
     def test_the_first_lpm(self, tmp_path: Path, s3_server: dict[str, str]) -> None:
         made_dataset(tmp_path / "d", 60)

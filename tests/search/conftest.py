@@ -9,6 +9,7 @@ import torch
 
 from latkit.lpm.base import LPM
 from latkit.search.data import ImageData, load_data
+from tests.search.micro import MICRO, Finished, run
 from tests.support.synthetic import made_lpm
 
 
@@ -20,11 +21,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lpm(tmp_path_factory: pytest.TempPathFactory) -> LPM:
     return made_lpm(tmp_path_factory.mktemp("made") / "d").lpm
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data() -> ImageData:
     return load_data("digits", 96, 0)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, lpm: LPM, data: ImageData) -> Finished:
+    """The search of ``MICRO``, not to be written to."""
+    folder = tmp_path_factory.mktemp("finished") / "s"
+    return Finished(folder, run(folder, lpm, data, MICRO))

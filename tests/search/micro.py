@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from latkit.lpm.base import LPM
 from latkit.search.bilevel import OptimizerConfig
+from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.config import SearchConfig
 from latkit.search.data import ImageData
 from latkit.search.session import SearchOutcome, run_search
@@ -22,3 +24,18 @@ def run(
     out: Path, lpm: LPM, data: ImageData, config: SearchConfig, **more: object
 ) -> SearchOutcome:
     return run_search(config, SPACE, lpm, "made", data, out, **more)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A whole search, which tests read and of whose folder they take copies."""
+
+    folder: Path
+    outcome: SearchOutcome
+
+    def check_same_end(self, folder: Path, outcome: SearchOutcome) -> None:
+        """Another search ended so to the bit, but for the times in its history."""
+        assert (folder / CHECKPOINT).read_bytes() == (self.folder / CHECKPOINT).read_bytes()
+        assert outcome.architecture == self.outcome.architecture
+        for a, b in zip(self.outcome.history, outcome.history, strict=True):
+            assert {**a, "seconds": 0} == {**b, "seconds": 0}

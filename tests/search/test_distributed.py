@@ -18,7 +18,15 @@ from latkit.registry import Registry
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.distributed import ALONE, Processes, processes_here
 from latkit.search.history import HISTORY
+from tests.search import two_supernets
+from tests.search.ranks import (
+    average_gradients,
+    search_other_data,
+    search_with_an_empty_registry,
+)
 from tests.search.test_data import write_parquet
+from tests.support.commands import RunLatkit, ok
+from tests.support.processes import latkit_here, run_ranks
 from tests.support.synthetic import made_lpm
 
 ROOT = Path(__file__).parents[2]
@@ -44,12 +52,16 @@ def publish(folder: Path) -> None:
     Registry().publish(made.lpm, made.card)
 
 
+def check_all_ended(ranks: list[subprocess.CompletedProcess[str]]) -> None:
+    for rank in ranks:
+        assert rank.returncode == 0, rank.stderr
+
+
 def test_averaged_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
-    done = torchrun(str(Path(__file__).with_name("two_processes.py")), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    check_all_ended(run_ranks(average_gradients, cwd=tmp_path))
 
 
-def test_a_search_of_two_processes(tmp_path: Path) -> None:
+def test_a_search_under_torchrun(latkit: RunLatkit, tmp_path: Path) -> None:
     """Rank 0 alone writes; steps, batches, losses and α are those of one process."""
     publish(tmp_path)
     script = str(Path(__file__).with_name("two_commands.py"))
@@ -57,11 +69,7 @@ def test_a_search_of_two_processes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((tmp_path / "two" / "result.json").read_text())
     assert done.stderr.count("searching with LPM") == 1
-    alone = subprocess.run(
-        [sys.executable, "-m", "latkit", *SEARCH, "--out", "one"],
-        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=False,
-    )  # fmt: skip
-    assert alone.returncode == 0, alone.stderr
+    ok(latkit, *SEARCH, "--out", "one")
     one, two = (pq.read_table(str(tmp_path / name / HISTORY)).to_pylist()[0] for name in
                 ("one", "two"))  # fmt: skip
     # LAT depends on α alone.
@@ -71,33 +79,28 @@ def test_a_search_of_two_processes(tmp_path: Path) -> None:
     for name in ("supernet/alpha_normal", "supernet/alpha_reduce"):
         torch.testing.assert_close(states[1][name], states[0][name], rtol=1e-5, atol=1e-6)
     # It can be gone on with, and told again, by one process.
-    again = subprocess.run(
-        [sys.executable, "-m", "latkit", *SEARCH, "--out", "two", "--json"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert json.loads(again.stdout)["genotype"] == two["genotype"]
+    assert ok(latkit, *SEARCH, "--out", "two")["genotype"] == two["genotype"]
 
 
 @pytest.mark.parametrize("precision", ["double", "bf16"])
 def test_steps_of_two_processes_are_those_of_one(tmp_path: Path, precision: str) -> None:
-    """Both orders and supernets: α, β, weights and running statistics; see the script."""
-    script = str(Path(__file__).with_name("two_supernets.py"))
-    done = torchrun(script, precision, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    """Both orders and supernets: α, β, weights and running statistics."""
+    check_all_ended(run_ranks(two_supernets.main, precision, cwd=tmp_path))
 
 
-def errors_of(done: subprocess.CompletedProcess[str]) -> list[str]:
-    assert done.returncode != 0
-    # Torchrun prints tracebacks of its own.
-    return [line for line in done.stderr.splitlines() if line.startswith("latkit: ")]
+def the_error(ranks: list[subprocess.CompletedProcess[str]]) -> str:
+    """The only line of all processes."""
+    assert all(rank.returncode for rank in ranks)
+    (line,) = [line for rank in ranks for line in rank.stderr.splitlines()
+               if line.startswith("latkit: ")]  # fmt: skip
+    assert not [rank.stderr for rank in ranks if "Connection closed" in rank.stderr]
+    return line
 
 
 def test_errors_are_told_once(tmp_path: Path) -> None:
     publish(tmp_path)
-    done = torchrun("-m", "latkit", *SEARCH, "--batch", "15", "--out", "s", cwd=tmp_path)
-    errors = errors_of(done)
-    assert len(errors) == 1
-    assert "a batch of 15 cannot be shared by 2 processes equally. Fix: use --batch 14" in errors[0]
+    error = the_error(run_ranks(latkit_here, *SEARCH, "--batch", "15", "--out", "s", cwd=tmp_path))
+    assert "a batch of 15 cannot be shared by 2 processes equally. Fix: use --batch 14" in error
     assert not (tmp_path / "s" / CHECKPOINT).exists()
 
 
@@ -107,13 +110,10 @@ def test_what_a_search_fails_of_is_told_once(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     folder.mkdir()
     (folder / "config.json").write_text('{"another": "search"}')
-    done = torchrun("-m", "latkit", *SEARCH, "--out", "s", cwd=tmp_path)
-    (error,) = errors_of(done)
+    error = the_error(run_ranks(latkit_here, *SEARCH, "--out", "s", cwd=tmp_path))
     assert "s holds another search" in error
-    assert "Connection closed" not in done.stderr
-
-    script = str(Path(__file__).with_name("one_fails.py"))
-    (error,) = errors_of(torchrun(script, *SEARCH, "--out", "t", cwd=tmp_path))
+    arguments = (*SEARCH, "--out", "t")
+    error = the_error(run_ranks(search_with_an_empty_registry, *arguments, cwd=tmp_path))
     assert error.startswith("latkit: process 1 of 2: no LPM for device 'formula'")
 
 
@@ -122,9 +122,8 @@ def test_processes_with_different_data(tmp_path: Path) -> None:
     publish(tmp_path)
     for number, name in enumerate(("ours", "other")):
         write_parquet(tmp_path / name, [(i + number) % 2 for i in range(24)])
-    script = str(Path(__file__).with_name("other_data.py"))
-    done = torchrun(script, *SEARCH, "--batch", "8", "--data", "ours", "--out", "s", cwd=tmp_path)
-    (error,) = errors_of(done)
+    arguments = (*SEARCH, "--batch", "8", "--data", "ours", "--out", "s")
+    error = the_error(run_ranks(search_other_data, *arguments, cwd=tmp_path))
     assert "have loaded different images or labels" in error
     assert not (tmp_path / "s").exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from latkit.search.bilevel import OptimizerConfig
 from latkit.search.checkpoint import CHECKPOINT, finished_epochs
 from latkit.search.data import ImageData
 from latkit.search.session import CONFIG, SearchProgress
-from tests.search.micro import MICRO, run
+from tests.search.micro import MICRO, Finished, run
 
 LONGER = dataclasses.replace(MICRO, epochs=4)
 
@@ -28,8 +29,11 @@ def cosine(epoch: int, epochs: int) -> float:
     return 0.5 * MICRO.optimizer.weight_lr * (1 + math.cos(math.pi * epoch / epochs))
 
 
-def test_it_goes_on_where_it_ended(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+def test_it_goes_on_where_it_ended(
+    tmp_path: Path, lpm: LPM, data: ImageData, finished: Finished
+) -> None:
     """Its epochs stay; the learning rate is from then on that of a search of all epochs."""
+    shutil.copytree(finished.folder, tmp_path / "s")
     short = run(tmp_path / "s", lpm, data, MICRO)
     assert rates(short.history) == pytest.approx([cosine(0, 2), cosine(1, 2)])
     steps: list[SearchProgress] = []
@@ -48,9 +52,11 @@ def test_it_goes_on_where_it_ended(tmp_path: Path, lpm: LPM, data: ImageData) ->
         run(tmp_path / "s", lpm, data, MICRO)
 
 
-def test_it_can_be_interrupted_to_the_bit(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+def test_it_can_be_interrupted_to_the_bit(
+    tmp_path: Path, lpm: LPM, data: ImageData, finished: Finished
+) -> None:
     for name in "ab":
-        run(tmp_path / name, lpm, data, MICRO)
+        shutil.copytree(finished.folder, tmp_path / name)
     run(tmp_path / "a", lpm, data, LONGER)
     taken: list[SearchProgress] = []
     with pytest.raises(Interrupted):
@@ -80,8 +86,10 @@ def test_an_unfinished_one_is_refused_and_left_alone(
     assert len(run(tmp_path / "s", lpm, data, MICRO).history) == 2
 
 
-def test_more_epochs_of_another_search(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-    run(tmp_path / "s", lpm, data, MICRO)
+def test_more_epochs_of_another_search(
+    tmp_path: Path, lpm: LPM, data: ImageData, finished: Finished
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "s")
     with pytest.raises(SearchError, match="another search"):
         run(tmp_path / "s", lpm, data, dataclasses.replace(LONGER, seed=1))
 
@@ -98,16 +106,20 @@ def test_a_collapsed_one_is_over(tmp_path: Path, lpm: LPM, data: ImageData) -> N
     assert run(tmp_path / "s", lpm, data, config) == outcome
 
 
-def test_a_corrupt_checkpoint(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-    run(tmp_path / "s", lpm, data, MICRO)
+def test_a_corrupt_checkpoint(
+    tmp_path: Path, lpm: LPM, data: ImageData, finished: Finished
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "s")
     (tmp_path / "s" / CHECKPOINT).write_bytes(b"none")
     with pytest.raises(SearchError, match="corrupt"):
         run(tmp_path / "s", lpm, data, LONGER)
 
 
-def test_without_its_history_nothing_is_changed(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+def test_without_its_history_nothing_is_changed(
+    tmp_path: Path, lpm: LPM, data: ImageData, finished: Finished
+) -> None:
     out = tmp_path / "s"
-    run(out, lpm, data, MICRO)
+    shutil.copytree(finished.folder, out)
     before = (out / "config.json").read_bytes()
     (out / "history.parquet").write_bytes(b"none")
     with pytest.raises(SearchError, match="corrupt"):

@@ -1,16 +1,13 @@
-"""Started by torchrun: steps of two processes are those of one that has the whole batches.
+"""In each of two processes: steps of two processes are those of one that has the whole batches.
 
 In double precision to rounding. A search in single precision cannot be compared so: its kinks and
 the finite difference of second order make tenths of a learning rate in α of the last bits of a
 weight. In bf16 gradients of α are compared, by what bf16 itself is wrong by.
 A norm of inputs far from zero is compared in single precision.
-
-Arguments: ``double`` or ``bf16``.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import torch
@@ -118,10 +115,11 @@ def compare_bf16(processes: Processes) -> None:
         assert 0 < wrong[0] < 1.5 * wrong[1], (method, wrong)
 
 
-if __name__ == "__main__":
+def main(precision: str) -> None:
+    """``double`` or ``bf16``."""
     torch.set_num_threads(1)
     with joined(processes_here(), "cpu") as processes:
-        if sys.argv[1] == "double":
+        if precision == "double":
             compare_double(processes)
             compare_far_from_zero(processes)
         else:

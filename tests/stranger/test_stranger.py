@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.processes import run_latkit
+
 HERE = Path(__file__).parent
 SEARCH = (
     "search", "--space", "toy", "--device", "box", "--data", "stripes", "--preset", "cpu",
@@ -47,10 +49,7 @@ def test_one_of_each(stranger: Path, tmp_path: Path) -> None:
     }
 
     def latkit(*arguments: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "latkit", *arguments, "--json"],
-            cwd=tmp_path, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
+        done = run_latkit(*arguments, "--json", cwd=tmp_path, environment=environment)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

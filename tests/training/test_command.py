@@ -18,7 +18,6 @@ def test_a_killed_process(latkit: RunLatkit, tmp_path: Path) -> None:
     process = start_latkit(*command, cwd=tmp_path)
     wait_for(process, tmp_path / "t" / "seed-0" / "best.safetensors")
     process.send_signal(signal.SIGKILL)
-    process.wait()
     process.communicate()
     finished = len(history(tmp_path / "t"))
     assert 1 <= finished < 6

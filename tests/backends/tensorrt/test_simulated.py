@@ -33,7 +33,7 @@ from tests.support.commands import MICRO_TEXT, RunLatkit
 
 class _OnSimulation(BackendConformance):
     version: str
-    visits = 12  # a third of these networks kept is 80 MiB
+    rebuilds = 12  # a third of these networks kept is 80 MiB
 
     @pytest.fixture(autouse=True)
     def simulation(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simulated]:

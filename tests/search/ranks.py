@@ -1,15 +1,19 @@
-"""Started by torchrun: averaged gradients of the parts of a batch are those of the batch."""
+"""What each of two processes does that train as one; tests/search/test_distributed.py runs it."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 from torch import nn
 
 from latkit.search.data import ImageData, batches
 from latkit.search.distributed import joined, processes_here
+from tests.support.processes import latkit_here
 
 
-def main() -> None:
+def average_gradients() -> None:
+    """Averaged gradients of the parts of a batch are those of the batch."""
     images = torch.randint(0, 256, (24, 3, 4, 4), dtype=torch.uint8,
                            generator=torch.Generator().manual_seed(0))  # fmt: skip
     data = ImageData("made", images, torch.arange(24) % 3, ("a", "b", "c"), flip=True)
@@ -38,5 +42,16 @@ def main() -> None:
         processes.wait()
 
 
-if __name__ == "__main__":
-    main()
+def search_with_an_empty_registry(*arguments: str) -> None:
+    """The second process finds another registry than the first."""
+    if os.environ["RANK"] == "1":
+        os.environ["LATKIT_REGISTRY"] = "empty"
+    latkit_here(*arguments)
+
+
+def search_other_data(*arguments: str) -> None:
+    """The second process finds other data by the same name."""
+    given = list(arguments)
+    if os.environ["RANK"] == "1":
+        given[given.index("--data") + 1] = "other"
+    latkit_here(*given)
