@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import RunLatkit, ok, refused
-from tests.support.processes import start_latkit, wait_for
+from tests.support.processes import latkit_here, run_ranks, start_latkit, wait_for
 from tests.training.micro import options
 from tests.training.test_run import RANDOM, contents, history, micro
 
@@ -60,3 +60,16 @@ def test_what_cannot_be_trained_is_one_line(
     line = refused(latkit, "train", "darts_v2", *options(), *changes, "--out", "t", code=2)
     assert says in line
     assert not list(Path("t").glob("**/*.safetensors"))
+
+
+def test_two_processes(latkit: RunLatkit, tmp_path: Path) -> None:
+    """They share each batch, rank 0 alone writes, and one process reads what they have done."""
+    command = ["train", "darts_v2", *options(epochs=2, **RANDOM), "--out", "t"]
+    done = run_ranks(latkit_here, *command, cwd=tmp_path)
+    assert [one.returncode for one in done] == [0, 0], done
+    assert "test error" in done[0].stdout
+    assert done[1].stdout == ""
+    rows = history(tmp_path / "t")
+    assert len(rows) == 2
+    alone = ok(latkit, *command)
+    assert alone["seeds"][0]["test_error_percent"] == rows[1]["test_error_percent"]
