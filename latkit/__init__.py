@@ -55,6 +55,8 @@ _NAMES = (
     "Target",
     "TrainRequest",
     "TrainResult",
+    "TrainingRequest",
+    "TrainingResult",
     "check_dataset",
     "compare_datasets",
     "compare_lpms",
@@ -72,6 +74,7 @@ _NAMES = (
     "predict",
     "profile",
     "summarize",
+    "train",
     "train_lpm",
 )
 

@@ -46,6 +46,9 @@ from latkit.tasks.measure_request import MeasureRequest
 from latkit.tasks.measurement import MeasureResult, run_measure
 from latkit.tasks.measurement_file import MeasuredRow
 from latkit.tasks.profile import ProfileRequest, ProfileResult, run_profile
+from latkit.training.request import TrainingRequest
+from latkit.training.result import TrainingResult
+from latkit.training.run import train as run_training
 
 __all__ = [
     "ComparedLPM",
@@ -83,6 +86,8 @@ __all__ = [
     "Target",
     "TrainRequest",
     "TrainResult",
+    "TrainingRequest",
+    "TrainingResult",
     "backends",
     "check_dataset",
     "compare_datasets",
@@ -103,6 +108,7 @@ __all__ = [
     "search",
     "spaces",
     "summarize",
+    "train",
     "train_lpm",
 ]
 
@@ -221,6 +227,29 @@ def search(
         before = request.changes if request is not None else {}
         fields["changes"] = {**before, **fields.get("changes", {}), **changes}
     return run_search(_request(SearchRequest, request, fields), listener=listener)
+
+
+def train(
+    architecture: Given | TrainingRequest, *, listener: Listener = SILENT, **fields: Any
+) -> TrainingResult | None:
+    """Train an architecture from scratch and test it; see ``TrainingRequest`` for the fields.
+
+    Args:
+        architecture: a name, a text or a file, or a whole request.
+        listener: receives notes, warnings and progress.
+        fields: of the request.
+
+    Returns:
+        The result; None on other ranks than 0 of torchrun.
+
+    Raises:
+        LatkitError: see ``latkit.training.run.train``.
+    """
+    if isinstance(architecture, TrainingRequest):
+        request = _request(TrainingRequest, architecture, fields)
+    else:
+        request = _request(TrainingRequest, None, {"architecture": architecture, **fields})
+    return run_training(request, listener=listener)
 
 
 def export(

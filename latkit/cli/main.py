@@ -25,6 +25,7 @@ _COMMANDS = {
     "train-lpm": ("train_lpm", "Train a latency prediction module on a dataset and publish it."),
     "predict": ("predict", "Predict latencies of architectures by a published LPM."),
     "search": ("search", "Search an architecture for a device whose LPM is published."),
+    "train": ("train", "Train an architecture from scratch and test it."),
     "export": ("export", "Write a network as an ONNX file or a TensorRT engine."),
     "spaces": ("spaces", "List the search spaces and their settings."),
     "backends": ("backends", "List the backends and whether they work here."),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from latkit.cli.data_options import data_options
 from latkit.cli.output import SEED, UserPath, json_option, print_json, show
+
+if TYPE_CHECKING:
+    from latkit.search.image_source import DataOptions
 
 COUNT = click.IntRange(min=1)
 
@@ -45,27 +49,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     multiple=True,
     help="LPM of a further device to be fast on; repeatable. See --cost.",
 )
-@click.option(
-    "--data",
-    "source",
-    default="digits",
-    show_default=True,
-    help="digits (8x8, needs no network), cifar10 (downloads), a folder with "
-    "train*.parquet in the Hugging Face layout, a Parquet file, or a folder with one folder a "
-    "class.",
-)
-@click.option("--image-column", help="Of Parquet files: encoded images [img or image].")
-@click.option("--label-column", help="Of Parquet files [label, labels or fine_label].")
-@click.option(
-    "--resolution",
-    type=int,
-    help="Scale images to this many pixels a side, a multiple of 4 [32; digits: 8].",
-)
-@click.option(
-    "--no-flip",
-    is_flag=True,
-    help="Do not mirror half of the images at random: for digits, letters and the like.",
-)
+@data_options(default="digits")
 @click.option("--out", type=UserPath(), help="Folder of the search [default: searches/DEVICE].")
 @click.option(
     "--preset",
@@ -155,11 +139,8 @@ def command(
     device: str,
     space: str,
     also: tuple[str, ...],
-    source: str,
-    image_column: str | None,
-    label_column: str | None,
-    resolution: int | None,
-    no_flip: bool,
+    data: str,
+    data_options: DataOptions,
     out: Path | None,
     preset: str,
     method: str | None,
@@ -192,15 +173,12 @@ def command(
     """
     from latkit.cli.progress import Terminal
     from latkit.reports.search import search_parts, sweep_parts
-    from latkit.search.image_source import DataOptions
     from latkit.search.request import SearchRequest
     from latkit.search.result import SweepResult
     from latkit.search.run import search
 
     request = SearchRequest(
-        device, also, space, source,
-        DataOptions(resolution, not no_flip, image_column, label_column),
-        out, preset, method,
+        device, also, space, data, data_options, out, preset, method,
         {name: value for name, value in changes.items() if value is not None},
         sweep_lambda, sweep_target_ms, jobs, tensorboard,
     )  # fmt: skip

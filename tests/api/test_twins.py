@@ -174,6 +174,17 @@ def test_search_and_export(latkit_json: RunJson) -> None:
     assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
 
 
+def test_train(latkit_json: RunJson) -> None:
+    values = {"cells": 3, "channels": 2, "epochs": 1, "batch": 16, "limit": 64, "data": "digits"}
+    options = [text for name, value in values.items() for text in (f"--{name}", value)]
+    printed = latkit_json("train", "darts_v2", "--preset", "cpu-small", *options, "--out", "a")
+    request = latkit.TrainingRequest("darts_v2", preset="cpu-small", out="b")
+    result = latkit.train(request, **values)
+    assert without_times(result.to_dict()) == without_times(printed)
+    weights = [Path(out, "seed-0", "last.safetensors").read_bytes() for out in ("a", "b")]
+    assert weights[0] == weights[1]
+
+
 @pytest.fixture
 def latkit_run(latkit: RunLatkit) -> RunLatkit:
     """The fixture of the command line, beside the module of its name."""
