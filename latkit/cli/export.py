@@ -10,28 +10,19 @@ from latkit.cli.output import UserPath, json_option, print_json, print_table
 from latkit.cli.progress import Terminal
 
 
+# fmt: off
 @click.command(name="export")
 @click.argument("architecture")
-@click.option(
-    "--to",
-    type=click.Choice(["onnx", "tensorrt"]),
-    default="onnx",
-    show_default=True,
-    help="onnx: a file for any runtime; tensorrt: an engine for this machine's GPU and the "
-    "installed version of TensorRT.",
-)
+@click.option("--to", type=click.Choice(["onnx", "tensorrt"]), default="onnx", show_default=True,
+              help="onnx: a file for any runtime; tensorrt: an engine for this machine's GPU and "
+                   "the installed version of TensorRT.")
 @click.option("--out", type=UserPath(), required=True, help="New file, e.g. net.onnx or net.plan.")
-@click.option(
-    "--setting",
-    help="The network around the cells (see latkit profile --help); precision=fp16 halves the "
-    "file [default: imagenet, or that of the training in --weights].",
-)
-@click.option(
-    "--weights",
-    type=UserPath(),
-    help="Trained weights: the network's state_dict as *.safetensors, or the folder of a latkit "
-    "train [default: random ones, fit for measuring only].",
-)
+@click.option("--setting",
+              help="The network around the cells (see latkit profile --help); precision=fp16 "
+                   "halves the file [default: imagenet, or that of the training in --weights].")
+@click.option("--weights", type=UserPath(),
+              help="Trained weights: the network's state_dict as *.safetensors, or the folder of "
+                   "a latkit train [default: random ones, fit for measuring only].")
 @click.option("--dynamic-batch", is_flag=True, help="Leave the number of images open.")
 @json_option
 def command(as_json: bool, **fields: Any) -> None:
@@ -61,3 +52,4 @@ def command(as_json: bool, **fields: Any) -> None:
     else:
         shown = ("file", "format", "bytes", "weights", "params", "largest_relative_error")
         print_table("exported", ["what", "value"], [[name, str(result[name])] for name in shown])
+# fmt: on

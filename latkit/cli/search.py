@@ -36,102 +36,63 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
         return numbers
 
 
+# fmt: off
 @click.command(name="search")
-@click.option(
-    "--device",
-    required=True,
-    help="LPM to search with: device[/backend[/setting]][@version]. See latkit lpms list.",
-)
+@click.option("--device", required=True,
+              help="LPM to search with: device[/backend[/setting]][@version]. See latkit lpms "
+                   "list.")
 @click.option("--space", default="darts", show_default=True, help="Search space.")
-@click.option(
-    "--also-device",
-    "also",
-    multiple=True,
-    help="LPM of a further device to be fast on; repeatable. See --cost.",
-)
+@click.option("--also-device", "also", multiple=True,
+              help="LPM of a further device to be fast on; repeatable. See --cost.")
 @data_options(default="digits")
 @click.option("--out", type=UserPath(), help="Folder of the search [default: searches/DEVICE].")
-@click.option(
-    "--preset",
-    type=click.Choice(["paper", "cpu"]),
-    default="paper",
-    show_default=True,
-    help="paper: 8 cells, C=16, 50 epochs, for a GPU. cpu: scaled down to "
-    "minutes on two cores. The options below change single values.",
-)
+@click.option("--preset", type=click.Choice(["paper", "cpu"]), default="paper", show_default=True,
+              help="paper: 8 cells, C=16, 50 epochs, for a GPU. cpu: scaled down to minutes on "
+                   "two cores. The options below change single values.")
 @click.option("--method", help="Supernet: darts or pc-darts [the first one for the space].")
 @click.option("--order", type=int, help="Of the bi-level optimisation, 1 or 2 [1].")
-@click.option(
-    "--lambda",
-    "lambda_per_ms",
-    type=float,
-    help="Weight of the predicted latency in the loss, per ms [paper: 0.2, cpu: 0.02]; of a --cost "
-    "in another unit, per that unit, and then there is no default.",
-)
-@click.option(
-    "--target-ms", type=float, help="Predicted latency to arrive at, instead of a fixed --lambda."
-)
-@click.option(
-    "--cost",
-    help="What --lambda weighs: predicted (latency), energy (by the device's LPM of energy_mj), "
-    "macs (in millions, Table 4's control), or of several devices weighted-sum (the mean) or "
-    "worst-case (the largest share of DARTS_V2's) [predicted].",
-)
-@click.option(
-    "--estimator",
-    help="Of the expected latency and its gradient: marginal, straight-through (the paper's) "
-    "or score-function [marginal].",
-)
-@click.option(
-    "--edge-sampling",
-    help="Edges that an estimate's sub-networks keep: uniform or strength [uniform].",
-)
-@click.option(
-    "--samples",
-    type=COUNT,
-    help="Sub-networks per estimate of the expected latency [paper and cpu: 20].",
-)
+@click.option("--lambda", "lambda_per_ms", type=float,
+              help="Weight of the predicted latency in the loss, per ms [paper: 0.2, cpu: 0.02]; "
+                   "of a --cost in another unit, per that unit, and then there is no default.")
+@click.option("--target-ms", type=float,
+              help="Predicted latency to arrive at, instead of a fixed --lambda.")
+@click.option("--cost",
+              help="What --lambda weighs: predicted (latency), energy (by the device's LPM of "
+                   "energy_mj), macs (in millions, Table 4's control), or of several devices "
+                   "weighted-sum (the mean) or worst-case (the largest share of DARTS_V2's) "
+                   "[predicted].")
+@click.option("--estimator",
+              help="Of the expected latency and its gradient: marginal, straight-through (the "
+                   "paper's) or score-function [marginal].")
+@click.option("--edge-sampling",
+              help="Edges that an estimate's sub-networks keep: uniform or strength [uniform].")
+@click.option("--samples", type=COUNT,
+              help="Sub-networks per estimate of the expected latency [paper and cpu: 20].")
 @click.option("--lpm-noise", type=float, help="Noise added to predictions (Table 3) [0].")
 @click.option("--epochs", type=COUNT, help="[paper: 50, cpu: 4]")
-@click.option(
-    "--warmup-epochs",
-    type=click.IntRange(min=0),
-    help="First epochs that train weights only [darts: 0; pc-darts: paper 15, cpu 1].",
-)
+@click.option("--warmup-epochs", type=click.IntRange(min=0),
+              help="First epochs that train weights only [darts: 0; pc-darts: paper 15, cpu 1].")
 @click.option("--cells", type=COUNT, help="Cells of the supernet [paper: 8, cpu: 5].")
 @click.option("--channels", type=click.IntRange(min=2), help="Initial C [paper: 16, cpu: 8].")
 @click.option("--batch", type=COUNT, help="Of all processes [64; pc-darts of paper: 256].")
 @click.option("--weight-lr", type=float, help="Learning rate of the weights' SGD [the preset's].")
 @click.option("--arch-lr", type=float, help="Learning rate of alpha's Adam [the preset's].")
-@click.option(
-    "--scale-lr",
-    is_flag=True,
-    help="Scale the preset's learning rates with --batch: the weights' linearly, alpha's by the "
-    "square root.",
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(min=4),
-    help="Use this many images, drawn at random [paper: all, cpu: 2048].",
-)
+@click.option("--scale-lr", is_flag=True,
+              help="Scale the preset's learning rates with --batch: the weights' linearly, "
+                   "alpha's by the square root.")
+@click.option("--limit", type=click.IntRange(min=4),
+              help="Use this many images, drawn at random [paper: all, cpu: 2048].")
 @click.option("--precision", help="Of the supernet: fp32, or bf16 by autocast [fp32].")
-@click.option(
-    "--stop-on-collapse",
-    is_flag=True,
-    help="End with the last good cell once the normal cell has more than two skip connections.",
-)
-@click.option(
-    "--max-skips",
-    type=click.IntRange(min=0),
-    help="Largest number of skip connections in the derived normal cell [any].",
-)
+@click.option("--stop-on-collapse", is_flag=True,
+              help="End with the last good cell once the normal cell has more than two skip "
+                   "connections.")
+@click.option("--max-skips", type=click.IntRange(min=0),
+              help="Largest number of skip connections in the derived normal cell [any].")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--tensorboard", is_flag=True, help="Write scalars to OUT/tensorboard too.")
-@click.option(
-    "--sweep-lambda",
-    type=Numbers(),
-    help="Search once for each of these lambdas, in OUT/lambda-0.1 and so on, e.g. 0,0.1,0.2.",
-)
+@click.option("--sweep-lambda", type=Numbers(),
+              help="Search once for each of these lambdas, in OUT/lambda-0.1 and so on, e.g. "
+                   "0,0.1,0.2.")
 @click.option("--sweep-target-ms", type=Numbers(), help="The same over --target-ms.")
 @click.option("--jobs", type=COUNT, help="Searches of a sweep at once [the cores; on a GPU 1].")
 @json_option
@@ -193,3 +154,4 @@ def command(
         show(search_parts(result))
     if isinstance(result, SweepResult):
         result.check()
+# fmt: on

@@ -38,27 +38,19 @@ def _values(function: Any) -> Any:
     return function
 
 
+# fmt: off
 @click.command(name="train")
 @click.argument("architecture", metavar="GENOTYPE")
 @data_options(default="cifar10")
 @click.option("--space", default="darts", show_default=True, help="darts or nasbench201.")
-@click.option(
-    "--preset",
-    type=click.Choice(["cifar", "imagenet", "cpu-small"]),
-    default="cifar",
-    show_default=True,
-    help="cifar, imagenet: the paper's, for GPUs. cpu-small: scaled down to minutes on two cores. "
-    "Values below are in this order.",
-)
+@click.option("--preset", type=click.Choice(["cifar", "imagenet", "cpu-small"]), default="cifar",
+              show_default=True,
+              help="cifar, imagenet: the paper's, for GPUs. cpu-small: scaled down to minutes on "
+                   "two cores. Values below are in this order.")
 @click.option("--out", type=UserPath(), help="Folder of the training [trainings/GENOTYPE].")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="The first seed.")
-@click.option(
-    "--seeds",
-    type=_COUNT,
-    default=1,
-    show_default=True,
-    help="Train from so many seeds; the error gets an interval.",
-)
+@click.option("--seeds", type=_COUNT, default=1, show_default=True,
+              help="Train from so many seeds; the error gets an interval.")
 @_values
 @json_option
 def command(as_json: bool, **fields: Any) -> None:
@@ -89,3 +81,4 @@ def command(as_json: bool, **fields: Any) -> None:
     else:
         show(training_parts(result))
     note(f"next: {export_command(result)}")
+# fmt: on
