@@ -16,20 +16,25 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
+from latkit.backends.failures import model_errors, no_models, runtime_errors
+from latkit.backends.layers import LayerTimes
 from latkit.core.cores import check_threads
 from latkit.core.device import Facts, machine_facts
 from latkit.core.environment import environment_facts
 from latkit.core.errors import BackendError
 from latkit.core.memory import memory_ran_out
 from latkit.meters.energy import EnergyMeter, open_meter
-from latkit.spaces import Architecture, Setting
+from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.setting import MEMORY_FORMATS
+
+if TYPE_CHECKING:  # a PyTorch that does not import is one backend's trouble, and doctor's to tell
+    from latkit.networks.models import Kind, Model
 
 Clock = Literal["event", "cpu", "wall"]
 
@@ -127,6 +132,19 @@ class Runner(ABC):
         """
         return None
 
+    def layer_times(self, runs: int) -> LayerTimes | None:
+        """What each operator takes, by the runtime's own profiler; None where it has none.
+
+        Args:
+            runs: of the network, after one that does not count.
+
+        Raises:
+            BackendError: the runner is closed, or the runtime failed.
+        """
+        self._check_open()
+        with runtime_errors("a network failed to run"), self._modes():
+            return self._layer_times(runs)
+
     def close(self) -> None:
         """Free the network and its buffers; a second call does nothing."""
         if self._open:
@@ -163,6 +181,10 @@ class Runner(ABC):
         ``latkit.backends.CpuRunner`` and ``EventRunner`` have it.
         """
 
+    def _layer_times(self, runs: int) -> LayerTimes | None:
+        """Called by :meth:`layer_times` while the runner is open."""
+        return None
+
     @abstractmethod
     def _close(self) -> None:
         """Called once by :meth:`close`."""
@@ -182,6 +204,8 @@ class Backend(ABC):
             that chooses its layouts itself takes ``nchw``, the layout of its input.
         precisions: settings it can run.
         thread_limits: variables of the environment by which it runs on fewer threads.
+        model_kinds: what it takes beside architectures, ``module`` and ``onnx`` (see
+            :meth:`compile_model`); by default nothing.
     """
 
     name: ClassVar[str] = ""
@@ -189,6 +213,7 @@ class Backend(ABC):
     memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     thread_limits: ClassVar[tuple[str, ...]] = ()
+    model_kinds: ClassVar[tuple[Kind, ...]] = ()
 
     def __init__(self, threads: int = 1) -> None:
         if threads < 1:
@@ -221,20 +246,32 @@ class Backend(ABC):
         """
         return open_meter("cpu")
 
+    def gpu_identity(self) -> str | None:
+        """UUID or PCI bus id of the GPU that networks run on; None where it is none of NVIDIA's."""
+        return None
+
     def check_setting(self, setting: Setting) -> None:
         """Refuse a setting that the backend can never run.
 
         Raises:
             BackendError: names what it can run.
         """
-        if setting.memory_format not in self.memory_formats:
+        self.check_run(setting.run)
+
+    def check_run(self, run: RunConfig) -> None:
+        """Refuse a way of running that the backend does not have, of whatever network.
+
+        Raises:
+            BackendError: names what it can run.
+        """
+        if run.memory_format not in self.memory_formats:
             raise BackendError(
-                f"{self.name} cannot run networks in {setting.memory_format}",
+                f"{self.name} cannot run networks in {run.memory_format}",
                 f"use a setting with memory_format={self.memory_formats[0]}",
             )
-        if setting.precision not in self.precisions:
+        if run.precision not in self.precisions:
             raise BackendError(
-                f"{self.name} cannot run networks in {setting.precision}",
+                f"{self.name} cannot run networks in {run.precision}",
                 f"use a setting with precision={' or '.join(self.precisions)}",
             )
 
@@ -251,6 +288,30 @@ class Backend(ABC):
         try:
             with runtime_errors(f"{self.name} cannot build a network"):
                 return self._compile(architecture, setting, seed)
+        except BaseException as error:
+            _release_frames(error)
+            raise
+
+    def compile_model(self, model: Model, run: RunConfig, seed: int = 0) -> Runner:
+        """Make a model of no space ready to run, with random inputs.
+
+        Args:
+            model: with the shapes of its inputs, the batch among them.
+            run: how it is run; its batch does not count.
+            seed: of the inputs.
+
+        Raises:
+            BackendError: the backend takes no such model, or cannot run this one.
+            InputError: the model cannot be brought into the form that the runtime reads.
+        """
+        if not self._entered:
+            raise BackendError(f"{self.name} is not open", "use the backend in a with statement")
+        if model.kind not in self.model_kinds:
+            raise no_models(self.name, model, self.model_kinds)
+        self.check_run(run)
+        try:
+            with model_errors(self.name, model.name):
+                return self._compile_model(model, run, seed)
         except BaseException as error:
             _release_frames(error)
             raise
@@ -322,6 +383,10 @@ class Backend(ABC):
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         """Called by :meth:`compile` while the backend is open."""
 
+    def _compile_model(self, model: Model, run: RunConfig, seed: int) -> Runner:
+        """Called by :meth:`compile_model` while the backend is open, with a kind it takes."""
+        raise NotImplementedError(f"{type(self).__name__} names model_kinds and takes none")
+
     @abstractmethod
     def _enter(self) -> None:
         """Set process-wide modes the measurements need (threads, precision), if any.
@@ -351,20 +416,3 @@ def _release_frames(error: BaseException | None) -> None:
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
-
-
-@contextlib.contextmanager
-def runtime_errors(what: str) -> Iterator[None]:
-    """Turn a runtime's own exception into the one line it is worth.
-
-    Raises:
-        BackendError: what failed, and the runtime's reason.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        fix = "see whether latkit doctor finds it ok; if so, use another setting or backend"
-        if memory_ran_out(error):
-            fix = "memory ran out: use a smaller setting, e.g. batch=1"
-        raise BackendError(f"{what} ({reason})", fix) from error

@@ -11,8 +11,11 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.util
+import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -23,6 +26,7 @@ import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
 from latkit.backends.hardware import BACKEND_SUPPORT, architecture, gpu_generation
+from latkit.backends.layers import LayerTimes, from_onnxruntime
 from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_engine import timing_folder
 from latkit.backends.timing import CpuRunner, cpu_clock
@@ -30,8 +34,10 @@ from latkit.backends.torch_modes import beside_torch
 from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError, from_os_error
 from latkit.meters.energy import EnergyMeter, open_meter
-from latkit.networks.onnx_model import INPUT, OUTPUT, OnnxNetwork, build_onnx
-from latkit.spaces import Architecture, Setting
+from latkit.networks.inputs import Array
+from latkit.networks.models import Model
+from latkit.networks.onnx_model import INPUT, build_onnx
+from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.build import random_input, random_network
 
 Provider = tuple[str, dict[str, Any]]
@@ -120,27 +126,43 @@ def check_active(requested: str, active: Sequence[str]) -> None:
 
 
 class OnnxRuntimeRunner(CpuRunner):
-    """A session with its input and output bound in the memory of its device."""
+    """A session with its inputs and outputs bound in the memory of its device.
+
+    Args:
+        load: makes the session; with a path, one that writes its profile there.
+        inputs: by name.
+        clock: of the samples.
+    """
 
     def __init__(
-        self,
-        session: Any,
-        network: OnnxNetwork,
-        images: npt.NDArray[np.float32],
-        clock: Clock,
+        self, load: Callable[[Path | None], Any], inputs: dict[str, Array], clock: Clock
     ) -> None:
         super().__init__(clock)
-        self._session = session
+        self._load: Any = load
         # ONNX Runtime may use these arrays where they lie for as long as the session lives.
-        self._kept: tuple[Any, ...] = (network, images)
-        self._binding = session.io_binding()
-        on_gpu = session.get_providers()[0] != CPU
-        device = "cuda" if on_gpu else "cpu"
+        self._inputs = inputs
+        self._session = load(None)
+        self._binding = self._make_binding(self._session)
+
+    def _make_binding(self, session: Any) -> Any:
+        binding = session.io_binding()
+        device = "cuda" if session.get_providers()[0] != CPU else "cpu"
         ort = _import()
-        self._binding.bind_ortvalue_input(
-            INPUT, ort.OrtValue.ortvalue_from_numpy(images, device, 0)
-        )
-        self._binding.bind_output(OUTPUT, device)
+        for name, array in self._inputs.items():
+            value = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
+            binding.bind_ortvalue_input(name, value)
+        for output in session.get_outputs():
+            binding.bind_output(output.name, device)
+        return binding
+
+    def _layer_times(self, runs: int) -> LayerTimes:
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._load(Path(folder, "profile"))
+            binding = self._make_binding(session)
+            for _ in range(runs + 1):
+                session.run_with_iobinding(binding)
+            with open(session.end_profiling(), encoding="utf-8") as file:
+                return from_onnxruntime(json.load(file), runs)
 
     def _modes(self) -> AbstractContextManager[None]:
         return _runtime_errors()
@@ -157,11 +179,11 @@ class OnnxRuntimeRunner(CpuRunner):
 
     def _logits(self) -> npt.NDArray[np.float32]:
         self._session.run_with_iobinding(self._binding)
-        return np.asarray(self._binding.copy_outputs_to_cpu()[0])
+        return np.asarray(self._binding.copy_outputs_to_cpu()[0], dtype=np.float32)
 
     def _close(self) -> None:
-        self._session = self._binding = None
-        self._kept = ()
+        self._session = self._binding = self._load = None
+        self._inputs = {}
 
 
 CPU = "CPUExecutionProvider"
@@ -178,6 +200,7 @@ class OnnxRuntimeBackend(Backend):
     provider: ClassVar[str]
     inexact: ClassVar[str] = "nothing"
     memory_formats = ("nchw",)
+    model_kinds = ("module", "onnx")
 
     @classmethod
     def probe(cls) -> Probe:
@@ -211,7 +234,14 @@ class OnnxRuntimeBackend(Backend):
         """Options of the provider; every one that matters is set and not left to a default."""
         return {}
 
-    def _session(self, network: OnnxNetwork) -> Any:
+    def _session(self, model: bytes, weights: dict[str, Array], profile: Path | None = None) -> Any:
+        """A session that runs on the provider.
+
+        Args:
+            model: an ONNX file.
+            weights: of its initialisers those that it does not hold; they are used where they lie.
+            profile: where its profile is to be written, if anywhere.
+        """
         ort = _import()
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
@@ -219,15 +249,19 @@ class OnnxRuntimeBackend(Backend):
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
         if self.provider != CPU:
             # What the provider cannot run must be an error and not run on the CPU.
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        # The arrays themselves: nothing is copied into the model or written to a file.
-        values = [ort.OrtValue.ortvalue_from_numpy(w) for w in network.weights.values()]
-        options.add_external_initializers(list(network.weights), values)
+        if weights:
+            # The arrays themselves: nothing is copied into the model or written to a file.
+            values = [ort.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
+            options.add_external_initializers(list(weights), values)
         with _runtime_errors():
             session = ort.InferenceSession(
-                network.model.SerializeToString(),
+                model,
                 options,
                 providers=[(self.provider, self._provider_options())],
                 enable_fallback=0,
@@ -243,8 +277,20 @@ class OnnxRuntimeBackend(Backend):
             setting.classes,
             precision=setting.precision,
         )
-        images = random_input(setting, seed).numpy()
-        return OnnxRuntimeRunner(self._session(network), network, images, self.clock)
+        load = partial(self._session, network.model.SerializeToString(), network.weights)
+        return OnnxRuntimeRunner(load, {INPUT: random_input(setting, seed).numpy()}, self.clock)
+
+    def _compile_model(self, model: Model, run: RunConfig, seed: int) -> Runner:
+        if run.precision != "fp32":
+            raise BackendError(
+                f"{self.name} runs {model.name} in the types of its ONNX file, not in "
+                f"{run.precision}",
+                "use a setting with precision=fp32, or a file whose types are others",
+            )
+        # The content is made anew where it is needed again: it is as large as the network.
+        return OnnxRuntimeRunner(
+            lambda profile: self._session(model.onnx(), {}, profile), model.arrays(seed), self.clock
+        )
 
     def _active_providers(self) -> list[str]:
         """What a session of this backend really runs on."""
@@ -254,7 +300,8 @@ class OnnxRuntimeBackend(Backend):
         setting = get_preset("tiny")
         network = random_network(get_genotype("darts_v2"), setting, 0)
         model = build_onnx(network, 1, setting.resolution, setting.classes)
-        return list(self._session(model).get_providers())
+        session = self._session(model.model.SerializeToString(), model.weights)
+        return list(session.get_providers())
 
     def _enter(self) -> None:
         self._host = contextlib.ExitStack()
@@ -314,10 +361,13 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         }
         return {**super().fingerprint(), **options, **gpu_fingerprint()}
 
-    def open_meter(self) -> EnergyMeter:
+    def gpu_identity(self) -> str:
         from latkit.backends.torch_cuda import current_gpu_uuid
 
-        return open_meter("gpu", current_gpu_uuid())
+        return current_gpu_uuid()
+
+    def open_meter(self) -> EnergyMeter:
+        return open_meter("gpu", self.gpu_identity())
 
     def _provider_options(self) -> dict[str, Any]:
         return cuda_options(_import().__version__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,24 +15,50 @@ from onnx import TensorProto, helper
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
 from latkit.backends.hardware import BACKEND_SUPPORT
+from latkit.backends.layers import LayerTimes, from_openvino
 from latkit.backends.registry import BACKENDS
 from latkit.backends.timing import CpuRunner, cpu_clock
 from latkit.backends.torch_modes import beside_torch
 from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError
+from latkit.networks.inputs import Array
+from latkit.networks.models import Model
 from latkit.networks.onnx_model import INPUT, IR_VERSION, OPSET, OUTPUT, build_onnx
-from latkit.spaces import Architecture, Setting
+from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.build import random_input, random_network
 
 
 class OpenvinoCpuRunner(CpuRunner):
-    """A compiled model with its input in place."""
+    """A compiled model with its inputs in place.
 
-    def __init__(self, compiled: Any, images: npt.NDArray[np.float32], clock: Clock) -> None:
+    Args:
+        load: compiles the model; with True, for OpenVINO to count what each layer takes.
+        inputs: by name.
+        clock: of the samples.
+    """
+
+    def __init__(self, load: Callable[[bool], Any], inputs: dict[str, Array], clock: Clock) -> None:
         super().__init__(clock)
-        self._request = compiled.create_infer_request()
-        self._images = images  # the tensor only points to it
-        self._request.set_input_tensor(_import().Tensor(images, shared_memory=True))
+        self._load: Any = load
+        self._inputs = inputs  # the tensors only point to them
+        self._request = self._make_request(False)
+
+    def _make_request(self, counting: bool) -> Any:
+        request = self._load(counting).create_infer_request()
+        for name, array in self._inputs.items():
+            request.set_tensor(name, _import().Tensor(array, shared_memory=True))
+        return request
+
+    def _layer_times(self, runs: int) -> LayerTimes:
+        request = self._make_request(True)
+        request.infer()
+        infos, whole_ms = [], 0.0
+        for _ in range(runs):
+            started = time.perf_counter()
+            request.infer()
+            whole_ms += (time.perf_counter() - started) * 1000 / runs
+            infos.append(list(request.get_profiling_info()))
+        return from_openvino(infos, whole_ms)
 
     def _bind(self) -> Callable[[], object]:
         infer: Callable[[], object] = self._request.infer
@@ -39,10 +66,10 @@ class OpenvinoCpuRunner(CpuRunner):
 
     def _logits(self) -> npt.NDArray[np.float32]:
         self._request.infer()
-        return np.array(self._request.get_output_tensor().data)
+        return np.array(self._request.get_output_tensor(0).data, dtype=np.float32)
 
     def _close(self) -> None:
-        self._request = None
+        self._request = self._load = None
 
 
 @BACKENDS.register("openvino-cpu")
@@ -51,6 +78,7 @@ class OpenvinoCpuBackend(Backend):
 
     name = "openvino-cpu"
     memory_formats = ("nchw",)
+    model_kinds = ("module", "onnx")
 
     @classmethod
     def probe(cls) -> Probe:
@@ -79,23 +107,30 @@ class OpenvinoCpuBackend(Backend):
         return cpu_name()
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
-        network = build_onnx(
-            random_network(architecture, setting, seed),
-            setting.batch,
-            setting.resolution,
-            setting.classes,
-        )
-        compiled = self._load(network.serialized())
-        active = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        if active != "f32":
-            raise BackendError(
-                f"OpenVINO runs the network in {active} and not in fp32", "report this defect"
-            )
-        return OpenvinoCpuRunner(compiled, random_input(setting, seed).numpy(), self.clock)
+        def content() -> bytes:
+            network = random_network(architecture, setting, seed)
+            size = setting.batch, setting.resolution, setting.classes
+            return build_onnx(network, *size).serialized()
 
-    def _load(self, model: bytes) -> Any:
-        """An ONNX file compiled for the CPU."""
-        return self._core.compile_model(
+        images = {INPUT: random_input(setting, seed).numpy()}
+        return OpenvinoCpuRunner(
+            lambda counting: self._load(content(), counting), images, self.clock
+        )
+
+    def _compile_model(self, model: Model, run: RunConfig, seed: int) -> Runner:
+        # The content is made anew where it is needed again: it is as large as the network.
+        return OpenvinoCpuRunner(
+            lambda counting: self._load(model.onnx(), counting), model.arrays(seed), self.clock
+        )
+
+    def _load(self, model: bytes, counting: bool = False) -> Any:
+        """An ONNX file compiled for the CPU.
+
+        Args:
+            model: the file's content.
+            counting: whether requests report what each layer took.
+        """
+        compiled = self._core.compile_model(
             self._core.read_model(model, b""),
             "CPU",
             {
@@ -103,8 +138,15 @@ class OpenvinoCpuBackend(Backend):
                 "PERFORMANCE_HINT": "LATENCY",
                 "NUM_STREAMS": "1",
                 "INFERENCE_NUM_THREADS": str(self.threads),
+                "PERF_COUNT": "YES" if counting else "NO",
             },
         )
+        active = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if active != "f32":
+            raise BackendError(
+                f"OpenVINO runs the network in {active} and not in fp32", "report this defect"
+            )
+        return compiled
 
     def _parallel_width(self) -> int:
         # OpenVINO takes fewer threads than requested where it finds fewer cores.

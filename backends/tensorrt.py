@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
@@ -19,14 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latkit.backends.base import (
-    Backend,
-    Clock,
-    Probe,
-    Runner,
-    runtime_errors,
-)
+from latkit.backends.base import Backend, Clock, Probe, Runner
+from latkit.backends.failures import runtime_errors
 from latkit.backends.hardware import GPU_GENERATIONS, gpu_generation
+from latkit.backends.layers import LayerTimes, from_tensorrt
 from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_api import (
     NO_GPU,
@@ -54,8 +51,9 @@ from latkit.core.device import Facts
 from latkit.core.errors import BackendError
 from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.meters.nvml import find_gpu, gpu_facts, load_nvml
+from latkit.networks.models import Model
 from latkit.networks.onnx_model import INPUT, OUTPUT, build_onnx
-from latkit.spaces import Architecture, Setting
+from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.build import random_input, random_network
 
 
@@ -120,6 +118,31 @@ class TensorrtRunner(EventRunner):
 
     def _modes(self) -> AbstractContextManager[None]:
         return _cuda_errors()
+
+    def _layer_times(self, runs: int) -> LayerTimes:
+        """By TensorRT's profiler; not yet run on a GPU."""
+        reported: list[tuple[str, float]] = []
+
+        class Profiler(self._tensorrt.IProfiler):  # type: ignore[misc,name-defined]
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                reported.append((str(layer_name), float(ms)))
+
+        self._enqueue()
+        self._stream.synchronize()
+        # A context keeps its profiler; it is one of its own, and the measured one stays without.
+        measured, self._context = self._context, self._engine.create_execution_context()
+        try:
+            for name, buffer in self._buffers.items():
+                self._context.set_tensor_address(name, int(buffer))
+            self._context.profiler = Profiler()
+            started = time.perf_counter()
+            for _ in range(runs):
+                self._enqueue()
+                self._stream.synchronize()
+            whole_ms = (time.perf_counter() - started) * 1000 / runs
+        finally:
+            self._context = measured
+        return from_tensorrt(reported, runs, whole_ms)
 
     def _bind(self) -> Callable[[], object]:
         return self._enqueue
@@ -210,6 +233,7 @@ class TensorrtBackend(Backend):
     name = "tensorrt"
     memory_formats = ("nchw",)
     precisions = ("fp32", "fp16")
+    model_kinds = ("module", "onnx")
     runner_class: ClassVar[type[TensorrtRunner]] = TensorrtRunner
 
     @classmethod
@@ -260,8 +284,11 @@ class TensorrtBackend(Backend):
     def hardware_name(self) -> str:
         return str(_import_cuda().Device(0).name())
 
+    def gpu_identity(self) -> str:
+        return str(_import_cuda().Device(0).pci_bus_id())
+
     def open_meter(self) -> EnergyMeter:
-        return open_meter("gpu", _import_cuda().Device(0).pci_bus_id())
+        return open_meter("gpu", self.gpu_identity())
 
     def plan(self, model: bytes, precision: str) -> bytes:
         """A serialised engine of an ONNX file, for the GPU of this machine.
@@ -305,6 +332,16 @@ class TensorrtBackend(Backend):
         )
         plan = self.plan(onnx.serialized(), setting.precision)
         return self.load(plan, random_input(setting, seed).numpy())
+
+    def _compile_model(self, model: Model, run: RunConfig, seed: int) -> Runner:
+        if run.precision != "fp32":
+            raise BackendError(
+                f"{self.name} runs {model.name} in fp32 and not in {run.precision}",
+                "use a setting with precision=fp32",
+            )
+        plan = self.plan(model.onnx(latkit_names=True), run.precision)
+        (array,) = model.arrays(seed).values()
+        return self.load(plan, array)
 
     def _enter(self) -> None:
         tensorrt, cuda = import_tensorrt(), _import_cuda()

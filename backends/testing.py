@@ -10,6 +10,7 @@ Tests of a backend that is not usable here are skipped with its own reason. pyte
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import math
@@ -20,11 +21,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from torch import nn
 
 from latkit.backends.base import Backend, Probe
 from latkit.core.errors import BackendError
+from latkit.networks.models import from_module
 from latkit.spaces import Architecture, NetworkConfig, RunConfig, Setting, get_space
 from latkit.spaces.build import random_input, random_network
 from latkit.spaces.darts.config import DartsConfig
@@ -175,6 +179,35 @@ class BackendConformance:
                     candidate.run(1)
                     anchor.run(1)
             assert np.allclose(anchor.logits(), before)
+
+    # --- models of no space ------------------------------------------------------------------
+
+    @pytest.mark.parametrize("kind", ["module", "onnx"])
+    def test_models_run_or_are_refused(self, backend: Backend, kind: str) -> None:
+        """A module and an ONNX file compute what PyTorch computes, or are refused by name."""
+        torch.manual_seed(SEED)
+        module = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU6(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
+        )  # fmt: skip
+        model = from_module(module, "tiny", "tiny", ("2x3x16x16",))
+        wanted = module(*model.tensors(SEED)).numpy()
+        if kind == "onnx":
+            model = dataclasses.replace(
+                model, module=None, file=onnx.load_model_from_string(model.onnx())
+            )
+        run = self.small.run
+        if kind not in self.backend_class.model_kinds:
+            with pytest.raises(BackendError, match="tiny"):
+                backend.compile_model(model, run, SEED)
+            return
+        with backend.compile_model(model, run, SEED) as runner:
+            logits = runner.logits()
+            assert logits.dtype == np.float32
+            assert np.abs(logits - wanted).max() <= self.tolerance * np.abs(wanted).max()
+            assert len(runner.run(3).wall_ms) == 3
+            layers = runner.layer_times(2)
+        assert layers is None or layers.explained > 0
 
     # --- timing ------------------------------------------------------------------------------
 

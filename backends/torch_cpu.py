@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
+from latkit.backends.layers import LayerTimes
 from latkit.backends.openmp import exact_regions, region_width
 from latkit.backends.registry import BACKENDS
 from latkit.backends.timing import CpuRunner, cpu_clock
@@ -20,10 +21,13 @@ from latkit.backends.torch_modes import (
     compile_whole,
     decide_compiler,
     find_compiler,
+    in_memory_format,
+    profile_module,
     torch_threads,
 )
 from latkit.core.device import Facts, cpu_name
-from latkit.spaces import Architecture, Setting
+from latkit.networks.models import Model, first_tensor
+from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.build import random_input, random_network
 
 
@@ -31,23 +35,28 @@ class TorchCpuRunner(CpuRunner):
     """A module in eval mode; thread CPU time where one thread does all the work.
 
     Args:
-        network: what computes logits from images.
-        images: its input.
+        network: what computes logits from its inputs.
+        inputs: of every run.
         precision: fp32, or what autocast is to take.
         clock: of the samples.
     """
 
-    def __init__(self, network: Any, images: torch.Tensor, precision: str, clock: Clock) -> None:
+    def __init__(
+        self, network: Any, inputs: tuple[torch.Tensor, ...], precision: str, clock: Clock
+    ) -> None:
         super().__init__(clock)
         self._network: Any = network
-        self._input: torch.Tensor | None = images
+        self._inputs: tuple[torch.Tensor, ...] = inputs
         self._precision = precision
 
     def _bind(self) -> Callable[[], object]:
-        return partial(self._network, self._input)
+        return partial(self._network, *self._inputs)
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        return np.asarray(self._network(self._input).float().numpy())
+        return np.asarray(first_tensor(self._network(*self._inputs)).float().numpy())
+
+    def _layer_times(self, runs: int) -> LayerTimes:
+        return profile_module(self._bind(), runs)
 
     @contextlib.contextmanager
     def _modes(self) -> Iterator[None]:
@@ -55,7 +64,7 @@ class TorchCpuRunner(CpuRunner):
             yield
 
     def _close(self) -> None:
-        self._network = self._input = None
+        self._network, self._inputs = None, ()
 
 
 @BACKENDS.register("torch-cpu")
@@ -64,6 +73,7 @@ class TorchCpuBackend(Backend):
 
     name = "torch-cpu"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
+    model_kinds = ("module",)
     thread_limits = (
         "OMP_THREAD_LIMIT", "OMP_MAX_ACTIVE_LEVELS", "KMP_ALL_THREADS", "GOMP_CPU_AFFINITY",
         "OMP_PLACES",
@@ -94,10 +104,14 @@ class TorchCpuBackend(Backend):
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         images = random_input(setting, seed)
-        network = self._prepare(random_network(architecture, setting, seed), images)
-        return TorchCpuRunner(network, images, setting.precision, self.clock)
+        network = self._prepare(random_network(architecture, setting, seed), (images,))
+        return TorchCpuRunner(network, (images,), setting.precision, self.clock)
 
-    def _prepare(self, network: torch.nn.Module, images: torch.Tensor) -> Any:
+    def _compile_model(self, model: Model, run: RunConfig, seed: int) -> Runner:
+        module, inputs = in_memory_format(model, run.memory_format, seed)
+        return TorchCpuRunner(self._prepare(module, inputs), inputs, run.precision, self.clock)
+
+    def _prepare(self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
         """What runs in the network's place."""
         return network
 
@@ -127,5 +141,5 @@ class TorchCpuCompileBackend(TorchCpuBackend):
     def fingerprint(self) -> Facts:
         return {**super().fingerprint(), "compiler": "inductor", "cxx": find_compiler()}
 
-    def _prepare(self, network: torch.nn.Module, images: torch.Tensor) -> Any:
-        return compile_whole(network, images)
+    def _prepare(self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
+        return compile_whole(network, *inputs)

@@ -19,14 +19,23 @@ import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
 from latkit.backends.hardware import BF16, architecture, dotted, gpu_generation
+from latkit.backends.layers import LayerTimes
 from latkit.backends.registry import BACKENDS
 from latkit.backends.timing import EventRunner
-from latkit.backends.torch_modes import autocast, compile_whole, decide_triton, has_triton
+from latkit.backends.torch_modes import (
+    autocast,
+    compile_whole,
+    decide_triton,
+    has_triton,
+    in_memory_format,
+    profile_module,
+)
 from latkit.core.device import Facts
 from latkit.core.errors import BackendError
 from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.meters.nvml import find_gpu, gpu_facts, load_nvml
-from latkit.spaces import Architecture, Setting
+from latkit.networks.models import Model, first_tensor
+from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.build import random_input, random_network
 
 
@@ -107,15 +116,23 @@ def _current_gpu() -> Any:
 
 
 class TorchCudaRunner(EventRunner):
-    """A module on the GPU in eval mode with its input resident there."""
+    """A module on the GPU in eval mode with its inputs resident there.
 
-    def __init__(self, architecture: Architecture, setting: Setting, seed: int) -> None:
+    Args:
+        network: on the CPU.
+        inputs: of every run, on the CPU.
+        precision: fp32, or what autocast is to take.
+    """
+
+    def __init__(
+        self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], precision: str
+    ) -> None:
         super().__init__(torch.cuda.Stream())
         torch.cuda.reset_peak_memory_stats()
         self._memory_before = torch.cuda.memory_allocated()
-        self._precision = setting.precision
-        self._network: Any = random_network(architecture, setting, seed).cuda()
-        self._input: Any = random_input(setting, seed).cuda()
+        self._precision = precision
+        self._network: Any = network.cuda()
+        self._inputs: tuple[torch.Tensor, ...] = tuple(tensor.cuda() for tensor in inputs)
         torch.cuda.synchronize()
         self._prepare()
 
@@ -123,7 +140,7 @@ class TorchCudaRunner(EventRunner):
         """Make of the network what is to run."""
 
     def _bind(self) -> Callable[[], object]:
-        return partial(self._network, self._input)
+        return partial(self._network, *self._inputs)
 
     def _make_event(self) -> torch.cuda.Event:
         return torch.cuda.Event(enable_timing=True)
@@ -144,10 +161,13 @@ class TorchCudaRunner(EventRunner):
         return (torch.cuda.max_memory_allocated() - self._memory_before) / 2**20
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        return np.asarray(self._network(self._input).float().cpu().numpy())
+        return np.asarray(first_tensor(self._network(*self._inputs)).float().cpu().numpy())
+
+    def _layer_times(self, runs: int) -> LayerTimes:
+        return profile_module(self._bind(), runs, on_gpu=True)
 
     def _close(self) -> None:
-        self._network = self._input = None
+        self._network, self._inputs = None, ()
 
 
 class TorchCudaCompileRunner(TorchCudaRunner):
@@ -155,7 +175,7 @@ class TorchCudaCompileRunner(TorchCudaRunner):
 
     def _prepare(self) -> None:
         with torch.cuda.stream(self._stream):
-            self._network = compile_whole(self._network, self._input)
+            self._network = compile_whole(self._network, *self._inputs)
 
     def _close(self) -> None:
         super()._close()
@@ -168,11 +188,11 @@ class TorchCudaGraphRunner(TorchCudaRunner):
     def _prepare(self) -> None:
         for _ in range(3):  # libraries choose and allocate in the first runs
             with self._modes():
-                self._network(self._input)
+                self._network(*self._inputs)
         torch.cuda.synchronize()
         self._graph: Any = torch.cuda.CUDAGraph()
         with self._modes(), torch.cuda.graph(self._graph, stream=self._stream):
-            self._output: Any = self._network(self._input)
+            self._output: Any = self._network(*self._inputs)
 
     def _bind(self) -> Callable[[], object]:
         replay: Callable[[], object] = self._graph.replay
@@ -180,7 +200,7 @@ class TorchCudaGraphRunner(TorchCudaRunner):
 
     def _logits(self) -> npt.NDArray[np.float32]:
         self._graph.replay()
-        return np.asarray(self._output.float().cpu().numpy())
+        return np.asarray(first_tensor(self._output).float().cpu().numpy())
 
     def _close(self) -> None:
         self._graph = self._output = None
@@ -194,6 +214,7 @@ class TorchCudaBackend(Backend):
     name = "torch-cuda"
     metrics = ("peak_memory_mb",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16")
+    model_kinds = ("module",)
     runner_class: ClassVar[type[TorchCudaRunner]] = TorchCudaRunner
 
     @classmethod
@@ -240,12 +261,20 @@ class TorchCudaBackend(Backend):
         return torch.cuda.get_device_name()
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
-        return self.runner_class(architecture, setting, seed)
+        network = random_network(architecture, setting, seed)
+        return self.runner_class(network, (random_input(setting, seed),), setting.precision)
 
-    def check_setting(self, setting: Setting) -> None:
-        super().check_setting(setting)
+    def _compile_model(self, model: Model, run: RunConfig, seed: int) -> Runner:
+        module, inputs = in_memory_format(model, run.memory_format, seed)
+        return self.runner_class(module, inputs, run.precision)
+
+    def gpu_identity(self) -> str:
+        return current_gpu_uuid()
+
+    def check_run(self, run: RunConfig) -> None:
+        super().check_run(run)
         if torch.cuda.is_available():
-            check_precision(setting.precision, torch.cuda.get_device_capability())
+            check_precision(run.precision, torch.cuda.get_device_capability())
 
     def _enter(self) -> None:
         self._modes_before = (

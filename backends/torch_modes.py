@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from latkit.backends.base import Probe
 from latkit.backends.hardware import TRITON, dotted
+from latkit.backends.layers import LayerTimes, from_torch
 from latkit.core.cores import unbound
 from latkit.core.errors import BackendError
+from latkit.networks.models import Model
 
 _TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -100,7 +104,51 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def compile_whole(network: torch.nn.Module, images: torch.Tensor) -> Any:
+def in_memory_format(
+    model: Model, memory_format: str, seed: int
+) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+    """A copy of a model's module and random inputs, images and weights of convolutions in a layout.
+
+    A copy, so that networks of one model share no weights and the model stays as it is.
+    """
+    assert model.module is not None
+    layout = torch.contiguous_format
+    if memory_format == "channels_last":
+        layout = torch.channels_last
+    module = copy.deepcopy(model.module).to(memory_format=layout)
+    inputs = tuple(
+        tensor.contiguous(memory_format=layout) if tensor.dim() == 4 else tensor
+        for tensor in model.tensors(seed)
+    )
+    return module, inputs
+
+
+def profile_module(run: Callable[[], object], runs: int, on_gpu: bool = False) -> LayerTimes:
+    """What each operator takes in runs of a module, by PyTorch's profiler.
+
+    Args:
+        run: one run.
+        runs: how many are profiled, after one that is not.
+        on_gpu: whether the work is that of kernels, and not of the thread that calls.
+    """
+    from torch.autograd.profiler import profile
+
+    run()
+    # The profiler's library writes to stderr what nobody asked for.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    with profile(use_device="cuda" if on_gpu else None) as profiler:
+        started = time.perf_counter()
+        for _ in range(runs):
+            run()
+        if on_gpu:
+            torch.cuda.synchronize()
+        whole_ms = (time.perf_counter() - started) * 1000 / runs
+    clock = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    rows = [(e.key, e.count, float(getattr(e, clock))) for e in profiler.key_averages()]
+    return from_torch(rows, runs, whole_ms)
+
+
+def compile_whole(network: torch.nn.Module, *inputs: torch.Tensor) -> Any:
     """A network compiled by inductor as one graph, with all its shapes fixed, in inference mode.
 
     Each network becomes a graph module with code of its own. (Networks that share their code share
@@ -109,7 +157,7 @@ def compile_whole(network: torch.nn.Module, images: torch.Tensor) -> Any:
 
     Args:
         network: on its device.
-        images: its input.
+        inputs: of it.
 
     Raises:
         BackendError: PyTorch did not make exactly one compiled graph of it.
@@ -119,16 +167,16 @@ def compile_whole(network: torch.nn.Module, images: torch.Tensor) -> Any:
 
     compiled = 0
 
-    def count(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+    def count(graph: torch.fx.GraphModule, given: list[torch.Tensor]) -> Any:
         nonlocal compiled
         compiled += 1
-        return compile_fx(graph, inputs)
+        return compile_fx(graph, given)
 
     traced = torch.fx.symbolic_trace(network)
     run = torch.compile(traced, backend=count, fullgraph=True, dynamic=False)
     with torch.inference_mode():
-        run(images)
-        run(images)
+        run(*inputs)
+        run(*inputs)
     if compiled != 1:
         raise BackendError(
             f"PyTorch compiled the network {compiled} times instead of once",

@@ -46,7 +46,13 @@ from latkit.tasks.doctor import Diagnosis, DoctorRow, doctor
 from latkit.tasks.export import ExportRequest, ExportResult
 from latkit.tasks.export import export as run_export
 from latkit.tasks.measure import GenotypeMeasurement, measure_genotype
+from latkit.tasks.measure_request import MeasureRequest
+from latkit.tasks.measurement import MeasureResult, run_measure
+from latkit.tasks.measurement_file import MeasuredRow
 from latkit.tasks.profile import ProfileRequest, ProfileResult, run_profile
+from latkit.training.request import TrainingRequest
+from latkit.training.result import TrainingResult
+from latkit.training.run import train as run_training
 
 __all__ = [
     "ComparedLPM",
@@ -68,6 +74,9 @@ __all__ = [
     "ListedDataset",
     "ListedLPM",
     "Listener",
+    "MeasureRequest",
+    "MeasureResult",
+    "MeasuredRow",
     "Prediction",
     "Predictions",
     "Probe",
@@ -85,6 +94,8 @@ __all__ = [
     "Target",
     "TrainRequest",
     "TrainResult",
+    "TrainingRequest",
+    "TrainingResult",
     "backends",
     "check_dataset",
     "compare_datasets",
@@ -97,6 +108,7 @@ __all__ = [
     "list_datasets",
     "list_lpms",
     "load_lpm",
+    "measure",
     "measure_genotype",
     "merge_datasets",
     "open_dataset",
@@ -106,6 +118,7 @@ __all__ = [
     "search",
     "spaces",
     "summarize",
+    "train",
     "train_lpm",
 ]
 
@@ -124,6 +137,32 @@ def profile(
         LatkitError: see ``latkit.tasks.profile.run_profile``.
     """
     return run_profile(_request(ProfileRequest, request, fields), listener)
+
+
+def measure(
+    what: Given | tuple[Given, ...] | list[Given] | MeasureRequest = (),
+    *,
+    listener: Listener = SILENT,
+    **fields: Any,
+) -> MeasureResult:
+    """Measure the latency of anything into a dataset; see ``MeasureRequest`` for the fields.
+
+    The same request goes on where an interrupted one stopped. What cannot be measured is among the
+    result's failures.
+
+    Args:
+        what: one or several: ``torchvision:NAME``, ``FILE.onnx``, ``package.module:callable``, a
+            genotype, a name or a file of one; or a whole request.
+        listener: receives what was chosen, and the progress.
+        fields: of the request.
+
+    Raises:
+        LatkitError: see ``latkit.tasks.measurement.run_measure``.
+    """
+    if isinstance(what, MeasureRequest):
+        return run_measure(_request(MeasureRequest, what, fields), listener)
+    listed = tuple(map(str, what)) if isinstance(what, (tuple, list)) else (str(what),)
+    return run_measure(_request(MeasureRequest, None, {"what": listed, **fields}), listener)
 
 
 def open_dataset(folder: str | Path) -> LatencyDataset:
@@ -198,6 +237,29 @@ def search(
         before = request.changes if request is not None else {}
         fields["changes"] = {**before, **fields.get("changes", {}), **changes}
     return run_search(_request(SearchRequest, request, fields), listener=listener)
+
+
+def train(
+    architecture: Given | TrainingRequest, *, listener: Listener = SILENT, **fields: Any
+) -> TrainingResult | None:
+    """Train an architecture from scratch and test it; see ``TrainingRequest`` for the fields.
+
+    Args:
+        architecture: a name, a text or a file, or a whole request.
+        listener: receives notes, warnings and progress.
+        fields: of the request.
+
+    Returns:
+        The result; None on other ranks than 0 of torchrun.
+
+    Raises:
+        LatkitError: see ``latkit.training.run.train``.
+    """
+    if isinstance(architecture, TrainingRequest):
+        request = _request(TrainingRequest, architecture, fields)
+    else:
+        request = _request(TrainingRequest, None, {"architecture": architecture, **fields})
+    return run_training(request, listener=listener)
 
 
 def export(

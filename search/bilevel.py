@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from latkit.search.optimizers import SGD, Adam, OptimizerConfig
+from latkit.search.optimizers import SGD, Adam, OptimizerConfig, clip_gradients
 from latkit.search.supernet import Supernet
 
 Batch = tuple[Tensor, Tensor]
@@ -109,7 +109,7 @@ class Bilevel(ABC):
             loss, correct = self._loss(train)
             gradients = torch.autograd.grad(loss, self._weights)
         self.average(gradients)
-        self._clip(gradients)
+        clip_gradients(gradients, self.config.gradient_clip)
         self.weight_optimizer.step(gradients)
         return StepLosses(loss.detach(), correct, *arch_losses)
 
@@ -144,11 +144,6 @@ class Bilevel(ABC):
             logits = logits.float()
         loss = nn.functional.cross_entropy(logits, labels)
         return loss, (logits.detach().argmax(1) == labels).sum()
-
-    def _clip(self, gradients: Sequence[Tensor]) -> None:
-        """Shorten gradients in place to the largest norm, as ``nn.utils.clip_grad_norm_`` does."""
-        norm = nn.utils.get_total_norm(gradients, foreach=True)
-        torch._foreach_mul_([*gradients], (self.config.gradient_clip / (norm + 1e-6)).clamp_max(1))
 
 
 class FirstOrder(Bilevel):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from latkit.core.errors import InputError
+from latkit.core.requests import MOST_COUNT
 from latkit.search.bilevel import ORDERS
 from latkit.search.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
 from latkit.search.objectives import OBJECTIVES, check_noise
@@ -18,8 +19,6 @@ from latkit.search.penalty import EdgeSampling
 from latkit.search.supernet import SUPERNETS
 
 PRECISIONS = ("fp32", "bf16")
-# Of any count: what is larger by far does not fit an integer of PyTorch's, rather than a memory.
-MOST = 10**9
 
 
 @dataclass(frozen=True)
@@ -137,9 +136,9 @@ class SearchConfig:
                 raise InputError(
                     f"{name}={getattr(self, name)} is too small", f"use at least {value}"
                 )
-            if getattr(self, name) > MOST:
+            if getattr(self, name) > MOST_COUNT:
                 raise InputError(
-                    f"{name}={getattr(self, name)} is too large", f"use {MOST} at most"
+                    f"{name}={getattr(self, name)} is too large", f"use {MOST_COUNT} at most"
                 )
         if self.warmup_epochs >= self.epochs:
             raise InputError(

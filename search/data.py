@@ -5,21 +5,25 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latkit.core.errors import InputError, from_os_error
-from latkit.search.image_source import DataOptions, ImageData, find_source
+from latkit.search.image_source import DataOptions, ImageData, ImageSource, find_source
 from latkit.search.images import ImageListing, decode_image, listed, scale_images
 
-__all__ = ["DataOptions", "ImageData", "batches", "load_data"]
+__all__ = ["DataOptions", "ImageData", "batches", "load_data", "load_split"]
 
 # Pixels of a side that images of files are scaled to, unless another resolution is given.
 RESOLUTION = 32
 # Of a side: nobody searches on more, and a system may kill a process that allocates too much.
 _MOST_PIXELS = 4096
+# Of a source without test images, one in so many is held out; which ones never changes.
+HELD_OUT = 5
+_SPLIT_SEED = 0
 
 
 def load_data(
@@ -43,10 +47,72 @@ def load_data(
         LatkitError: a file cannot be read.
     """
     options = options or DataOptions()
+    with _loading(source, options) as origin:
+        images = origin.open(source, options)
+        chosen = _choose(_count(images), limit, seed)
+        return _checked(_taken(images, chosen, options, on_image))
+
+
+def load_split(
+    source: str,
+    limit: int | None = None,
+    options: DataOptions | None = None,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[ImageData, ImageData]:
+    """Load training and test images; what is drawn is drawn with a fixed seed.
+
+    Of a named source that has no test images a fixed fifth of all images is held out, and a remark
+    of the test images says so.
+
+    Args:
+        source: as in :func:`load_data`.
+        limit: use this many training images, drawn at random; None for all. Test images are never
+            limited.
+        options: how they are read.
+        on_image: called with how many images of files of a split are decoded, and of how many.
+
+    Returns:
+        Both with the class names, and the labels, of the training images.
+
+    Raises:
+        InputError: as in :func:`load_data`; or there are no test images, or some of a class that
+            no training image has.
+        LatkitError: a file cannot be read.
+    """
+    options = options or DataOptions()
+    with _loading(source, options) as origin:
+        images, tests = origin.open(source, options), origin.open_test(source, options)
+        order, remark = _choose(_count(images), None, _SPLIT_SEED), None
+        if tests is None:
+            held_out = len(order) // HELD_OUT
+            remark = (
+                f"{images.name} has no test images: {held_out} of its {len(order)} images, always "
+                "the same ones, are held out"
+            )
+            tests, test_order, order = images, order[:held_out], order[held_out:]
+        else:
+            test_order = torch.arange(_count(tests))
+        if not len(test_order):
+            raise InputError(f"{tests.name} holds no test images", "choose other data")
+        train = _checked(_taken(images, order[:limit], options, on_image))
+        test = _relabelled(_taken(tests, test_order, options, on_image), train.class_names)
+        return train, test if remark is None else dataclasses.replace(
+            test, remarks=(*test.remarks, remark)
+        )
+
+
+@contextmanager
+def _loading(source: str, options: DataOptions) -> Iterator[ImageSource]:
+    """The source of what is loaded meanwhile; errors of files and memory become one line.
+
+    Raises:
+        InputError: the source is unknown, or an option does not fit it.
+        LatkitError: a file cannot be read.
+    """
     side = options.resolution
     if side is not None and (side % 4 or not 4 <= side <= _MOST_PIXELS):
         raise InputError(
-            f"images of {side}x{side} pixels cannot be searched on",
+            f"images of {side}x{side} pixels fit no network of cells",
             f"use a --resolution from 4 to {_MOST_PIXELS} that is a multiple of 4 (a cell network "
             "halves it twice)",
         )
@@ -57,12 +123,7 @@ def load_data(
                 f"{source} has no columns",
                 "leave out --image-column and --label-column, which are for Parquet files",
             )
-        images = origin.open(source, options)
-        if isinstance(images, ImageListing):
-            images = _decoded(images, limit, seed, options, on_image)
-        else:
-            images = _part_of(images, limit, seed, options)
-        return _checked(images)
+        yield origin
     except OSError as error:
         raise from_os_error(error, f"read {source}", "nothing was changed") from None
     except MemoryError:
@@ -125,28 +186,36 @@ def batches(
         yield cropped.permute(0, 3, 1, 2), data.labels[chosen]
 
 
-def _part_of(data: ImageData, limit: int | None, seed: int, options: DataOptions) -> ImageData:
-    """Some images of those in memory, scaled only if a resolution is given."""
-    chosen = _choose(len(data.labels), limit, seed)
-    images = data.images[chosen]
+def _count(images: ImageData | ImageListing) -> int:
+    return len(images.labels)
+
+
+def _taken(
+    images: ImageData | ImageListing,
+    chosen: Tensor,
+    options: DataOptions,
+    on_image: Callable[[int, int], None],
+) -> ImageData:
+    """Some images in the order chosen: decoded and scaled; those in memory only if asked to."""
+    if isinstance(images, ImageListing):
+        return _decoded(images, chosen, options, on_image)
+    pixels = images.images[chosen]
     if options.resolution is not None:
-        images = scale_images(images, options.resolution)
+        pixels = scale_images(pixels, options.resolution)
     return dataclasses.replace(
-        data, images=images, labels=data.labels[chosen], flip=data.flip and options.flip
+        images, images=pixels, labels=images.labels[chosen], flip=images.flip and options.flip
     )
 
 
 def _decoded(
     listing: ImageListing,
-    limit: int | None,
-    seed: int,
+    chosen: Tensor,
     options: DataOptions,
     on_image: Callable[[int, int], None],
 ) -> ImageData:
     from PIL.Image import DecompressionBombWarning
 
     side = options.resolution or RESOLUTION
-    chosen = _choose(len(listing.labels), limit, seed)
     images = np.empty((len(chosen), 3, side, side), dtype=np.uint8)
     with warnings.catch_warnings():
         # Of images half as large as those that are refused.
@@ -162,6 +231,22 @@ def _decoded(
         listing.name, torch.from_numpy(images), labels, listing.class_names, options.flip,
         listing.remarks,
     )  # fmt: skip
+
+
+def _relabelled(data: ImageData, class_names: tuple[str, ...]) -> ImageData:
+    """The images with the labels of other class names, among which their own are.
+
+    Raises:
+        InputError: a class is not among them.
+    """
+    unknown = [name for name in data.class_names if name not in class_names]
+    if unknown:
+        raise InputError(
+            f"{data.name} has test images of classes that no training image has: {listed(unknown)}",
+            "leave those test images out, or pass the whole training split",
+        )
+    place = torch.tensor([class_names.index(name) for name in data.class_names])
+    return dataclasses.replace(data, labels=place[data.labels], class_names=class_names)
 
 
 def _choose(available: int, limit: int | None, seed: int) -> Tensor:

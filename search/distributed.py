@@ -112,7 +112,7 @@ def connection_lost(error: Exception) -> SearchError | None:
     )):  # fmt: skip
         return None
     return SearchError(
-        "another process of this search has ended",
+        "another of the processes that train together has ended",
         "see its error; then run the same command to go on",
     )
 
@@ -132,7 +132,7 @@ def processes_here() -> Processes:
     except (KeyError, ValueError):
         raise InputError(
             "RANK, WORLD_SIZE and LOCAL_RANK are not what torchrun sets",
-            "start with torchrun --nproc-per-node N -m latkit search ..., or unset them",
+            "start with torchrun --nproc-per-node N -m latkit ..., or unset them",
         ) from None
     return Processes(rank, world, local_rank)
 

@@ -84,6 +84,25 @@ class FolderListing(ImageListing):
             yield place, path.read_bytes(), text_of(path)
 
 
+def find_test_folders(folder: Path) -> list[Path]:
+    """Folders of other splits beside the training split of a folder, the test split's first."""
+    root, _ = _training_root(folder)
+    root = root.resolve()
+    if root.name.lower() not in _TRAINING:
+        return []
+    beside = [
+        Path(entry.path)
+        for entry in _visible(root.parent)
+        if entry.is_dir() and split_of(entry.name) == "other"
+    ]
+    return sorted(beside, key=lambda path: not is_test(path.name))
+
+
+def is_test(name: str) -> bool:
+    """Whether what is of another split than training is called a test, not a validation."""
+    return any(word.startswith("test") for word in re.split("[^a-z]+", name.lower()))
+
+
 def split_of(name: str) -> str | None:
     """The split that a file or folder is named after: ``train``, ``other``, or None."""
     for word in re.split("[^a-z]+", name.lower()):

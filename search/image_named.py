@@ -28,17 +28,23 @@ class Cifar10(ImageSource):
     """CIFAR-10, downloaded by torchvision."""
 
     def open(self, source: str, options: DataOptions) -> ImageData:
-        from torchvision.datasets import CIFAR10
+        return _cifar10(train=True)
 
-        root = user_folder("cache", "XDG_CACHE_HOME")
-        try:
-            cifar = CIFAR10(str(root), train=True, download=True)
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"CIFAR-10 could not be downloaded to {root} ({str(error).splitlines()[0]})",
-                "connect to the network, pass a folder of Parquet files or of images, or --data "
-                "digits",
-            ) from None
-        images = torch.as_tensor(cifar.data).permute(0, 3, 1, 2).contiguous()
-        labels = torch.as_tensor(cifar.targets)
-        return ImageData("CIFAR-10", images, labels, tuple(cifar.classes), flip=True)
+    def open_test(self, source: str, options: DataOptions) -> ImageData:
+        return _cifar10(train=False)
+
+
+def _cifar10(train: bool) -> ImageData:
+    from torchvision.datasets import CIFAR10
+
+    root = user_folder("cache", "XDG_CACHE_HOME")
+    try:
+        cifar = CIFAR10(str(root), train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"CIFAR-10 could not be downloaded to {root} ({str(error).splitlines()[0]})",
+            "connect to the network, pass a folder of Parquet files or of images, or --data digits",
+        ) from None
+    images = torch.as_tensor(cifar.data).permute(0, 3, 1, 2).contiguous()
+    labels = torch.as_tensor(cifar.targets)
+    return ImageData("CIFAR-10", images, labels, tuple(cifar.classes), flip=True)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from latkit.core.errors import InputError
-from latkit.search.image_folder import is_hidden, split_of, text_of
+from latkit.search.image_folder import is_hidden, is_test, split_of, text_of
 from latkit.search.images import ImageListing, listed
 
 IMAGE_COLUMNS = ("img", "image")
@@ -38,14 +38,7 @@ def find_parquet(folder: Path, named_training: bool) -> list[Path]:
     Raises:
         InputError: several data sets or training splits are there, or only other splits.
     """
-    files = [
-        path.relative_to(folder)
-        for above in ("", "*/", "*/*/")
-        for path in sorted(folder.glob(f"{above}*.[pP][aA][rR][qQ][uU][eE][tT]"))
-        if path.is_file()
-        and path.stem != "metadata"  # of images beside it, as the hub has it
-        and not any(map(is_hidden, path.relative_to(folder).parts))
-    ]
+    files = _parquet_files(folder)
     splits = {path: _split_of_path(path) for path in files}
     wanted = "train" if named_training else None
     chosen = [path for path in files if splits[path] == wanted]
@@ -62,8 +55,7 @@ def find_parquet(folder: Path, named_training: bool) -> list[Path]:
             f"({listed([text_of(path) for path in words.values()])})",
             "pass the file, or a folder with the files, of one of them",
         )
-    # What is left of the folders' names distinguishes data sets ("configurations").
-    sets = {tuple(p for p in path.parent.parts if split_of(p) is None): path for path in chosen}
+    sets = {_data_set(path): path for path in chosen}
     if len(sets) > 1:
         raise InputError(
             f"{text_of(folder)} has more than one data set in Parquet files "
@@ -71,6 +63,39 @@ def find_parquet(folder: Path, named_training: bool) -> list[Path]:
             "pass the folder of one of them",
         )
     return [folder / path for path in chosen]
+
+
+def find_test_parquet(folder: Path, training: Sequence[Path]) -> list[list[Path]]:
+    """The splits of a data set that are not for training, test splits first, each its files.
+
+    Args:
+        folder: holds the data set.
+        training: files of the training split, below the folder.
+    """
+    sets = {_data_set(path.relative_to(folder)) for path in training}
+    tests: list[Path] = []
+    others: list[Path] = []
+    for path in _parquet_files(folder):
+        if _split_of_path(path) == "other" and _data_set(path) in sets:
+            (tests if any(map(is_test, path.parts)) else others).append(folder / path)
+    return [split for split in (tests, others) if split]
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    """Those in a folder and up to two below it, relative to it, by name."""
+    return [
+        path.relative_to(folder)
+        for above in ("", "*/", "*/*/")
+        for path in sorted(folder.glob(f"{above}*.[pP][aA][rR][qQ][uU][eE][tT]"))
+        if path.is_file()
+        and path.stem != "metadata"  # of images beside it, as the hub has it
+        and not any(map(is_hidden, path.relative_to(folder).parts))
+    ]
+
+
+def _data_set(path: Path) -> tuple[str, ...]:
+    """What is left of the folders' names distinguishes data sets ("configurations")."""
+    return tuple(part for part in path.parent.parts if split_of(part) is None)
 
 
 class ParquetListing(ImageListing):

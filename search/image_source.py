@@ -138,6 +138,20 @@ class ImageSource(ABC):
             OSError: they cannot be read.
         """
 
+    def open_test(self, source: str, options: DataOptions) -> ImageData | ImageListing | None:
+        """All images of the test split, which only ``latkit train`` needs; None: there is none.
+
+        Classes are matched with those of the training split by their names.
+
+        Args:
+            source, options: as in :meth:`open`.
+
+        Raises:
+            InputError: the test split is not what it should be.
+            OSError: it cannot be read.
+        """
+        return None
+
 
 IMAGE_SOURCES: Plugins[ImageSource] = Plugins(
     "image source",

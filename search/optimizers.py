@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
@@ -140,3 +140,9 @@ class Adam(Optimizer):
             [], self._of_state("step"), amsgrad=False, beta1=self.betas[0], beta2=self.betas[1],
             lr=self.lr, weight_decay=self.weight_decay, eps=ADAM_EPS, maximize=False,
         )  # fmt: skip
+
+
+def clip_gradients(gradients: Sequence[Tensor], largest: float) -> None:
+    """Shorten gradients in place to the largest norm, as ``nn.utils.clip_grad_norm_`` does."""
+    norm = nn.utils.get_total_norm(gradients, foreach=True)
+    torch._foreach_mul_([*gradients], (largest / (norm + 1e-6)).clamp_max(1))

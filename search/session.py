@@ -95,7 +95,7 @@ def run_search(
     objective = objective or PredictedObjective(lpm)
     check_reach([config.target_ms], space, objective, config.max_skips)
     identity = {**config.to_dict(), "data": data.identity(), "lpm": lpm_reference}
-    _check_same_everywhere(identity["data"], processes)
+    check_same_everywhere(identity["data"], processes)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / ".lock", blocking=False)
@@ -139,13 +139,13 @@ def check_fits(config: SearchConfig, data: ImageData, processes: Processes = ALO
     raise InputError(f"a batch of {config.batch} is larger than half of the {images} images", fix)
 
 
-def _check_same_everywhere(identity: dict[str, Any], processes: Processes) -> None:
+def check_same_everywhere(identity: dict[str, Any], processes: Processes) -> None:
     """Raises: SearchError: processes, perhaps on different machines, have loaded different data."""
     # 32 bits, so that a sum over processes is exact.
     digest = float(zlib.crc32(json.dumps(identity).encode()))
     if processes.average(torch.tensor([digest], dtype=torch.float64)).item() != digest:
         raise SearchError(
-            "the processes of this search have loaded different images or labels",
+            "the processes have loaded different images or labels",
             "make --data the same on every machine",
         )
 

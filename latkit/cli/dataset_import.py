@@ -14,51 +14,40 @@ from latkit.core.quantities import LATENCY, QUANTITIES
 UNITS = {name: click.Choice(list(quantity.units)) for name, quantity in QUANTITIES.items()}
 
 
+# fmt: off
 @click.command(name="import")
 @click.argument("files", nargs=-1, required=True)
 @click.option("--space", default="darts", show_default=True, help="Search space.")
 @click.option("--arch-column", help="Column of the architectures.")
-@click.option(
-    "--arch-row-number",
-    is_flag=True,
-    help="No column names the architectures: the row's number, from 0 on, is the identifier.",
-)
-@click.option(
-    "--op-order",
-    help="What lists of operation numbers mean: native (the order of the space), naslib (for "
-    "nasbench201), or the operations in the order of their numbers, with commas between them.",
-)
+@click.option("--arch-row-number", is_flag=True,
+              help="No column names the architectures: the row's number, from 0 on, is the "
+                   "identifier.")
+@click.option("--op-order",
+              help="What lists of operation numbers mean: native (the order of the space), naslib "
+                   "(for nasbench201), or the operations in the order of their numbers, with "
+                   "commas between them.")
 @click.option("--latency-column", required=True, help="Column of the latencies.")
-@click.option(
-    "--unit", type=UNITS[LATENCY], help="Of the latencies; leave it out where they are durations."
-)
+@click.option("--unit", type=UNITS[LATENCY],
+              help="Of the latencies; leave it out where they are durations.")
 @click.option("--energy-column", help="Column of the energies of one run, if there is one.")
 @click.option("--energy-unit", type=UNITS["energy_mj"], help="Of the energies.")
 @click.option("--memory-column", help="Column of the peak memories, if there is one.")
 @click.option("--memory-unit", type=UNITS["peak_memory_mb"], help="Of the memories.")
-@click.option(
-    "--decimal",
-    type=click.Choice([".", ","]),
-    default=".",
-    show_default=True,
-    help="Decimal mark of the numbers in text.",
-)
+@click.option("--decimal", type=click.Choice([".", ","]), default=".", show_default=True,
+              help="Decimal mark of the numbers in text.")
 @click.option("--device", required=True, help="Your short name for the hardware.")
 @click.option("--backend", required=True, help="Name of the runtime that was measured.")
-@click.option(
-    "--setting",
-    help="The network around the cell that was measured (see latkit profile --help) [default: the "
-    "space's first: imagenet, nasbench201 or fbnet].",
-)
+@click.option("--setting",
+              help="The network around the cell that was measured (see latkit profile --help) "
+                   "[default: the space's first: imagenet, nasbench201 or fbnet].")
 @click.option("--out", type=UserPath(), required=True, help="Folder of the new dataset.")
-@click.option(
-    "--skip-bad-rows", is_flag=True, help="Import the other rows of a table with bad rows."
-)
+@click.option("--skip-bad-rows", is_flag=True,
+              help="Import the other rows of a table with bad rows.")
 @json_option
 def import_files(
     space: str, device: str, backend: str, setting: str | None, arch_row_number: bool,
     as_json: bool, **fields: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Make a dataset of FILES, a table of latencies measured elsewhere.
 
     FILES are text (with commas, semicolons or tabs), Parquet or Arrow (Feather), compressed or
@@ -106,3 +95,4 @@ def import_files(
         print_json(result.to_dict())
     else:
         show(made_parts(result.dataset.path, result.summary))
+# fmt: on

@@ -10,30 +10,19 @@ from latkit.cli.output import UserPath, json_option, print_json, print_table
 from latkit.cli.progress import Terminal
 
 
+# fmt: off
 @click.command(name="export")
 @click.argument("architecture")
-@click.option(
-    "--to",
-    type=click.Choice(["onnx", "tensorrt"]),
-    default="onnx",
-    show_default=True,
-    help="onnx: a file for any runtime; tensorrt: an engine for this machine's GPU and the "
-    "installed version of TensorRT.",
-)
+@click.option("--to", type=click.Choice(["onnx", "tensorrt"]), default="onnx", show_default=True,
+              help="onnx: a file for any runtime; tensorrt: an engine for this machine's GPU and "
+                   "the installed version of TensorRT.")
 @click.option("--out", type=UserPath(), required=True, help="New file, e.g. net.onnx or net.plan.")
-@click.option(
-    "--setting",
-    default="imagenet",
-    show_default=True,
-    help="The network around the cells (see latkit profile --help); precision=fp16 halves the "
-    "file.",
-)
-@click.option(
-    "--weights",
-    type=UserPath(),
-    help="Trained weights: the network's state_dict as *.safetensors [default: random ones, fit "
-    "for measuring only].",
-)
+@click.option("--setting",
+              help="The network around the cells (see latkit profile --help); precision=fp16 "
+                   "halves the file [default: imagenet, or that of the training in --weights].")
+@click.option("--weights", type=UserPath(),
+              help="Trained weights: the network's state_dict as *.safetensors, or the folder of "
+                   "a latkit train [default: random ones, fit for measuring only].")
 @click.option("--dynamic-batch", is_flag=True, help="Leave the number of images open.")
 @json_option
 def command(as_json: bool, **fields: Any) -> None:
@@ -49,6 +38,7 @@ def command(as_json: bool, **fields: Any) -> None:
     \b
     Examples:
       latkit export darts_v2 --out darts.onnx
+      latkit export trained/training.json --weights trained --out found.onnx
       latkit export searches/p100/result.json --weights trained.safetensors --out found.onnx
       latkit export pc_darts_cifar --to tensorrt --setting imagenet,batch=8 --out net.plan
       latkit export '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|'
@@ -62,3 +52,4 @@ def command(as_json: bool, **fields: Any) -> None:
     else:
         shown = ("file", "format", "bytes", "weights", "params", "largest_relative_error")
         print_table("exported", ["what", "value"], [[name, str(result[name])] for name in shown])
+# fmt: on

@@ -6,120 +6,61 @@ from typing import Any
 
 import click
 
-from latkit.cli.output import (
-    SEED,
-    Cores,
-    Percent,
-    UserPath,
-    json_option,
-    note,
-    print_json,
-    show,
-    warn,
-)
+from latkit.cli import output
+from latkit.cli.output import SEED, Cores, Percent, UserPath, json_option, note, print_json, show
 from latkit.cli.progress import Terminal
 from latkit.core.errors import Interrupted
 
 
+# fmt: off
 @click.command(name="profile")
-@click.option(
-    "--backend",
-    help="Runtime to measure [default: torch-cuda where a "
-    "usable GPU is present, else torch-cpu]. See latkit backends list.",
-)
-@click.option(
-    "--device",
-    help="Your short name for this hardware, e.g. p100 "
-    "[default: made from the hardware's own name].",
-)
-@click.option(
-    "--n",
-    type=click.IntRange(min=1),
-    default=1000,
-    show_default=True,
-    help="Number of architectures.",
-)
-@click.option(
-    "--space", default="darts", show_default=True, help="Search space: darts or nasbench201."
-)
-@click.option(
-    "--setting",
-    help="Network around the cell: imagenet, cifar, paper or tiny of darts, or nasbench201, with "
-    "changes, e.g. imagenet,batch=32,memory_format=nchw [default: the space's first].",
-)
-@click.option(
-    "--protocol",
-    type=click.Choice(["fast", "standard", "precise", "paper"]),
-    default="standard",
-    show_default=True,
-    help="How one architecture is measured: 3, 6 or 12 runs in alternation with the anchor "
-    "network, or the paper's mean of 20 runs by the wall clock.",
-)
-@click.option(
-    "--runs-per-visit",
-    "runs",
-    type=click.IntRange(min=2),
-    help="Timed runs of a candidate in one measurement [default: the protocol's].",
-)
-@click.option(
-    "--visits",
-    "replicates",
-    type=click.IntRange(1, 16),
-    default=1,
-    show_default=True,
-    help="Undisturbed measurements of each architecture. One in twenty is replicated anyway.",
-)
-@click.option(
-    "--target-error",
-    type=Percent(),
-    help="Measure all architectures again until the mean of each has this relative error, judged "
-    "by the replicates so far, e.g. 1.5%.",
-)
-@click.option(
-    "--clock",
-    type=click.Choice(["auto", "wall", "cpu", "event"]),
-    help="Which time counts: the device's events, the CPU time of a single thread, or wall "
-    "time [default: the protocol's; auto is the backend's own].",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="CPU threads of a run, at most as many as the cores this process may use; with one, the "
-    "clock is the thread's CPU time.",
-)
+@click.option("--backend",
+              help="Runtime to measure [default: torch-cuda where a usable GPU is present, else "
+                   "torch-cpu]. See latkit backends list.")
+@click.option("--device",
+              help="Your short name for this hardware, e.g. p100 [default: made from the "
+                   "hardware's own name].")
+@click.option("--n", type=click.IntRange(min=1), default=1000, show_default=True,
+              help="Number of architectures.")
+@click.option("--space", default="darts", show_default=True,
+              help="Search space: darts or nasbench201.")
+@click.option("--setting",
+              help="Network around the cell: imagenet, cifar, paper or tiny of darts, or "
+                   "nasbench201, with changes, e.g. imagenet,batch=32,memory_format=nchw "
+                   "[default: the space's first].")
+@click.option("--protocol", type=click.Choice(["fast", "standard", "precise", "paper"]),
+              default="standard", show_default=True,
+              help="How one architecture is measured: 3, 6 or 12 runs in alternation with the "
+                   "anchor network, or the paper's mean of 20 runs by the wall clock.")
+@click.option("--runs-per-visit", "runs", type=click.IntRange(min=2),
+              help="Timed runs of a candidate in one measurement [default: the protocol's].")
+@click.option("--visits", "replicates", type=click.IntRange(1, 16), default=1, show_default=True,
+              help="Undisturbed measurements of each architecture. One in twenty is replicated "
+                   "anyway.")
+@click.option("--target-error", type=Percent(),
+              help="Measure all architectures again until the mean of each has this relative "
+                   "error, judged by the replicates so far, e.g. 1.5%.")
+@click.option("--clock", type=click.Choice(["auto", "wall", "cpu", "event"]),
+              help="Which time counts: the device's events, the CPU time of a single thread, or "
+                   "wall time [default: the protocol's; auto is the backend's own].")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
+              help="CPU threads of a run, at most as many as the cores this process may use; with "
+                   "one, the clock is the thread's CPU time.")
 @click.option("--cores", type=Cores(), default=(), help="Keep to these CPU cores, e.g. 0,2-3.")
-@click.option(
-    "--energy",
-    is_flag=True,
-    help="Measure energy too (energy_mj); adds a second or more to each measurement.",
-)
-@click.option(
-    "--choose",
-    type=click.Choice(["random", "active"]),
-    default="random",
-    show_default=True,
-    help="random: the seed's list, which every backend measures; active: of its first 4,096 always "
-    "the one that an LPM is least sure of, for a device of which few will be measured.",
-)
-@click.option(
-    "--transfer-from",
-    multiple=True,
-    metavar="REF",
-    help="Of --choose active: an LPM of a source device, the transfer prior of train-lpm later; "
-    "repeat it.",
-)
-@click.option(
-    "--seed",
-    type=SEED,
-    default=0,
-    show_default=True,
-    help="Names the list of architectures; every backend measures the same list.",
-)
-@click.option(
-    "--out", type=UserPath(), help="Dataset folder [default: datasets/DEVICE/BACKEND/SETTING]."
-)
+@click.option("--energy", is_flag=True,
+              help="Measure energy too (energy_mj); adds a second or more to each measurement.")
+@click.option("--choose", type=click.Choice(["random", "active"]), default="random",
+              show_default=True,
+              help="random: the seed's list, which every backend measures; active: of its first "
+                   "4,096 always the one that an LPM is least sure of, for a device of which few "
+                   "will be measured.")
+@click.option("--transfer-from", multiple=True, metavar="REF",
+              help="Of --choose active: an LPM of a source device, the transfer prior of "
+                   "train-lpm later; repeat it.")
+@click.option("--seed", type=SEED, default=0, show_default=True,
+              help="Names the list of architectures; every backend measures the same list.")
+@click.option("--out", type=UserPath(),
+              help="Dataset folder [default: datasets/DEVICE/BACKEND/SETTING].")
 @json_option
 def command(as_json: bool, **fields: Any) -> None:
     """Measure the latency of sampled architectures into a dataset.
@@ -155,5 +96,6 @@ def command(as_json: bool, **fields: Any) -> None:
     else:
         show(summary_parts(result.summary))
     for warning in result.warnings:
-        warn(warning)
+        output.warn(warning)
     note(f"next: latkit dataset check {result.dataset}, latkit train-lpm {result.dataset}")
+# fmt: on

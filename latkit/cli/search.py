@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from latkit.cli.data_options import data_options
 from latkit.cli.output import SEED, UserPath, json_option, print_json, show
+
+if TYPE_CHECKING:
+    from latkit.search.image_source import DataOptions
 
 COUNT = click.IntRange(min=1)
 
@@ -32,122 +36,63 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
         return numbers
 
 
+# fmt: off
 @click.command(name="search")
-@click.option(
-    "--device",
-    required=True,
-    help="LPM to search with: device[/backend[/setting]][@version]. See latkit lpms list.",
-)
+@click.option("--device", required=True,
+              help="LPM to search with: device[/backend[/setting]][@version]. See latkit lpms "
+                   "list.")
 @click.option("--space", default="darts", show_default=True, help="Search space.")
-@click.option(
-    "--also-device",
-    "also",
-    multiple=True,
-    help="LPM of a further device to be fast on; repeatable. See --cost.",
-)
-@click.option(
-    "--data",
-    "source",
-    default="digits",
-    show_default=True,
-    help="digits (8x8, needs no network), cifar10 (downloads), a folder with "
-    "train*.parquet in the Hugging Face layout, a Parquet file, or a folder with one folder a "
-    "class.",
-)
-@click.option("--image-column", help="Of Parquet files: encoded images [img or image].")
-@click.option("--label-column", help="Of Parquet files [label, labels or fine_label].")
-@click.option(
-    "--resolution",
-    type=int,
-    help="Scale images to this many pixels a side, a multiple of 4 [32; digits: 8].",
-)
-@click.option(
-    "--no-flip",
-    is_flag=True,
-    help="Do not mirror half of the images at random: for digits, letters and the like.",
-)
+@click.option("--also-device", "also", multiple=True,
+              help="LPM of a further device to be fast on; repeatable. See --cost.")
+@data_options(default="digits")
 @click.option("--out", type=UserPath(), help="Folder of the search [default: searches/DEVICE].")
-@click.option(
-    "--preset",
-    type=click.Choice(["paper", "cpu"]),
-    default="paper",
-    show_default=True,
-    help="paper: 8 cells, C=16, 50 epochs, for a GPU. cpu: scaled down to "
-    "minutes on two cores. The options below change single values.",
-)
+@click.option("--preset", type=click.Choice(["paper", "cpu"]), default="paper", show_default=True,
+              help="paper: 8 cells, C=16, 50 epochs, for a GPU. cpu: scaled down to minutes on "
+                   "two cores. The options below change single values.")
 @click.option("--method", help="Supernet: darts or pc-darts [the first one for the space].")
 @click.option("--order", type=int, help="Of the bi-level optimisation, 1 or 2 [1].")
-@click.option(
-    "--lambda",
-    "lambda_per_ms",
-    type=float,
-    help="Weight of the predicted latency in the loss, per ms [paper: 0.2, cpu: 0.02]; of a --cost "
-    "in another unit, per that unit, and then there is no default.",
-)
-@click.option(
-    "--target-ms", type=float, help="Predicted latency to arrive at, instead of a fixed --lambda."
-)
-@click.option(
-    "--cost",
-    help="What --lambda weighs: predicted (latency), energy (by the device's LPM of energy_mj), "
-    "macs (in millions, Table 4's control), or of several devices weighted-sum (the mean) or "
-    "worst-case (the largest share of DARTS_V2's) [predicted].",
-)
-@click.option(
-    "--estimator",
-    help="Of the expected latency and its gradient: marginal, straight-through (the paper's) "
-    "or score-function [marginal].",
-)
-@click.option(
-    "--edge-sampling",
-    help="Edges that an estimate's sub-networks keep: uniform or strength [uniform].",
-)
-@click.option(
-    "--samples",
-    type=COUNT,
-    help="Sub-networks per estimate of the expected latency [paper and cpu: 20].",
-)
+@click.option("--lambda", "lambda_per_ms", type=float,
+              help="Weight of the predicted latency in the loss, per ms [paper: 0.2, cpu: 0.02]; "
+                   "of a --cost in another unit, per that unit, and then there is no default.")
+@click.option("--target-ms", type=float,
+              help="Predicted latency to arrive at, instead of a fixed --lambda.")
+@click.option("--cost",
+              help="What --lambda weighs: predicted (latency), energy (by the device's LPM of "
+                   "energy_mj), macs (in millions, Table 4's control), or of several devices "
+                   "weighted-sum (the mean) or worst-case (the largest share of DARTS_V2's) "
+                   "[predicted].")
+@click.option("--estimator",
+              help="Of the expected latency and its gradient: marginal, straight-through (the "
+                   "paper's) or score-function [marginal].")
+@click.option("--edge-sampling",
+              help="Edges that an estimate's sub-networks keep: uniform or strength [uniform].")
+@click.option("--samples", type=COUNT,
+              help="Sub-networks per estimate of the expected latency [paper and cpu: 20].")
 @click.option("--lpm-noise", type=float, help="Noise added to predictions (Table 3) [0].")
 @click.option("--epochs", type=COUNT, help="[paper: 50, cpu: 4]")
-@click.option(
-    "--warmup-epochs",
-    type=click.IntRange(min=0),
-    help="First epochs that train weights only [darts: 0; pc-darts: paper 15, cpu 1].",
-)
+@click.option("--warmup-epochs", type=click.IntRange(min=0),
+              help="First epochs that train weights only [darts: 0; pc-darts: paper 15, cpu 1].")
 @click.option("--cells", type=COUNT, help="Cells of the supernet [paper: 8, cpu: 5].")
 @click.option("--channels", type=click.IntRange(min=2), help="Initial C [paper: 16, cpu: 8].")
 @click.option("--batch", type=COUNT, help="Of all processes [64; pc-darts of paper: 256].")
 @click.option("--weight-lr", type=float, help="Learning rate of the weights' SGD [the preset's].")
 @click.option("--arch-lr", type=float, help="Learning rate of alpha's Adam [the preset's].")
-@click.option(
-    "--scale-lr",
-    is_flag=True,
-    help="Scale the preset's learning rates with --batch: the weights' linearly, alpha's by the "
-    "square root.",
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(min=4),
-    help="Use this many images, drawn at random [paper: all, cpu: 2048].",
-)
+@click.option("--scale-lr", is_flag=True,
+              help="Scale the preset's learning rates with --batch: the weights' linearly, "
+                   "alpha's by the square root.")
+@click.option("--limit", type=click.IntRange(min=4),
+              help="Use this many images, drawn at random [paper: all, cpu: 2048].")
 @click.option("--precision", help="Of the supernet: fp32, or bf16 by autocast [fp32].")
-@click.option(
-    "--stop-on-collapse",
-    is_flag=True,
-    help="End with the last good cell once the normal cell has more than two skip connections.",
-)
-@click.option(
-    "--max-skips",
-    type=click.IntRange(min=0),
-    help="Largest number of skip connections in the derived normal cell [any].",
-)
+@click.option("--stop-on-collapse", is_flag=True,
+              help="End with the last good cell once the normal cell has more than two skip "
+                   "connections.")
+@click.option("--max-skips", type=click.IntRange(min=0),
+              help="Largest number of skip connections in the derived normal cell [any].")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--tensorboard", is_flag=True, help="Write scalars to OUT/tensorboard too.")
-@click.option(
-    "--sweep-lambda",
-    type=Numbers(),
-    help="Search once for each of these lambdas, in OUT/lambda-0.1 and so on, e.g. 0,0.1,0.2.",
-)
+@click.option("--sweep-lambda", type=Numbers(),
+              help="Search once for each of these lambdas, in OUT/lambda-0.1 and so on, e.g. "
+                   "0,0.1,0.2.")
 @click.option("--sweep-target-ms", type=Numbers(), help="The same over --target-ms.")
 @click.option("--jobs", type=COUNT, help="Searches of a sweep at once [the cores; on a GPU 1].")
 @json_option
@@ -155,11 +100,8 @@ def command(
     device: str,
     space: str,
     also: tuple[str, ...],
-    source: str,
-    image_column: str | None,
-    label_column: str | None,
-    resolution: int | None,
-    no_flip: bool,
+    data: str,
+    data_options: DataOptions,
     out: Path | None,
     preset: str,
     method: str | None,
@@ -192,15 +134,12 @@ def command(
     """
     from latkit.cli.progress import Terminal
     from latkit.reports.search import search_parts, sweep_parts
-    from latkit.search.image_source import DataOptions
     from latkit.search.request import SearchRequest
     from latkit.search.result import SweepResult
     from latkit.search.run import search
 
     request = SearchRequest(
-        device, also, space, source,
-        DataOptions(resolution, not no_flip, image_column, label_column),
-        out, preset, method,
+        device, also, space, data, data_options, out, preset, method,
         {name: value for name, value in changes.items() if value is not None},
         sweep_lambda, sweep_target_ms, jobs, tensorboard,
     )  # fmt: skip
@@ -215,3 +154,4 @@ def command(
         show(search_parts(result))
     if isinstance(result, SweepResult):
         result.check()
+# fmt: on

@@ -11,66 +11,35 @@ from latkit.cli.progress import Terminal
 from latkit.core.quantities import LATENCY, QUANTITIES
 
 
+# fmt: off
 @click.command(name="train-lpm")
 @click.argument("dataset", type=UserPath(), required=False)
-@click.option(
-    "--kind",
-    default="default",
-    show_default=True,
-    help="default: a Bayesian model of the networks' structure, good from ten architectures on; "
-    "paper: the paper's network; macs-only, op-count, lookup-table and gradient-boosting: "
-    "baselines to compare with; or a plug-in's.",
-)
-@click.option(
-    "--cost",
-    type=click.Choice(list(QUANTITIES)),
-    default=LATENCY,
-    show_default=True,
-    help="What the LPM predicts, of what the dataset has.",
-)
-@click.option(
-    "--n-train",
-    type=click.IntRange(min=2),
-    help="Architectures to train on; the rest judge [default: four fifths].",
-)
-@click.option(
-    "--choose",
-    type=click.Choice(["random", "active"]),
-    default="random",
-    show_default=True,
-    help="Which to train on: random ones, or always the one the model is least sure of.",
-)
-@click.option(
-    "--from-device",
-    "from_devices",
-    multiple=True,
-    metavar="REF",
-    help="An LPM of another device, of the same cost, as a transfer prior, e.g. t4 or t4+energy_mj "
-    "(its kind must be default); repeat it for several.",
-)
-@click.option(
-    "--learning-curve", is_flag=True, help="Also judge LPMs of smaller training sets (slow)."
-)
+@click.option("--kind", default="default", show_default=True,
+              help="default: a Bayesian model of the networks' structure, good from ten "
+                   "architectures on; paper: the paper's network; macs-only, op-count, "
+                   "lookup-table and gradient-boosting: baselines to compare with; or a plug-in's.")
+@click.option("--cost", type=click.Choice(list(QUANTITIES)), default=LATENCY, show_default=True,
+              help="What the LPM predicts, of what the dataset has.")
+@click.option("--n-train", type=click.IntRange(min=2),
+              help="Architectures to train on; the rest judge [default: four fifths].")
+@click.option("--choose", type=click.Choice(["random", "active"]), default="random",
+              show_default=True,
+              help="Which to train on: random ones, or always the one the model is least sure of.")
+@click.option("--from-device", "from_devices", multiple=True, metavar="REF",
+              help="An LPM of another device, of the same cost, as a transfer prior, e.g. t4 or "
+                   "t4+energy_mj (its kind must be default); repeat it for several.")
+@click.option("--learning-curve", is_flag=True,
+              help="Also judge LPMs of smaller training sets (slow).")
 @click.option("--publish/--no-publish", default=True, help="Add it to the registry [default: yes].")
-@click.option(
-    "--standardize/--raw-targets",
-    default=None,
-    help="Of --kind paper: train on standardised targets [default], or on raw milliseconds as "
-    "the paper does (which collapses to a constant at hundreds of milliseconds).",
-)
-@click.option(
-    "--epochs",
-    type=click.IntRange(min=1),
-    help="Of --kind paper: passes over the data [default: the paper's 1000, and more on a small "
-    "dataset so that training makes at least 10,000 updates].",
-)
-@click.option(
-    "--seed",
-    type=SEED,
-    default=0,
-    show_default=True,
-    help="Of the choice of architectures and of all that is random in training.",
-)
+@click.option("--standardize/--raw-targets", default=None,
+              help="Of --kind paper: train on standardised targets [default], or on raw "
+                   "milliseconds as the paper does (which collapses to a constant at hundreds of "
+                   "milliseconds).")
+@click.option("--epochs", type=click.IntRange(min=1),
+              help="Of --kind paper: passes over the data [default: the paper's 1000, and more on "
+                   "a small dataset so that training makes at least 10,000 updates].")
+@click.option("--seed", type=SEED, default=0, show_default=True,
+              help="Of the choice of architectures and of all that is random in training.")
 @json_option
 def command(
     as_json: bool, cost: str, epochs: int | None, standardize: bool | None, **fields: Any
@@ -111,3 +80,4 @@ def command(
             f"next: latkit predict --space {entry.space} --device {entry.short_reference} "
             "ARCHITECTURE"
         )
+# fmt: on

@@ -81,6 +81,12 @@ class SearchError(LatkitError):
     code = "search"
 
 
+class TrainingError(LatkitError):
+    """A training of a network that cannot start or go on."""
+
+    code = "training"
+
+
 _NETWORK = {
     errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT,
 }  # fmt: skip

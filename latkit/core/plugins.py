@@ -35,6 +35,8 @@ class Plugins(Generic[T]):
             listed.
         error: raised where a plug-in does not load.
         listed_by: the command that lists them, for messages.
+        unlisted: of latkit's own, those that can be had by name and are not among the names: users
+            have no choice of them.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class Plugins(Generic[T]):
         own: Mapping[str, str],
         error: type[LatkitError] = PluginError,
         listed_by: str = "",
+        unlisted: Mapping[str, str] | None = None,
     ) -> None:
         self.kind, self.group = kind, group
         self._base, self._own, self._error = base, dict(own), error
+        self._unlisted = dict(unlisted or {})
         self._listed_by = listed_by
         self._classes: dict[str, type[T]] = {}
         self._points: dict[str, EntryPoint] | None = None
@@ -77,7 +81,9 @@ class Plugins(Generic[T]):
             LatkitError: it is a plug-in that does not load, or not what it has to be.
         """
         if name not in self._classes:
-            if name in self._own:
+            if name in self._unlisted:
+                importlib.import_module(self._unlisted[name])
+            elif name in self._own:
                 importlib.import_module(self._own[name])
             elif name in self._entry_points():
                 self._classes[name] = self._load(self._entry_points()[name])
@@ -97,7 +103,7 @@ class Plugins(Generic[T]):
 
     def check(self, name: str) -> None:
         """Raises: InputError: there is no such name."""
-        if name not in self._own and name not in self._entry_points():
+        if name not in {*self._own, *self._unlisted} and name not in self._entry_points():
             raise self.unknown(name)
 
     def broken(self) -> dict[str, LatkitError]:
@@ -113,13 +119,15 @@ class Plugins(Generic[T]):
     def refresh(self) -> None:
         """Forget the plug-ins of other distributions, to find those that are installed now."""
         self._points = None
-        self._classes = {name: cls for name, cls in self._classes.items() if name in self._own}
+        kept = {*self._own, *self._unlisted}
+        self._classes = {name: cls for name, cls in self._classes.items() if name in kept}
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         """Of other distributions; they cannot take the name of one of latkit's own."""
         if self._points is None:
             found = entry_points(group=self.group)
-            self._points = {point.name: point for point in found if point.name not in self._own}
+            taken = {*self._own, *self._unlisted}
+            self._points = {point.name: point for point in found if point.name not in taken}
         return self._points
 
     def _load(self, point: EntryPoint) -> type[T]:

@@ -12,6 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from latkit.core.errors import InputError
 
 MOST_SEED = 2**32 - 1
+# Of any count: what is larger by far does not fit an integer of PyTorch's, rather than a memory.
+MOST_COUNT = 10**9
 
 
 def set_paths(request: Any, *names: str) -> None:

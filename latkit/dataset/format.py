@@ -121,11 +121,13 @@ class Target:
         fields = {field.name for field in dataclasses.fields(cls)}
         if set(values) != fields or not isinstance(values["setting"], dict):
             raise InputError(f"a target has the fields {', '.join(sorted(fields))}", "add them")
-        if values["space"] not in SPACES.names():
+        try:
+            SPACES.check(str(values["space"]))
+        except InputError:
             raise InputError(
                 f"the space {values['space']!r} is unknown to this version",
                 f"use a file of one of these spaces: {', '.join(SPACES.names())}",
-            )
+            ) from None
         return cls(
             str(values["space"]),
             check_device_name(str(values["device"])),

@@ -187,6 +187,21 @@ def gpu_state(nvml: ModuleType, gpu: Any) -> GpuState:
     )
 
 
+def state_flags(state: GpuState, own: int) -> tuple[str, ...]:
+    """What of a GPU's state makes a measurement doubtful, as flags of it.
+
+    Args:
+        state: while or right after the network ran.
+        own: contexts on the GPU that are known to be ours.
+
+    Returns:
+        ``throttled: REASON`` for each reason that slowed it, and ``other-processes: N``.
+    """
+    flags = [f"throttled: {reason}" for reason in state.slowed_by or ()]
+    others = state.other_processes(own)
+    return (*flags, f"other-processes: {others}") if others else tuple(flags)
+
+
 def event_reasons(mask: int) -> tuple[str, ...]:
     """The names of the bits that are set; an unknown bit is given as a number."""
     bits = [1 << i for i in range(mask.bit_length()) if mask >> i & 1]

@@ -15,6 +15,13 @@ from torch import Tensor, nn
 from latkit.core.errors import InputError
 
 
+def drop_path(x: Tensor, probability: float) -> Tensor:
+    """Zero whole samples of ``x`` with ``probability`` and rescale the rest (training only)."""
+    keep = 1.0 - probability
+    mask = torch.empty((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(keep)
+    return x / keep * mask
+
+
 class ReLUConvBN(nn.Sequential):
     """ReLU, convolution (1x1 if not said otherwise), batch norm."""
 

@@ -123,10 +123,19 @@ class Session:
             InputError: the backend lacks the protocol's clock, or the setting is for others.
         """
         with self.backend.compile(architecture, self.setting) as candidate:
-            done = measure_once(candidate, self._anchor, self.protocol, self.anchor_level_ms)
-            if self._meter is not None:
-                wall_ms = statistics.fmean(done.wall_samples_ms)
-                done.metrics["energy_mj"] = energy_per_run_mj(self._meter, candidate.run, wall_ms)
+            return self.measure_runner(candidate)
+
+    def measure_runner(self, candidate: Runner) -> Measurement:
+        """Measure what is ready to run, whatever it is, and leave it so.
+
+        Raises:
+            BackendError: it cannot be run, or the energy meter does not answer.
+            InputError: the backend lacks the protocol's clock.
+        """
+        done = measure_once(candidate, self._anchor, self.protocol, self.anchor_level_ms)
+        if self._meter is not None:
+            wall_ms = statistics.fmean(done.wall_samples_ms)
+            done.metrics["energy_mj"] = energy_per_run_mj(self._meter, candidate.run, wall_ms)
         self._levels.append(faster_half_mean(done.anchor_samples_ms))
         return done
 

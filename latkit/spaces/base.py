@@ -85,6 +85,10 @@ class SearchSpace:
         parameter_free: the operations without parameters, ``skip`` among them.
         reference: text of a well-known architecture: the anchor network is made of it, and what is
             found is compared with it.
+        trained_in: networks that architectures are trained in, by presets of ``latkit.training``;
+            where it is empty, the first of ``presets`` for each of them.
+        has_drop_path: whether networks for training have an attribute ``drop_path_probability``.
+        has_auxiliary_head: whether they may have a second classifier.
     """
 
     config: ClassVar[type[NetworkConfig]]
@@ -92,6 +96,9 @@ class SearchSpace:
     skip: ClassVar[str | None] = None
     parameter_free: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str]
+    trained_in: ClassVar[Mapping[str, NetworkConfig]] = {}
+    has_drop_path: ClassVar[bool] = False
+    has_auxiliary_head: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -415,6 +422,25 @@ class SearchSpace:
             InputError: latkit builds no networks of the space.
         """
         raise self._no_networks()
+
+    def build_for_training(self, architecture: Any, network: Any, auxiliary: bool) -> nn.Module:
+        """The network as :meth:`build` makes it, and what belongs to its training alone.
+
+        Args:
+            architecture, network: as there.
+            auxiliary: whether it has the auxiliary head; in training mode it then returns (logits,
+                auxiliary logits). Names of its tensors begin with ``auxiliary_head.``.
+
+        Raises:
+            InputError: latkit builds no networks of the space, or none with that head.
+        """
+        from latkit.networks.make import construct
+
+        if auxiliary:
+            raise InputError(
+                f"networks of {self.name} have no auxiliary head", "use --auxiliary-weight 0"
+            )
+        return self.build(architecture, network, construct)
 
     def analytic_table(self, network: Any) -> AnalyticTable:
         """Analytic costs of the operations in a network of the class ``config``.

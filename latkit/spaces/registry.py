@@ -24,6 +24,8 @@ SPACES: Plugins[SearchSpace] = Plugins(
         "nasbench201": "latkit.spaces.nasbench201.space",
         "fbnet": "latkit.spaces.fbnet.space",
     },
+    # What is measured without being an architecture; nothing is sampled or searched in it.
+    unlisted={"models": "latkit.spaces.models.space"},
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import os
@@ -24,6 +25,7 @@ from latkit.networks.state import load_state
 from latkit.spaces import Setting, parse_setting
 from latkit.spaces.architecture import architecture_cost, read_network
 from latkit.spaces.build import build_network, random_network
+from latkit.training.result import trained_network
 
 if TYPE_CHECKING:
     from latkit.networks.onnx_model import OnnxNetwork
@@ -45,16 +47,18 @@ class ExportRequest:
         out: new file.
         to: ``onnx``, for any runtime, or ``tensorrt``: an engine for this machine's GPU and the
             installed version of TensorRT.
-        setting: the network around the architecture, or its text.
-        weights: a ``state_dict`` of the network in a safetensors file; None: random ones, fit for
-            measuring only.
+        setting: the network around the architecture, or its text; None: that of a training whose
+            folder is named as ``weights``, else ``imagenet``.
+        weights: a ``state_dict`` of the network in a safetensors file, or a training's folder, of
+            which the first seed's last weights are taken; None: random ones, fit for measuring
+            only.
         dynamic_batch: whether the number of images is left open.
     """
 
     architecture: str | int | os.PathLike[str]
     out: Path
     to: str = "onnx"
-    setting: str | Setting = "imagenet"
+    setting: str | Setting | None = None
     weights: Path | None = None
     dynamic_batch: bool = False
 
@@ -106,11 +110,10 @@ def export(request: ExportRequest, listener: Listener = SILENT) -> ExportResult:
         InputError: the architecture, the setting or the weights cannot be read or do not fit, or
             the file exists.
         BackendError: TensorRT does not work here.
+        TrainingError: the weights' folder is no finished training.
         LatkitError: the exported network differs from PyTorch's, or the file cannot be written.
     """
-    setting = request.setting
-    if isinstance(setting, str):
-        setting = parse_setting(setting)
+    request, setting = _resolved(request)
     cells = read_network(request.architecture, setting)
     _check(request, setting)
     if request.weights is None:
@@ -151,6 +154,18 @@ def export(request: ExportRequest, listener: Listener = SILENT) -> ExportResult:
             "not verified, because ONNX Runtime is not installed: pip install 'latkit[onnxruntime]'"
         )
     return result
+
+
+def _resolved(request: ExportRequest) -> tuple[ExportRequest, Setting]:
+    """The request with a file of weights instead of a training's folder, and the setting."""
+    setting = request.setting
+    if request.weights is not None and request.weights.is_dir():
+        file, network = trained_network(request.weights)
+        request = dataclasses.replace(request, weights=file)
+        setting = Setting(network) if setting is None else setting
+    if setting is None or isinstance(setting, str):
+        setting = parse_setting(setting or "imagenet")
+    return request, setting
 
 
 def _check(request: ExportRequest, setting: Setting) -> None:

@@ -79,6 +79,20 @@ def test_profile(latkit_json: RunJson) -> None:
     assert again.to_dict() == printed
 
 
+def test_measure(latkit_json: RunJson) -> None:
+    options = ["--setting", MICRO_TEXT, "--device", "here", "--backend", "torch-cpu",
+               "--measurements", 1, "--runs", 2]  # fmt: skip
+    printed = latkit_json("measure", "zoo:darts_v2", *options, "--out", "a")
+    fields: dict[str, Any] = {"setting": MICRO_TEXT, "device": "here", "backend": "torch-cpu"}
+    fields |= {"measurements": 1, "runs": 2}
+    result = latkit.measure("zoo:darts_v2", out="b", **fields)
+    assert [row.arch for row in result.rows] == [row["arch"] for row in printed["rows"]]
+    # Measured again by the other one, there is nothing to measure.
+    assert latkit.measure(["zoo:darts_v2"], out="a", **fields).to_dict() == printed
+    request = latkit.MeasureRequest(what=("zoo:darts_v2",), out=Path("a"), **fields)
+    assert latkit.measure(request).to_dict() == printed
+
+
 def test_datasets(latkit_json: RunJson, latkit_run: RunLatkit, micro: Setting) -> None:
     first, second = made_dataset(Path("d"), 30), made_dataset(Path("e"), 30)
     assert latkit_json("dataset", "list", ".")["datasets"] == [
@@ -171,6 +185,17 @@ def test_draw_and_report(latkit_json: RunJson) -> None:
     assert {**printed, "file": "b.json"} == reported
     contents = [json.loads(Path(name).read_text()) for name in ("a.json", "b.json")]
     assert without_times(contents[0]) == without_times(contents[1])
+
+
+def test_train(latkit_json: RunJson) -> None:
+    values = {"cells": 3, "channels": 2, "epochs": 1, "batch": 16, "limit": 64, "data": "digits"}
+    options = [text for name, value in values.items() for text in (f"--{name}", value)]
+    printed = latkit_json("train", "darts_v2", "--preset", "cpu-small", *options, "--out", "a")
+    request = latkit.TrainingRequest("darts_v2", preset="cpu-small", out="b")
+    result = latkit.train(request, **values)
+    assert without_times(result.to_dict()) == without_times(printed)
+    weights = [Path(out, "seed-0", "last.safetensors").read_bytes() for out in ("a", "b")]
+    assert weights[0] == weights[1]
 
 
 @pytest.fixture

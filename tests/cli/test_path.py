@@ -218,17 +218,16 @@ def test_import_and_help_load_nothing_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "doctor", "demo", "profile", "train-lpm", "predict", "search", "export", "draw", "report",
-     "backends",
-     "backends list", "lpms", "lpms list", "lpms show", "lpms compare", "lpms rm", "dataset",
-     "dataset list", "dataset show", "dataset check", "dataset compare", "dataset merge",
-     "dataset import", "dataset export"],
+    ["", "doctor", "demo", "profile", "measure", "train-lpm", "predict", "search", "train",
+     "export", "draw", "report", "backends", "backends list", "lpms", "lpms list", "lpms show",
+     "lpms compare", "lpms rm", "dataset", "dataset list", "dataset show", "dataset check",
+     "dataset compare", "dataset merge", "dataset import", "dataset export"],
 )  # fmt: skip
 def test_help_teaches(latkit: RunLatkit, command: str) -> None:
     done = latkit(*command.split(), "--help")
     assert done.returncode == 0
     assert "Usage: latkit" in done.stdout or "Usage: main" in done.stdout
-    if command in ("profile", "train-lpm", "search"):
+    if command in ("profile", "measure", "train-lpm", "search", "train"):
         assert "Examples:" in done.stdout
     if command not in ("", "backends", "lpms", "dataset"):
         assert "--json" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +13,13 @@ from latkit.core.errors import BackendError
 from latkit.meters.nvml import (
     CALLS,
     EVENT_REASONS,
+    GpuState,
     event_reasons,
     find_gpu,
     gpu_facts,
     gpu_state,
     load_nvml,
+    state_flags,
 )
 from latkit.tasks.doctor import judge_gpu_state
 
@@ -139,6 +142,18 @@ def test_an_older_package_has_the_mask_by_its_older_name() -> None:
     state = gpu_state(SimpleNamespace(**older), "gpu")  # type: ignore[arg-type]
     assert (state.event_reasons, state.slowed_by) == (("idle",), ())
     assert judge_gpu_state(state, others=0).status == "ok"
+
+
+def test_flags_of_a_measurement() -> None:
+    quiet = GpuState(1480, 715, 120.0, 60, 99, ("application clocks",), (), 1)
+    assert state_flags(quiet, own=1) == ()
+    slowed = dataclasses.replace(quiet, slowed_by=("power cap", "0x400"), processes=3)
+    assert state_flags(slowed, own=1) == (
+        "throttled: power cap", "throttled: 0x400", "other-processes: 2"
+    )  # fmt: skip
+    assert state_flags(slowed, own=3) == ("throttled: power cap", "throttled: 0x400")
+    unknown = GpuState(None, None, None, None, None, None, None, None)
+    assert state_flags(unknown, own=1) == ()
 
 
 def test_event_reasons() -> None:

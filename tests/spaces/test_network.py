@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from latkit.core.errors import InputError
-from latkit.networks.operations import FactorizedReduce, build_operation
+from latkit.networks.operations import FactorizedReduce, build_operation, drop_path
 from latkit.spaces import Setting, get_preset, get_space
 from latkit.spaces.build import random_input, random_network
 from latkit.spaces.darts.config import DartsConfig
-from latkit.spaces.darts.network import AuxiliaryHead, Network, drop_path
+from latkit.spaces.darts.network import AuxiliaryHead, Network
 from latkit.spaces.darts.zoo import ZOO
 
 SMALL = {

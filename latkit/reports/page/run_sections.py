@@ -117,7 +117,7 @@ def _measurement(content: Content, rows: Sequence[MeasuredRow]) -> Iterator[Bloc
         ("p99_ms", "p99, ms", ("measured",), 3, 1),
         ("max_ms", "max, ms", ("measured",), 3, 1),
         ("runs", "runs", (), 0, 1),
-        ("throughput_per_s", "images a second", ("measured",), 1, 1),
+        ("throughput_per_s", "samples a second", ("measured",), 1, 1),
         ("pause_ms", "after a pause, ms", (), 0, 1),
         ("peak_memory_mb", "peak memory, MiB", ("measured",), 1, 1),
         ("energy_mj", "energy, mJ", ("measured",), 1, 1),
@@ -173,9 +173,9 @@ def _throughput(device: str, rows: Sequence[MeasuredRow]) -> Iterator[Block]:
     if traces:
         yield LinesFigure(
             title=f"Throughput by batch on {device}",
-            description="Images a second at each batch: "
+            description="Samples a second at each batch: "
             + "; ".join(f"{t.name} {max(t.y):.3g} at most" for t in traces[:6]) + ".",
-            evidence=("measured",), x_label="batch", y_label="images a second",
+            evidence=("measured",), x_label="batch", y_label="samples a second",
             traces=tuple(traces[:6]), zero=True, log=True,
         )  # fmt: skip
 

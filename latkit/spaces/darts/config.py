@@ -143,3 +143,5 @@ PRESETS = {
     # A few milliseconds a run on one CPU core; for demonstrations and tests.
     "tiny": Setting(_cifar(5, 16)),
 }
+# Networks to train in: the paper's (sections 4.1 and 4.2), and one for minutes on a CPU.
+TRAINED_IN = {"cifar": _cifar(20, 36), "imagenet": _IMAGENET, "cpu-small": _cifar(5, 8)}

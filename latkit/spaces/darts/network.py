@@ -9,19 +9,12 @@ from torch import Tensor, nn
 
 from latkit.core.errors import InputError
 from latkit.networks.make import Make, construct
-from latkit.networks.operations import FactorizedReduce, ReLUConvBN, build_operation
+from latkit.networks.operations import FactorizedReduce, ReLUConvBN, build_operation, drop_path
 from latkit.spaces.darts.config import CellPlace, DartsConfig
 from latkit.spaces.darts.genotype import Genotype
 
 if TYPE_CHECKING:
     from latkit.networks.onnx_model import OnnxGraph
-
-
-def drop_path(x: Tensor, probability: float) -> Tensor:
-    """Zero whole samples of ``x`` with ``probability`` and rescale the rest (training only)."""
-    keep = 1.0 - probability
-    mask = torch.empty((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(keep)
-    return x / keep * mask
 
 
 class Cell(nn.Module):
@@ -84,7 +77,8 @@ class AuxiliaryHead(nn.Sequential):
         if side < 5 or (side - 5) // stride != 1:
             raise InputError(
                 f"the auxiliary head of {network.macro} cannot read a {side}x{side} feature map",
-                "use the published resolution (224 for imagenet, 32 for cifar)",
+                "use the published resolution (224 for imagenet, 32 for cifar), or train without "
+                "the head (--auxiliary-weight 0)",
             )
         norm: list[nn.Module] = [] if imagenet else [nn.BatchNorm2d(768)]
         super().__init__(

@@ -17,7 +17,7 @@ from latkit.core.errors import SpaceError
 from latkit.spaces.analytic import ABSENT, AnalyticTable, Cost
 from latkit.spaces.base import Architecture, ChoiceMatrix, Edge, Group, SearchSpace
 from latkit.spaces.darts.analytic import analytic_table, network_cost
-from latkit.spaces.darts.config import MIN_CELLS, PRESETS, DartsConfig
+from latkit.spaces.darts.config import MIN_CELLS, PRESETS, TRAINED_IN, DartsConfig
 from latkit.spaces.darts.drawing import cell_graph, draw_genotype
 from latkit.spaces.darts.genotype import Connections, Genotype
 from latkit.spaces.darts.zoo import find_genotype, get_genotype
@@ -54,6 +54,9 @@ class DartsSpace(SearchSpace):
     skip = "skip_connect"
     parameter_free = ("skip_connect", "max_pool_3x3", "avg_pool_3x3")
     reference = "darts_v2"
+    trained_in = TRAINED_IN
+    has_drop_path = True
+    has_auxiliary_head = True
 
     def __init__(self) -> None:
         edges = [Edge(source, target) for target in CONCAT for source in range(target)]
@@ -157,6 +160,13 @@ class DartsSpace(SearchSpace):
         from latkit.spaces.darts.network import Network
 
         return Network(architecture, network, make=make)
+
+    def build_for_training(
+        self, architecture: Genotype, network: DartsConfig, auxiliary: bool
+    ) -> nn.Module:
+        from latkit.spaces.darts.network import Network
+
+        return Network(architecture, network, auxiliary)
 
     def analytic_table(self, network: DartsConfig) -> AnalyticTable:
         return analytic_table(self.operations, self.num_edges, network)

@@ -88,6 +88,9 @@ ZOO: dict[str, Genotype] = {
     ),
 }
 
+# The cell of PNASNet-5 (Liu et al. 2018, figure 1), which is its reduction cell too.
+PNAS_CELL = _cell("sep5~0 max~0 sep7~1 max~1 sep5~1 sep3~1 sep3~4 max~1 sep3~0 skip~1")
+
 
 def find_genotype(name: str) -> Genotype | None:
     """A genotype from the zoo by name, in any case; None where there is none."""

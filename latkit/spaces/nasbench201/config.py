@@ -70,3 +70,8 @@ PRESETS = {
     # The network of the benchmark with one image a run.
     "nasbench201": Setting(NasBench201Config(cells=15, channels=16, resolution=32)),
 }
+# Networks to train in: the benchmark's, and one for minutes on a CPU.
+TRAINED_IN = {
+    "cifar": PRESETS["nasbench201"].network,
+    "cpu-small": NasBench201Config(cells=3, channels=8, resolution=32),
+}

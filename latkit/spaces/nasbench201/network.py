@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from latkit.networks.make import Make, construct
-from latkit.networks.operations import ReLUConvBN, build_operation
+from latkit.networks.operations import ReLUConvBN, build_operation, drop_path
 from latkit.spaces.nasbench201.config import NasBench201Config
 from latkit.spaces.nasbench201.space import INCOMING, NasBench201Cell
 
@@ -42,13 +42,21 @@ class NasBench201CellModule(nn.Module):
     def __init__(self, cell: NasBench201Cell, channels: int, make: Make = construct) -> None:
         super().__init__()
         self.layers = nn.ModuleList(make(build_edge, name, channels) for name in cell.operations)
+        self.drop_path_probability = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         nodes = [x]
         for edges in INCOMING:
-            terms = [self.layers[index](nodes[source]) for index, source in edges]
+            terms = [self._term(self.layers[index], nodes[source]) for index, source in edges]
             nodes.append(functools.reduce(operator.add, terms))
         return nodes[-1]
+
+    def _term(self, layer: nn.Module, x: Tensor) -> Tensor:
+        term: Tensor = layer(x)
+        dropped = self.training and self.drop_path_probability > 0
+        if dropped and not isinstance(layer, (nn.Identity, Zero)):
+            return drop_path(term, self.drop_path_probability)
+        return term
 
     def to_onnx(self, graph: OnnxGraph, x: str) -> str:
         nodes = [x]
@@ -113,6 +121,20 @@ class NasBench201Network(nn.Module):
             self.cells.extend(NasBench201CellModule(cell, c, make) for _ in range(stage.cells))
         self.last = make(norm_relu, c)
         self.classifier = make(nn.Linear, c, config.classes)
+
+    @property
+    def drop_path_probability(self) -> float:
+        """Of what an operation other than a skip makes of one image; see ``drop_path``."""
+        return next(
+            (c.drop_path_probability for c in self.cells if isinstance(c, NasBench201CellModule)),
+            0.0,
+        )
+
+    @drop_path_probability.setter
+    def drop_path_probability(self, probability: float) -> None:
+        for cell in self.cells:
+            if isinstance(cell, NasBench201CellModule):
+                cell.drop_path_probability = probability
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)

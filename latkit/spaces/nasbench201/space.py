@@ -16,7 +16,7 @@ from latkit.spaces.analytic import AnalyticTable
 from latkit.spaces.base import ChoiceMatrix, Edge, Group, IntArray, SearchSpace
 from latkit.spaces.graph import Graph, row_graph
 from latkit.spaces.nasbench201.analytic import analytic_table
-from latkit.spaces.nasbench201.config import PRESETS, STAGES, NasBench201Config
+from latkit.spaces.nasbench201.config import PRESETS, STAGES, TRAINED_IN, NasBench201Config
 from latkit.spaces.registry import SPACES
 from latkit.spaces.setting import NetworkConfig
 
@@ -70,6 +70,8 @@ class NasBench201Space(SearchSpace):
 
     config = NasBench201Config
     presets = PRESETS
+    trained_in = TRAINED_IN
+    has_drop_path = True
     skip = "skip_connect"
     parameter_free = ("none", "skip_connect", "avg_pool_3x3")
     # A cell known for its accuracy, hence of convolutions for the most part.

@@ -1,0 +1,183 @@
+"""A training's state as one safetensors file, and weights to use as others.
+
+Everything random in a step comes from (seed, epoch, step), so that no generator's state is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from latkit.core.errors import TrainingError, from_os_error
+from latkit.core.files import write_atomically
+from latkit.search.optimizers import Optimizer
+
+CHECKPOINT = "checkpoint.safetensors"
+LAST, BEST = "last.safetensors", "best.safetensors"
+HEADER = "latkit"
+FORMAT_VERSION = 1
+# Of names of tensors that belong to training alone.
+AUXILIARY = "auxiliary_head."
+
+
+@dataclass(frozen=True)
+class PartialEpoch:
+    """An epoch that was interrupted.
+
+    Attributes:
+        step: steps done.
+        totals: sums of their losses and wrong predictions, float64.
+        seconds: time that they took.
+    """
+
+    step: int
+    totals: Tensor
+    seconds: float
+
+
+def save_checkpoint(
+    folder: Path,
+    epoch: int,
+    network: nn.Module,
+    optimizer: Optimizer,
+    partial: PartialEpoch | None = None,
+) -> None:
+    """Write the state after ``epoch`` whole epochs and after the steps of an unfinished one.
+
+    The earlier checkpoint stays until this one is whole. After a whole epoch no times are in it, so
+    that an undisturbed training and a resumed one end in the same bytes.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"sgd/{name}": tensor for name, tensor in optimizer.state_dict().items()}
+    header: dict[str, Any] = {"format_version": FORMAT_VERSION, "epoch": epoch}
+    if partial is not None:
+        tensors["partial/totals"] = partial.totals
+        header["partial"] = {"step": partial.step, "seconds": partial.seconds}
+    _write(folder / CHECKPOINT, tensors, header)
+
+
+def load_checkpoint(
+    folder: Path, network: nn.Module, optimizer: Optimizer
+) -> tuple[int, PartialEpoch | None]:
+    """Restore the state.
+
+    Returns:
+        The number of finished epochs (0 without a checkpoint), and the unfinished epoch after them.
+
+    Raises:
+        TrainingError: the checkpoint is corrupt, or of another network or version.
+        LatkitError: it cannot be read.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0, None
+    header, tensors = _read(path)
+    try:
+        version = header["format_version"]
+        if version != FORMAT_VERSION:
+            raise TrainingError(
+                f"checkpoint {path} has format version {version}, not {FORMAT_VERSION}",
+                "go on with the version of latkit that wrote it, or choose another --out",
+            )
+        network.load_state_dict(_under("network/", tensors))
+        optimizer.load_state_dict(_under("sgd/", tensors))
+        partial = None
+        if (begun := header.get("partial")) is not None:
+            partial = PartialEpoch(begun["step"], tensors["partial/totals"], begun["seconds"])
+        return int(header["epoch"]), partial
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise TrainingError(
+            f"checkpoint {path} is of another training ({_first_line(error)})",
+            "put back the one of this training, or choose another --out",
+        ) from None
+
+
+def progress_of(folder: Path) -> tuple[int, int]:
+    """Finished epochs of a checkpoint, and steps of the next one; 0 and 0 without a checkpoint.
+
+    Raises:
+        TrainingError: it is corrupt.
+        LatkitError: it cannot be read.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0, 0
+    header, _ = _read(path, tensors=False)
+    try:
+        return int(header["epoch"]), int(header.get("partial", {"step": 0})["step"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise _corrupt(path, "its header is no latkit's") from None
+
+
+def save_weights(path: Path, network: nn.Module, about: Mapping[str, Any]) -> None:
+    """Write a network's tensors, without those of training alone.
+
+    Args:
+        path: of the file.
+        network: in whatever mode.
+        about: what the file's header has of them.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    state = network.state_dict()
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(AUXILIARY)}
+    _write(path, kept, about)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {HEADER: json.dumps(header)}
+    write_atomically(
+        path, lambda temporary: safetensors.torch.save_file(content, temporary, metadata=metadata)
+    )
+
+
+def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A file's header and its tensors.
+
+    Raises:
+        TrainingError: its content is corrupt.
+        LatkitError: it cannot be read.
+    """
+    try:
+        # Python's own errors have the path and a number, which those of safetensors lack.
+        with open(path, "rb"):
+            pass
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = list(file.keys()) if tensors else []
+            header = json.loads(file.metadata()[HEADER])
+            return header, {name: file.get_tensor(name) for name in names}
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _corrupt(path, _first_line(error)) from None
+
+
+def _corrupt(path: Path, reason: str) -> TrainingError:
+    return TrainingError(
+        f"checkpoint {path} is corrupt ({reason})",
+        "delete it to begin this seed again, or choose another --out",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
