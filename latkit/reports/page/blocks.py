@@ -64,13 +64,15 @@ class Table:
         return kinds.pop() if len(kinds) == 1 else ()
 
     def shade(self, row: int, column: int) -> int:
-        """0 for the least of the column to 4 for what is at least twice that."""
+        """0 for the least of the column, up to 4 for far more; -1: not shaded."""
         value = self.rows[row][column]
         numbers = [r[column] for r in self.rows if isinstance(r[column], (int, float))]
         if not self.shaded or not column or isinstance(value, str) or value is None:
             return -1
         least = min(float(number) for number in numbers if number is not None)
-        return min(4, int(8 * (float(value) / least - 1) + 0.5)) if least > 0 else -1
+        if value == least:
+            return 0
+        return (min(4, int(8 * (float(value) / least - 1) + 0.5)) or -1) if least > 0 else -1
 
     def to_dict(self) -> dict[str, Any]:
         columns = [{"name": c.name, "evidence": list(c.evidence)} for c in self.columns]
