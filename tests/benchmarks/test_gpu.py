@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import subprocess
@@ -201,7 +200,6 @@ def test_the_quick_form_of_parts(
 ) -> None:
     """Parts' logic with torch-cpu in place of torch-cuda, and latkit in this process."""
     monkeypatch.setattr(Context, "latkit", lambda context, *arguments: ok(latkit, *arguments))
-    gc.freeze()  # the parts collect garbage before each measurement: not that of all tests
     parts = {p.name: p for p in known_parts("cpu", quick=True)}
     for name in names:
         one = parts[name]
@@ -214,7 +212,6 @@ def test_the_quick_form_of_parts(
         assert all(check["passed"] for check in checks)
         assert json.dumps(reports)
         assert any("figure" in report for report in reports) or end["verdict"] == "skipped"
-    gc.unfreeze()
 
 
 def test_the_command_in_its_quick_form(tmp_path: Path) -> None:

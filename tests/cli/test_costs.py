@@ -128,7 +128,7 @@ def test_a_search_for_little_energy(latkit: RunLatkit, tmp_path: Path) -> None:
         made = both_lpm(cost)
         Registry().publish(made.lpm, made.card)
     small = ("search", "--device", "formula", "--data", "digits", "--preset", "cpu", "--cells", 3,
-             "--channels", 2, "--batch", 16, "--epochs", 3, "--limit", 256)  # fmt: skip
+             "--channels", 2, "--batch", 16, "--epochs", 2, "--limit", 192)  # fmt: skip
     line = refused(latkit, *small, "--cost", "energy", "--out", "s")
     assert "the preset's lambda is per ms, but the cost energy is in mJ" in line
     line = refused(latkit, *small, "--cost", "energy", "--target-ms", 20, "--out", "s")

@@ -402,7 +402,9 @@ class TestUrls:
         for url in ("nosuch://x/t.csv", "github://no-repository", "zip://t.csv::none.zip"):
             with pytest.raises(LatkitError, match=url):
                 read(url)
+        # Neither installed, nor loaded by a test before.
         monkeypatch.setitem(sys.modules, "s3fs", None)
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
         with pytest.raises(InputError, match="s3"):
             read("s3://x/t.csv")
 

@@ -98,7 +98,7 @@ def test_prediction_is_differentiable_and_knows_what_is_dear() -> None:
 
 
 def test_the_state_makes_the_same_lpm() -> None:
-    x = _encodings(250, 1)
+    x = _encodings(150, 1)
     y = additive_ms(x, 0.02) + 3 * (x[:, 5] * x[:, 20])
     sources = TransferPrior.of(SPACE, [("a", fitted(x, y))])
     for transfer in (None, sources):

@@ -22,9 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 _FORK_SERVER = multiprocessing.get_context("forkserver")
-_FORK_SERVER.set_forkserver_preload(
-    ["latkit.cli.main", "latkit.api", "latkit.tasks.profile", "torch", "pyarrow.parquet"]
-)
+_FORK_SERVER.set_forkserver_preload(["tests.support.preloaded"])
 
 
 def _begin(

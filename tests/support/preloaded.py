@@ -1,0 +1,20 @@
+"""Imported once by the fork server: what commands need, as garbage that is never looked for."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+
+import pyarrow.parquet
+import torch
+
+import latkit.api
+import latkit.cli.main
+
+with contextlib.suppress(ImportError):
+    import s3fs
+
+__all__ = ["latkit", "pyarrow", "s3fs", "torch"]
+
+gc.collect()
+gc.freeze()
