@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that tests start would compile latkit each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test lint check-wheel gpu clean
 

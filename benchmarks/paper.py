@@ -38,8 +38,6 @@ from latkit.cli.progress import Terminal
 from latkit.core.cores import usable_cores
 from latkit.core.files import write_json_atomically
 
-# Table 4: coefficients of the multiply-adds in millions.
-MACS_COEFFICIENTS = (0.005, 0.007)
 # Table 3: of the prediction in ms, at a mean of some 30 ms.
 NOISE_SHARE = 0.025 / 29.1
 ERRORS_OF_TABLES = "errors of published networks are not measured: nobody trained them here"
@@ -57,9 +55,12 @@ class Scale:
         lambdas: of the ablation, in units of one over DARTS_V2's predicted latency, which mean the
             same on every device. The paper's 0.1, 0.15 and 0.2 per ms are 2.9, 4.4 and 5.8 of them.
         noisy: of these, those searched with noise too.
+        macs: weights of the multiply-adds in millions (Table 4).
         train: values of a training.
         tables: the paper's tables, each with a setting.
         runs: of a measured network in a row.
+        kinds: of LPMs whose learning curves are made; the default is the one that is searched with.
+        jobs: searches and trainings at once.
     """
 
     setting: str
@@ -68,32 +69,33 @@ class Scale:
     search: Mapping[str, Any]
     lambdas: tuple[float, ...]
     noisy: tuple[float, ...]
+    macs: tuple[float, ...]
     train: Mapping[str, Any]
     tables: Mapping[str, str]
     runs: int
+    kinds: tuple[str, ...] = ("default", "paper")
     jobs: int = field(default_factory=usable_cores)
 
 
 SCALES = {
     "cpu": Scale(
         "imagenet", 600, "fast", {"preset": "cpu", "method": "pc-darts"}, (0.0, 0.5, 1.0, 2.0),
-        (0.5, 1.0), {"preset": "cpu-small", "seeds": 2, "epochs": 6},
+        (0.5, 1.0), (0.005, 0.007), {"preset": "cpu-small", "seeds": 2, "epochs": 6},
         {"cifar": "cifar,batch=1", "imagenet": "imagenet"}, 30,
     ),
     "paper": Scale(
         "paper", 100_000, "standard", {"preset": "paper", "method": "pc-darts"},
-        (0.0, 2.9, 4.4, 5.8), (2.9, 5.8), {"preset": "cifar", "seeds": 3},
-        {"cifar": "cifar", "imagenet": "paper"}, 200, 1,
+        (0.0, 2.9, 4.4, 5.8), (2.9, 5.8), (0.005, 0.007), {"preset": "cifar", "seeds": 3},
+        {"cifar": "cifar", "imagenet": "paper"}, 200, jobs=1,
     ),
     # Nothing but a test of this file.
     "test": Scale(
         "tiny,cells=3,channels=4,resolution=8", 40, "paper",
         {"preset": "cpu", "method": "pc-darts", "cells": 3, "channels": 4, "epochs": 1,
-         "warmup_epochs": 0, "batch": 16, "limit": 64},
-        (0.0, 1.0), (1.0,),
-        {"preset": "cpu-small", "seeds": 2, "epochs": 1, "limit": 64, "cells": 3, "channels": 2,
-         "batch": 16},
-        {"cifar": "tiny,cells=3,channels=4,resolution=32"}, 3,
+         "warmup_epochs": 0, "batch": 8},
+        (0.0, 1.0), (), (),
+        {"preset": "cpu-small", "seeds": 2, "epochs": 1, "cells": 3, "channels": 2, "batch": 8},
+        {"cifar": "tiny,cells=3,channels=4,resolution=32"}, 3, ("default",), jobs=1,
     ),
 }  # fmt: skip
 
@@ -145,9 +147,9 @@ class Study:
             n=self.scale.n, setting=self.scale.setting, backend=backend, device=self.device,
             protocol=self.scale.protocol, out=dataset, listener=self.listener,
         )  # fmt: skip
-        curves = {kind: self.learning_curve(backend, kind) for kind in ("default", "paper")}
+        curves = {kind: self.learning_curve(backend, kind) for kind in self.scale.kinds}
         lpm = latkit.load_lpm(f"{self.device}/{backend}")
-        (reference,) = lpm.predict("darts_v2").predictions
+        (reference,) = lpm.predict("darts_v2")
         return {
             "dataset": profiled.summary.to_dict(),
             "learning_curve": curves,
@@ -181,7 +183,9 @@ class Study:
             weights = [share / reference_ms for share in scale.noisy]
             values["lpm_noise"] = NOISE_SHARE * reference_ms
         elif kind == "macs":
-            weights, values["cost"] = list(MACS_COEFFICIENTS), "macs"
+            weights, values["cost"] = list(scale.macs), "macs"
+        if not weights:
+            return
         self.listener.note(f"\n{backend}: searches, {kind}")
         result = latkit.search(
             device=f"{self.device}/{backend}", data=self.data, sweep_lambda=tuple(weights),
@@ -238,6 +242,17 @@ class Study:
             tables[table] = {"setting": setting, **result.to_dict(), "out": None}
         return tables
 
+    def write(self, results: Mapping[str, Any]) -> None:
+        """``results.json`` and the report, as a page and as numbers."""
+        write_json_atomically(self.out / "results.json", dict(results))
+        scale = "scaled down" if results["scaled_down"] else "at its scale"
+        title = f"The paper's tables and figures on {self.device}, {scale}"
+        places = ("datasets", "curves", "searches", "trainings", "measurements")
+        inputs = [self.out / place for place in places]
+        lpms = [f"{self.device}/{backend}" for backend in self.backends]
+        for name in ("report.html", "report.json"):
+            latkit.report([*inputs, *lpms], out=self.out / name, title=title)
+
 
 def train_one(
     genotype: str, out: Path, data: str, values: dict[str, Any], threads: int
@@ -270,14 +285,7 @@ def main() -> None:
         SCALES[given.scale], given.device, tuple(given.backend), given.data, out, Terminal()
     )
     try:
-        results = study.run()
-        write_json_atomically(out / "results.json", results)
-        title = f"The paper's tables and figures on {given.device}, scale {given.scale}"
-        lpms = [f"{given.device}/{backend}" for backend in given.backend]
-        places = ("datasets", "curves", "searches", "trainings", "measurements")
-        inputs = [*(out / place for place in places), *lpms]
-        for name in ("report.html", "report.json"):
-            latkit.report(inputs, out=out / name, title=title, listener=study.listener)
+        study.write(study.run())
     except (latkit.LatkitError, KeyboardInterrupt) as error:
         sys.exit(f"{str(error) or 'interrupted'}; the same command goes on")
     print(out / "report.html")

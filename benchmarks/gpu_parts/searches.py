@@ -21,7 +21,7 @@ def search(context: Context) -> None:
     """A search on digits: SIGTERM in the middle, the same command again, and its result."""
     out = context.work / "search"
     options = (
-        "--data", "digits", "--preset", "cpu", "--epochs", 3, "--limit", context.size(1024, 192),
+        "--data", "digits", "--preset", "cpu", "--epochs", 3, "--limit", context.size(1024, 96),
     )  # fmt: skip
     if context.quick:
         options += ("--cells", 3, "--channels", 4, "--batch", 16)
@@ -55,7 +55,8 @@ def bf16(context: Context) -> None:
     options = ("--cells", 3, "--channels", 4, "--batch", 16) if context.quick else ()
     result = context.latkit(
         "search", "--device", "p100", "--data", "digits", "--preset", "cpu", "--epochs", 1,
-        "--limit", 256, "--precision", "bf16", *options, "--out", context.work / "bf16",
+        "--limit", context.size(256, 64), "--precision", "bf16", *options,
+        "--out", context.work / "bf16",
     )  # fmt: skip
     (epoch,) = result["epochs"]
     context.record(result=brief(result))

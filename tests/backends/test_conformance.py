@@ -43,7 +43,7 @@ TestOpenvinoCpu = _suite("openvino-cpu")
 class _Compiled(BackendConformance):
     """Compiling a network takes from ten seconds to half a minute."""
 
-    rebuilds = 6
+    rebuilds = 3
 
     @pytest.fixture(autouse=True)
     def no_trace(self) -> Iterator[None]:

@@ -26,7 +26,7 @@ from tests.support.synthetic import made_lpm
 
 SEARCH = (
     "search", "--device", "formula", "--preset", "cpu", "--cells", 3, "--channels", 2,
-    "--batch", 16, "--epochs", 2, "--limit", 96,
+    "--batch", 16, "--epochs", 2, "--limit", 64,
 )  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def test_what_became_of_a_target(latkit: RunLatkit, tmp_path: Path, registry_url
     """Of the mean of two devices: the target, what was found, and what was moved away from."""
     slow = made_lpm(tmp_path / "slow", "slow", 2.0)
     Registry(registry_url).publish(slow.lpm, slow.card)
-    arguments = (*SEARCH, "--epochs", 1, "--also-device", "slow", "--target-ms", 25)
+    arguments = (*SEARCH, "--limit", 96, "--epochs", 1, "--also-device", "slow", "--target-ms", 25)
     done = latkit(*arguments, "--out", "s")
     assert done.returncode == 0, done.stderr
     result = json.loads(Path("s/result.json").read_text())
@@ -248,7 +248,7 @@ class TestRefused:
             (("--sweep-lambda", "0,-1"), ("lambda=-1.0",)),
             (("--jobs", 2), ("--jobs counts the searches of a sweep", "--sweep-lambda")),
             (("--data", "missing"), ("no data at 'missing'", "digits")),
-            (("--batch", 64), ("a batch of 64 is larger", "use --batch 48")),
+            (("--batch", 64), ("a batch of 64 is larger", "use --batch 32")),
             (("--batch", 64, "--sweep-lambda", "0,1"), ("a batch of 64 is larger",)),
             (("--target-ms", 900), ("the target of 900 ms is outside", "choose one in between")),
             (("--cost", "macs", "--target-ms", 9), ("does not fit the cost macs",)),

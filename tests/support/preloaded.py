@@ -6,7 +6,9 @@ import contextlib
 import gc
 
 import pyarrow.parquet
+import sklearn.datasets
 import torch
+import torch.distributed
 
 import latkit.api
 import latkit.cli.main
@@ -14,7 +16,7 @@ import latkit.cli.main
 with contextlib.suppress(ImportError):
     import s3fs
 
-__all__ = ["latkit", "pyarrow", "s3fs", "torch"]
+__all__ = ["latkit", "pyarrow", "s3fs", "sklearn", "torch"]
 
 gc.collect()
 gc.freeze()
