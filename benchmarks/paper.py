@@ -90,7 +90,7 @@ SCALES = {
     ),
     # Nothing but a test of this file.
     "test": Scale(
-        "tiny,cells=3,channels=4,resolution=8", 40, "paper",
+        "tiny,cells=3,channels=4,resolution=8", 24, "paper",
         {"preset": "cpu", "method": "pc-darts", "cells": 3, "channels": 4, "epochs": 1,
          "warmup_epochs": 0, "batch": 8},
         (0.0, 1.0), (), (),

@@ -27,7 +27,7 @@ def dataset_folder(context: Context, backend: str, batch: int) -> Path:
 def profile(context: Context) -> None:
     """``latkit profile`` of the same architectures, eager and as a CUDA graph."""
     batch = int(context.arguments[0])
-    n = context.size(200 if batch == 1 else 100, 24)
+    n = context.size(200 if batch == 1 else 100, 24 if batch == 1 else 8)
     # On a busy machine every anchored measurement may be flagged, and nothing be left to train on.
     protocol = ("--protocol", "paper") if context.quick else ()
     medians: dict[str, dict[str, float]] = {}
@@ -119,7 +119,7 @@ def protocols(context: Context) -> None:
     from benchmarks.profiling import run_backend, summarize
     from latkit.spaces import parse_setting
 
-    n = context.size(12, 3)
+    n = context.size(12, 2)
     name = context.backend_name()
     rows, _ = run_backend(name, parse_setting(setting_text(context, 1)), n, seed=1)
     table = [

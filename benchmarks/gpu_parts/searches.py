@@ -21,7 +21,8 @@ def search(context: Context) -> None:
     """A search on digits: SIGTERM in the middle, the same command again, and its result."""
     out = context.work / "search"
     options = (
-        "--data", "digits", "--preset", "cpu", "--epochs", 3, "--limit", context.size(1024, 96),
+        "--data", "digits", "--preset", "cpu", "--epochs", context.size(3, 2),
+        "--limit", context.size(1024, 96),
     )  # fmt: skip
     if context.quick:
         options += ("--cells", 3, "--channels", 4, "--batch", 16)
@@ -42,7 +43,7 @@ def search(context: Context) -> None:
         return
     result = json.loads(done.stdout)
     context.record(result=brief(result), seconds_after_resumption=time.monotonic() - started)
-    context.check("all its epochs are there", len(result["epochs"]) == 3)
+    context.check("all its epochs are there", len(result["epochs"]) == context.size(3, 2))
     context.check("it ran where it should", result["searched_on"] == context.device)
     found = result["found"]
     measured = found["measured_at_profile_speed_ms"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ from latkit.search.data import ImageData, load_data
 from latkit.search.distributed import Processes
 from latkit.search.objectives import PredictedObjective
 from latkit.search.session import HISTORY, SearchProgress, check_fits
-from tests.search.micro import MICRO, run
+from tests.search.micro import MICRO, Finished, run
 
 
 def only_options_that_exist(message: str) -> None:
@@ -32,24 +33,29 @@ def only_options_that_exist(message: str) -> None:
 
 
 class TestRefused:
-    def test_another_configuration(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
-        another = dataclasses.replace(MICRO, epochs=1, samples=3)
+    @pytest.fixture
+    def out(self, tmp_path: Path, finished: Finished) -> Path:
+        return shutil.copytree(finished.folder, tmp_path / "s")
+
+    def test_another_configuration(
+        self, tmp_path: Path, out: Path, lpm: LPM, data: ImageData
+    ) -> None:
+        another = dataclasses.replace(MICRO, samples=3)
         with pytest.raises(SearchError, match=r"holds another search.*samples: 3 / 20"):
             run(tmp_path / "s", lpm, data, another)
 
-    def test_a_corrupt_checkpoint(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
+    def test_a_corrupt_checkpoint(
+        self, tmp_path: Path, out: Path, lpm: LPM, data: ImageData
+    ) -> None:
         path = tmp_path / "s" / CHECKPOINT
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(SearchError, match="is corrupt"):
-            run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, epochs=1))
+            run(tmp_path / "s", lpm, data, MICRO)
 
     @pytest.mark.parametrize("rows", [None, 0, 1])
     def test_a_history_that_lacks_epochs(
-        self, tmp_path: Path, lpm: LPM, data: ImageData, rows: int | None
+        self, tmp_path: Path, out: Path, lpm: LPM, data: ImageData, rows: int | None
     ) -> None:
-        run(tmp_path / "s", lpm, data, MICRO)
         path = tmp_path / "s" / HISTORY
         whole = path.read_bytes()
         says = "is missing, but 2 epochs are finished"
@@ -63,8 +69,9 @@ class TestRefused:
         path.write_bytes(whole)
         assert len(run(tmp_path / "s", lpm, data, MICRO).history) == 2
 
-    def test_a_history_that_lacks_columns(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        run(tmp_path / "s", lpm, data, MICRO)
+    def test_a_history_that_lacks_columns(
+        self, tmp_path: Path, out: Path, lpm: LPM, data: ImageData
+    ) -> None:
         path = tmp_path / "s" / HISTORY
         pq.write_table(pq.ParquetFile(path).read().drop(["genotype"]), path)
         with pytest.raises(SearchError, match=r"history\.parquet is corrupt"):

@@ -58,8 +58,6 @@ CASES = [
     ("pc-darts", 16, 3, 8, 3, None),
     ("pc-darts", 4, 4, 8, 3, None),
     ("pc-darts", 64, 3, 8, 3, None),
-    ("darts", 4, 3, 64, 3, None),  # so many pixels that products are convolutions
-    ("pc-darts", 16, 3, 64, 3, None),
 ]
 
 
@@ -92,6 +90,17 @@ def test_logits_and_every_gradient_are_those_in_print(
     for a, b in zip(alone, found[-len(alone) :], strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
     assert all(p.requires_grad for p in ours.parameters())
+
+
+@pytest.mark.parametrize(
+    "case", [("darts", 4, 3, 8, 3, None), ("pc-darts", 16, 3, 8, 3, None)], ids=str
+)
+def test_so_it_is_where_products_are_convolutions(
+    case: tuple[str, int, int, int, int, bool | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of many pixels, here of 256."""
+    monkeypatch.setattr(products, "MANY_ROWS", 256)
+    test_logits_and_every_gradient_are_those_in_print(case)
 
 
 @pytest.mark.parametrize(
