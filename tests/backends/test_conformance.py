@@ -37,7 +37,10 @@ TestTensorrtGraph = _suite("tensorrt-graph")
 TestOnnxRuntimeCpu = _suite("onnxruntime-cpu")
 TestOnnxRuntimeCuda = _suite("onnxruntime-cuda")
 TestOnnxRuntimeTensorrt = _suite("onnxruntime-tensorrt")
-TestOpenvinoCpu = _suite("openvino-cpu")
+
+
+class TestOpenvinoCpu(_suite("openvino-cpu")):  # type: ignore[misc]
+    rebuilds = 8
 
 
 class _Compiled(BackendConformance):

@@ -84,6 +84,7 @@ class Hoarder(TorchCpuBackend):
 
 class HoarderSuite(BackendConformance):
     backend_class = Hoarder
+    rebuilds = 9
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs memory in /proc")

@@ -60,8 +60,10 @@ def test_mixing_is_refused() -> None:
             torch.ones(2, device="meta") * torch.ones(2)
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("method", SUPERNETS.names())
+# Second order calls what first order calls, of every supernet.
+@pytest.mark.parametrize(
+    ("method", "order"), [*((method, 1) for method in SUPERNETS.names()), ("darts", 2)]
+)
 def test_a_step_stays_on_its_device(
     method: str, order: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
