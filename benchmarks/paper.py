@@ -59,6 +59,7 @@ class Scale:
         train: values of a training.
         tables: the paper's tables, each with a setting.
         runs: of a measured network in a row.
+        measurements: of each of them.
         kinds: of LPMs whose learning curves are made; the default is the one that is searched with.
         jobs: searches and trainings at once.
     """
@@ -73,6 +74,7 @@ class Scale:
     train: Mapping[str, Any]
     tables: Mapping[str, str]
     runs: int
+    measurements: int = 5
     kinds: tuple[str, ...] = ("default", "paper")
     jobs: int = field(default_factory=usable_cores)
 
@@ -95,7 +97,7 @@ SCALES = {
          "warmup_epochs": 0, "batch": 8},
         (0.0, 1.0), (), (),
         {"preset": "cpu-small", "seeds": 2, "epochs": 1, "cells": 3, "channels": 2, "batch": 8},
-        {"cifar": "tiny,cells=3,channels=4,resolution=32"}, 3, ("default",), jobs=1,
+        {"cifar": "tiny,cells=3,channels=4,resolution=32"}, 3, 2, ("default",), jobs=1,
     ),
 }  # fmt: skip
 
@@ -236,8 +238,8 @@ class Study:
             self.listener.note(f"\n{backend}: table {table}")
             result = latkit.measure(
                 tuple(found), table=table, setting=setting, backend=backend, device=self.device,
-                runs=self.scale.runs, out=self.out / "measurements" / f"{backend}-{table}",
-                listener=self.listener,
+                runs=self.scale.runs, measurements=self.scale.measurements,
+                out=self.out / "measurements" / f"{backend}-{table}", listener=self.listener,
             )  # fmt: skip
             tables[table] = {"setting": setting, **result.to_dict(), "out": None}
         return tables

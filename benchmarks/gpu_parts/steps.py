@@ -55,7 +55,10 @@ def step(context: Context) -> None:
     device = torch.device(context.device)
     context.record(case=vars(case))
     equality(context, SMALL[name], device)
-    told = []
+    told: list[str] = []
+    if context.quick and name != "darts":
+        context.figure("equal")  # one case shows the logic of the comparison
+        return
     for mode in MODES if context.cuda else ("fp32",):
         if mode == "bf16" and case.order == 2:
             context.record(bf16="a search refuses second order in bf16")

@@ -84,7 +84,6 @@ class Hoarder(TorchCpuBackend):
 
 class HoarderSuite(BackendConformance):
     backend_class = Hoarder
-    rebuilds = 9
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs memory in /proc")

@@ -23,7 +23,7 @@ from tests.support.synthetic import made_lpm
 DOCS = Path(__file__).parents[2] / "docs"
 SEARCH = (
     "search", "--device", "formula", "--preset", "cpu", "--cells", 3, "--channels", 2,
-    "--batch", 16, "--epochs", 1, "--limit", 96, "--out", "s",
+    "--batch", 16, "--epochs", 1, "--limit", 64, "--out", "s",
 )  # fmt: skip
 
 

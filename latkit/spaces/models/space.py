@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from latkit.core.errors import SpaceError
-from latkit.spaces.base import MAX_FILE_ID, ChoiceMatrix, SearchSpace
+from latkit.spaces.base import ChoiceMatrix, SearchSpace
 from latkit.spaces.registry import SPACES
 from latkit.spaces.setting import NetworkConfig
+from latkit.spaces.structure import MAX_FILE_ID
 
 
 @dataclass(frozen=True, kw_only=True)
