@@ -3,7 +3,7 @@
 The two take turns, so that a machine that becomes slower does so for both. Prints a table, and
 writes JSON. The ratio is to be within 5 % of one on a quiet machine.
 
-Usage: python benchmarks/measure.py [--rounds 8] [--runs 100] [--out FILE]
+Usage: python benchmarks/measure.py [--rounds 12] [--runs 100] [--out FILE]
        (default: benchmarks/results/DATE-measure.json)
 """
 
@@ -80,7 +80,7 @@ def compare(what: str, rounds: int, runs: int, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--runs", type=int, default=100)
     default = Path(__file__).parent / "results" / f"{date.today().isoformat()}-measure.json"
     parser.add_argument("--out", type=Path, default=default)
