@@ -90,6 +90,15 @@ class Processes:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view(gradient.shape))
 
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """The main process does this alone, and then the others: it may have to download."""
+        if not self.is_main:
+            self.wait()
+        yield
+        if self.is_main:
+            self.wait()
+
     def average(self, values: Tensor) -> Tensor:
         """The mean over the processes of a tensor on the CPU."""
         if self.world == 1:

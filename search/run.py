@@ -88,12 +88,8 @@ def search(
             data = task.load(request.data, config, request.data_options)
             check_fits(config, data)
             return task.run_several(searches, data, request.jobs, request.tensorboard)
-        # The main process first: it may have to download.
-        if not processes.is_main:
-            processes.wait()
-        data = task.load(request.data, config, request.data_options)
-        if processes.is_main:
-            processes.wait()
+        with processes.main_first():
+            data = task.load(request.data, config, request.data_options)
         outcome = task.run_one(config, data, request.tensorboard, processes)
     if not processes.is_main:
         return None

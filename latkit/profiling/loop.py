@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
 
@@ -206,28 +204,18 @@ class _Measurer:
                 f"{sorted(wanted)}, its metrics",
                 "report this defect of the backend",
             )
-        latency_ms = done.latency_ms(statistics.median(done.anchor_samples_ms))
         (cost,) = architecture_costs(self._space, row, self._setting)
+        measured = done.to_row()
         self._writer.append(
             {
+                **measured,
                 "arch_id": arch_id,
                 "arch": self._space.format(row),
-                # Provisional: the writer recomputes both from what was measured.
-                "latency_ms": latency_ms,
-                "latency_std_ms": statistics.pstdev(done.samples_ms),
-                "ratio_to_anchor": done.ratio_to_anchor,
-                "samples_ms": list(done.samples_ms),
-                "anchor_samples_ms": list(done.anchor_samples_ms),
-                "clock": done.clock,
-                "wall_ms": statistics.fmean(done.wall_samples_ms),
                 "visit": self._replicates[arch_id],
-                # Microseconds since 1970, which both JSON and the Parquet column take.
-                "measured_at": int(datetime.now(timezone.utc).timestamp() * 1e6),
                 "flags": [*flags, *done.flags],
                 "macs": cost.macs,
                 "params": cost.params,
-                **done.metrics,
             }
         )
         self._replicates[arch_id] += 1
-        return done, latency_ms
+        return done, measured["latency_ms"]

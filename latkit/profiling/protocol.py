@@ -12,6 +12,7 @@ import gc
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 from latkit.backends.base import Clock, Runner
@@ -188,6 +189,23 @@ class Measurement:
     def estimate(self) -> float:
         """What replicates are compared by: the ratio to the anchor; not anchored, the latency."""
         return self.ratio_to_anchor if self.anchored else self._mean_ms
+
+    def to_row(self) -> dict[str, Any]:
+        """The columns of a dataset's row that follow from it alone."""
+        return {
+            # Provisional: the writer recomputes both from what was measured.
+            "latency_ms": self.latency_ms(statistics.median(self.anchor_samples_ms)),
+            "latency_std_ms": statistics.pstdev(self.samples_ms),
+            "ratio_to_anchor": self.ratio_to_anchor,
+            "samples_ms": list(self.samples_ms),
+            "anchor_samples_ms": list(self.anchor_samples_ms),
+            "clock": self.clock,
+            "wall_ms": statistics.fmean(self.wall_samples_ms),
+            # Microseconds since 1970, which both JSON and the Parquet column take.
+            "measured_at": int(datetime.now(timezone.utc).timestamp() * 1e6),
+            "flags": list(self.flags),
+            **self.metrics,
+        }
 
     @property
     def _mean_ms(self) -> float:

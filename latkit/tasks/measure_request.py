@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, Literal
 from latkit.backends import Backend, Clock
 from latkit.core.errors import InputError
 from latkit.core.requests import check_seed, set_paths, several
-from latkit.profiling.protocol import PRESETS, Protocol
-from latkit.spaces import Setting, parse_setting
+from latkit.profiling.protocol import Protocol
+from latkit.spaces import Setting
+from latkit.tasks.choices import choose_protocol, choose_setting
 from latkit.tasks.paper_tables import get_table
 
 Table = Literal["cifar", "imagenet"]
@@ -89,15 +89,9 @@ class MeasureRequest:
         Raises:
             InputError: there is no preset of that name, or a value does not fit.
         """
-        protocol = self.protocol
-        if isinstance(protocol, str):
-            if protocol not in PRESETS:
-                known = ", ".join(PRESETS)
-                raise InputError(f"unknown protocol {protocol!r}", f"use one of: {known}")
-            protocol = PRESETS[protocol]
-        changes = {"clock": self.clock, "cores": self.cores or None}
-        named: dict[str, Any] = {key: x for key, x in changes.items() if x is not None}
-        return dataclasses.replace(protocol, threads=self.threads, **named)
+        return choose_protocol(
+            self.protocol, self.threads, clock=self.clock, cores=self.cores or None
+        )
 
     def get_setting(self, backend_class: type[Backend]) -> Setting:
         """The setting as a backend runs it.
@@ -105,14 +99,7 @@ class MeasureRequest:
         Raises:
             InputError: the text is not one.
         """
-        if isinstance(self.setting, Setting):
-            return self.setting
-        text = self.setting or self.table or "imagenet"
-        setting = parse_setting(text)
-        formats = backend_class.memory_formats
-        if setting.memory_format not in formats and "memory_format=" not in text:
-            setting = setting.replace(memory_format=formats[0])
-        return setting
+        return choose_setting(self.setting or self.table or "imagenet", backend_class)
 
 
 def _numbers(name: str, given: Any, least: float) -> tuple[Any, ...]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latkit.backends import BACKENDS, Backend, default_backend_name
+from latkit.backends import Backend
 from latkit.backends.base import fingerprint
-from latkit.core.device import check_device_name, pinned_to, suggest_device_name
+from latkit.core.device import check_device_name, pinned_to
 from latkit.core.errors import BackendError, InputError, LatkitError, SpaceError
 from latkit.core.events import SILENT, Listener, Progress
 from latkit.dataset import LatencyDataset, Manifest, Target
@@ -20,6 +20,7 @@ from latkit.profiling.protocol import Protocol, anchor_name, choose_clock
 from latkit.profiling.session import Session
 from latkit.spaces import Setting
 from latkit.spaces.models.space import ModelsConfig, model_id
+from latkit.tasks.choices import choose_backend, choose_device
 from latkit.tasks.measure_request import MeasureRequest
 from latkit.tasks.measurement_file import MeasuredRow, estimates, read_rows, write_rows
 from latkit.tasks.measuring import MOST_ATTEMPTS, Measurer
@@ -83,20 +84,13 @@ def run_measure(request: MeasureRequest, listener: Listener = SILENT) -> Measure
     if request.device is not None:
         check_device_name(request.device)
     protocol = request.get_protocol()
-    name = request.backend
-    if name is None:
-        name, reason = default_backend_name()
-        listener.note(reason)
-    backend_class = BACKENDS.get(name)
+    backend_class = choose_backend(request.backend, listener)
     setting = request.get_setting(backend_class)
     with backend_class(threads=request.threads) as backend:
         backend.check_setting(setting)
         choose_clock(protocol.clock, backend.clock)
         hardware = backend.hardware_name()
-        device = request.device
-        if device is None:
-            device = suggest_device_name(hardware)
-            listener.note(f"device name: {device} (from {hardware!r}; --device changes it)")
+        device = choose_device(request.device, backend, listener)
         out = request.out or Path("measurements", device, backend.name)
         task = _Task(request, backend, setting, protocol, device, out, listener)
         with pinned_to(protocol.cores):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-from datetime import datetime, timezone
-
 from latkit.backends.base import Backend, Runner
 from latkit.core.errors import BackendError
 from latkit.dataset.format import DISTURBED
@@ -118,25 +115,14 @@ class Measurer:
     def _append(
         self, done: Measurement, subject: Subject, text: str, arch_id: int, visit: int
     ) -> None:
-        latency_ms = done.latency_ms(statistics.median(done.anchor_samples_ms))
         self._writer.append(
             {
+                **done.to_row(),
                 "arch_id": arch_id,
                 "arch": text,
-                # Provisional: the writer recomputes both from what was measured.
-                "latency_ms": latency_ms,
-                "latency_std_ms": statistics.pstdev(done.samples_ms),
-                "ratio_to_anchor": done.ratio_to_anchor,
-                "samples_ms": list(done.samples_ms),
-                "anchor_samples_ms": list(done.anchor_samples_ms),
-                "clock": done.clock,
-                "wall_ms": statistics.fmean(done.wall_samples_ms),
                 "visit": visit,
-                "measured_at": int(datetime.now(timezone.utc).timestamp() * 1e6),
-                "flags": list(done.flags),
                 "macs": subject.macs or 0,
                 "params": subject.params,
-                **done.metrics,
             }
         )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from latkit.backends import BACKENDS, Backend, Clock, default_backend_name
-from latkit.core.device import check_device_name, suggest_device_name
+from latkit.backends import Backend, Clock
+from latkit.core.device import check_device_name
 from latkit.core.errors import InputError
 from latkit.core.events import SILENT, Listener
 from latkit.core.requests import check_seed, set_tuples
@@ -17,9 +16,10 @@ from latkit.dataset.check import DatasetSummary, summarize
 from latkit.dataset.statistics import MAX_REPLICATES
 from latkit.lpm.selection import MAX_CANDIDATES, choose_active
 from latkit.profiling.loop import profile
-from latkit.profiling.protocol import PRESETS, Protocol
+from latkit.profiling.protocol import Protocol
 from latkit.registry.training import load_transfer_prior
-from latkit.spaces import Setting, default_setting, get_space, parse_setting
+from latkit.spaces import Setting, default_setting, get_space
+from latkit.tasks.choices import choose_backend, choose_device, choose_protocol, choose_setting
 
 Choice = Literal["random", "active"]
 
@@ -96,16 +96,10 @@ class ProfileRequest:
         Raises:
             InputError: there is no preset of that name, or a value does not fit.
         """
-        protocol = self.protocol
-        if isinstance(protocol, str):
-            if protocol not in PRESETS:
-                raise InputError(
-                    f"unknown protocol {protocol!r}", f"use one of: {', '.join(PRESETS)}"
-                )
-            protocol = PRESETS[protocol]
-        changes = {"runs": self.runs, "clock": self.clock, "cores": self.cores or None}
-        named: dict[str, Any] = {key: x for key, x in changes.items() if x is not None}
-        return dataclasses.replace(protocol, threads=self.threads, **named)
+        return choose_protocol(
+            self.protocol, self.threads,
+            runs=self.runs, clock=self.clock, cores=self.cores or None,
+        )  # fmt: skip
 
     def get_setting(self, backend_class: type[Backend]) -> Setting:
         """The setting as a backend measures it.
@@ -113,14 +107,7 @@ class ProfileRequest:
         Raises:
             InputError: the space has none, or the text is not one.
         """
-        if isinstance(self.setting, Setting):
-            return self.setting
-        text = self.setting or default_setting(self.space)
-        setting = parse_setting(text)
-        formats = backend_class.memory_formats
-        if setting.memory_format not in formats and "memory_format=" not in text:
-            setting = setting.replace(memory_format=formats[0])
-        return setting
+        return choose_setting(self.setting or default_setting(self.space), backend_class)
 
 
 @dataclass(frozen=True)
@@ -163,18 +150,10 @@ def run_profile(request: ProfileRequest, listener: Listener = SILENT) -> Profile
     if request.device is not None:
         check_device_name(request.device)
     protocol = request.get_protocol()
-    name = request.backend
-    if name is None:
-        name, reason = default_backend_name()
-        listener.note(reason)
-    backend_class = BACKENDS.get(name)
+    backend_class = choose_backend(request.backend, listener)
     setting = request.get_setting(backend_class)
     with backend_class(threads=request.threads) as backend:
-        device = request.device
-        if device is None:
-            hardware = backend.hardware_name()
-            device = suggest_device_name(hardware)
-            listener.note(f"device name: {device} (from {hardware!r}; --device changes it)")
+        device = choose_device(request.device, backend, listener)
         target = Target(request.space, device, backend.name, setting)
         out = Path(request.out or Path("datasets", device, backend.name, setting.slug))
         chosen = _choose_active(request, target, listener) if request.choose == "active" else None

@@ -59,12 +59,8 @@ def train(request: TrainingRequest, *, listener: Listener = SILENT) -> TrainingR
             listener = SILENT
         plan = request.plan()
         processes.check_batch(plan.config.batch)
-        # The main process first: it may have to download.
-        if not processes.is_main:
-            processes.wait()
-        data = _load(plan, request, listener)
-        if processes.is_main:
-            processes.wait()
+        with processes.main_first():
+            data = _load(plan, request, listener)
         network = dataclasses.replace(
             plan.network, classes=data.train.classes, resolution=data.resolution
         )

@@ -12,6 +12,7 @@ import pytest
 from latkit.core.errors import InputError
 from latkit.dataset import Target
 from latkit.dataset.tables import TableColumn, read_table
+from tests.dataset.test_table_files import SPACE, read
 from tests.support.synthetic import MICRO
 
 TARGET = Target("darts", "made", "elsewhere", MICRO)
@@ -52,3 +53,47 @@ class TestRowNumbers:
         path.write_text(",took\n0,5\n4,6\n")
         with pytest.raises(InputError, match="--arch-column 'Unnamed: 0'"):
             self.ids(path)
+
+
+class TestCountedFromZero:
+    def write(self, path: Path, n: int) -> Path:
+        path.write_text("took\n" + "".join(f"{5 + i}\n" for i in range(n)))
+        return path
+
+    def ids(self, *files: Path) -> list[int]:
+        return list(read(*files, cell=None).rows["arch_id"].to_pylist())
+
+    def test_count_from_zero_through_all_files(self, tmp_path: Path) -> None:
+        files = [self.write(tmp_path / f"{i}.csv", 3) for i in range(2)]
+        assert self.ids(*files) == [0, 1, 2, 3, 4, 5]
+        pq.write_table(pa.table({"took": [5.0, 6.0]}), tmp_path / "p")
+        assert self.ids(*files, tmp_path / "p") == list(range(8))
+
+    def test_a_bad_row_has_a_number_too(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.csv"
+        path.write_text("took\n5\nx\n7\n\n9\n\n\n")
+        table = read(path, cell=None)
+        assert table.rows["arch_id"].to_pylist() == [0, 2, 4]
+        # An empty line is a missing number, but for those at the end.
+        assert [bad.number for bad in table.bad_rows] == [3, 5]
+
+    @pytest.mark.parametrize(
+        ("stored", "ids"), [((0, 3, 1), [0, 1, 2]), ((50, 53, 1), [50, 51, 52]),
+                            ((3, 9, 2), [3, 5, 7])]
+    )  # fmt: skip
+    def test_a_range_that_pandas_stored(
+        self, tmp_path: Path, stored: tuple[int, int, int], ids: list[int]
+    ) -> None:
+        assert self.ids(self.write_stored(tmp_path / "t", *stored)) == ids
+
+    def write_stored(self, path: Path, start: int, stop: int, step: int) -> Path:
+        index = f'{{"kind": "range", "start": {start}, "stop": {stop}, "step": {step}}}'
+        meta = {b"pandas": f'{{"index_columns": [{index}], "columns": []}}'.encode()}
+        pq.write_table(pa.table({"took": [5.0, 6.0, 7.0]}).replace_schema_metadata(meta), path)
+        return path
+
+    def test_beyond_the_space(self, tmp_path: Path) -> None:
+        last = SPACE.size - 1
+        table = read(self.write_stored(tmp_path / "t", last, last + 3, 1), cell=None)
+        assert table.rows["arch_id"].to_pylist() == [last]
+        assert [bad.number for bad in table.bad_rows] == [2, 3]

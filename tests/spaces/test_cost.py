@@ -57,7 +57,7 @@ def counted(genotype: Genotype, setting: Setting) -> tuple[int, int]:
 @pytest.mark.parametrize("setting", [CIFAR, IMAGENET], ids=["cifar", "imagenet"])
 @pytest.mark.parametrize("name", sorted(ZOO))
 def test_agrees_with_torch_on_the_zoo(name: str, setting: Setting) -> None:
-    setting = setting.replace(cells=8)  # the whole depth is compared with numbers in print
+    setting = setting.replace(cells=8)  # the published numbers are of full depth
     cost = architecture_cost(ZOO[name], setting)
     assert (cost.macs, cost.params) == counted(ZOO[name], setting)
 
