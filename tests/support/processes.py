@@ -8,6 +8,7 @@ an interpreter, its end, or the variables that libraries read when they are load
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -101,7 +102,9 @@ class Forked:
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        # It may have ended since it was asked, and the server have taken note of it.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def terminate(self) -> None:
         if self.poll() is None:
