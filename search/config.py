@@ -16,7 +16,7 @@ from latkit.search.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
 from latkit.search.objectives import OBJECTIVES, check_noise
 from latkit.search.optimizers import OptimizerConfig
 from latkit.search.penalty import EdgeSampling
-from latkit.search.supernet import SUPERNETS
+from latkit.search.supernet import get_supernet, method_names
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -26,7 +26,7 @@ class SearchConfig:
     """A search's configuration; the defaults are the paper's for DARTS on CIFAR-10 (section 4.1).
 
     Attributes:
-        method: the supernet, one of ``SUPERNETS``.
+        method: how it is searched, one of ``method_names()``; with the space it names the supernet.
         order: 1 holds the weights fixed in the α-step; 2 unrolls one weight step.
         estimator: how LAT(α) and its gradient are estimated.
         edge_sampling: which edges the sub-networks of an estimate keep.
@@ -45,6 +45,7 @@ class SearchConfig:
         stop_on_collapse: end with the last good cell when skip connections take over.
         max_skips: largest number of skip connections in the derived architecture (of DARTS the
             normal cell); None: any.
+        cells, channels: of the supernet; a space may have them fixed.
         limit: images used; None for all. Half train the weights, half train α.
     """
 
@@ -75,10 +76,18 @@ class SearchConfig:
         content: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return content
 
-    def check(self) -> None:
-        """Raises: InputError: a value cannot work."""
+    def check(self, space: str = "darts") -> None:
+        """Refuse what cannot work.
+
+        Args:
+            space: name of what is searched.
+
+        Raises:
+            InputError: a value cannot work, or the method is for other spaces.
+            PluginError: a plug-in does not load.
+        """
         for name, known in (
-            ("method", SUPERNETS.names()),
+            ("method", method_names()),
             ("order", ORDERS),
             ("estimator", ESTIMATORS.names()),
             ("edge_sampling", get_args(EdgeSampling)),
@@ -86,7 +95,7 @@ class SearchConfig:
             ("precision", PRECISIONS),
         ):
             _one_of(name, getattr(self, name), known)
-        supernet = SUPERNETS.get(self.method)
+        supernet = get_supernet(self.method, space)
         ESTIMATORS.get(self.estimator)  # refuses a plug-in that does not load
         if self.order == 2 and self.precision != "fp32":
             # Its gradient of α was as wrong as it was large.
@@ -116,7 +125,8 @@ class SearchConfig:
             raise InputError(f"max_skips={self.max_skips} is too small", "use 0 or more")
         if self.stop_on_collapse and supernet.most_skips is None:
             raise InputError(
-                f"{self.method} has no criterion of collapse", "leave out --stop-on-collapse"
+                f"{self.method} has no criterion of collapse in {space}",
+                "leave out --stop-on-collapse",
             )
         if (
             self.stop_on_collapse
@@ -198,13 +208,14 @@ def with_rates(
     return dataclasses.replace(config, optimizer=optimizer)
 
 
-def preset(name: str, method: str) -> SearchConfig:
-    """A preset's configuration for a method, whose class may change some of its values.
+def preset(name: str, method: str, space: str = "darts") -> SearchConfig:
+    """A preset's configuration for a method, whose supernet may change some of its values.
 
     Raises:
-        InputError: one of them is unknown.
+        InputError: one of them is unknown, or the method is for other spaces.
+        PluginError: the supernet is a plug-in that does not load.
     """
     _one_of("preset", name, PRESETS)
-    _one_of("method", method, SUPERNETS.names())
-    changes = SUPERNETS.get(method).presets.get(name, {})
+    _one_of("method", method, method_names())
+    changes = get_supernet(method, space).presets.get(name, {})
     return dataclasses.replace(PRESETS[name], method=method, **changes)

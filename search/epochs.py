@@ -259,7 +259,7 @@ class EpochLoop:
         if not torch.isfinite(values).all():
             raise SearchError(
                 f"the loss is not finite in {where}; {self._what_is_kept()}",
-                f"search in another --out with {_calmer(self.config)}",
+                f"search in another --out with {_calmer(self.config, self.space)}",
             )
         values[3:5] *= self.processes.world
         return values[:5], bool(values[5] > 0)
@@ -359,14 +359,14 @@ def _memory_ran_out(error: Exception, when: str) -> Exception:
     )
 
 
-def _calmer(config: SearchConfig) -> str:
+def _calmer(config: SearchConfig, space: SearchSpace) -> str:
     """Options that make a loss less likely to grow without bounds."""
     options = ["a larger --batch"]
     if config.lambda_per_ms:
         options.insert(0, "a smaller --lambda")
     if config.precision != "fp32":
         options.append("--precision fp32")
-    paper = preset("paper", config.method).optimizer
+    paper = preset("paper", config.method, space.name).optimizer
     if config.optimizer.weight_lr > paper.weight_lr or config.optimizer.arch_lr > paper.arch_lr:
         options.append(
             f"smaller learning rates (--weight-lr {paper.weight_lr:g} --arch-lr {paper.arch_lr:g})"

@@ -13,7 +13,7 @@ from latkit.core.errors import InputError
 from latkit.core.requests import check_seed, check_types, set_paths, set_tuples
 from latkit.search.config import SearchConfig, preset, with_rates
 from latkit.search.image_source import DataOptions
-from latkit.search.supernet import default_method, get_supernet
+from latkit.search.supernet import default_method
 from latkit.search.sweep import Search, plan_sweep
 from latkit.spaces import SPACES
 
@@ -33,7 +33,7 @@ class SearchRequest:
         data_options: how images are read.
         out: folder of the search; None: ``searches/DEVICE``.
         preset: of the configuration, ``paper`` or ``cpu``.
-        method: the supernet; None: the first one for the space.
+        method: how it is searched; None: the first method for the space.
         changes: values of the configuration instead of the preset's, by their names in
             ``SearchConfig``; besides ``weight_lr`` and ``arch_lr`` for the learning rates, and
             ``scale_lr`` to scale the preset's with the batch.
@@ -93,17 +93,16 @@ class SearchRequest:
             changes = {"cost": "weighted-sum", **changes, "also": self.also}
         SPACES.check(self.space)
         method = default_method(self.space) if self.method is None else self.method
-        usual = preset(self.preset, method)
+        usual = preset(self.preset, method, self.space)
         check_types(SearchConfig, changes)
-        get_supernet(method, self.space)  # refuses one for other spaces
         config = dataclasses.replace(usual, **changes)
         config = with_rates(config, weight_lr, arch_lr, usual.batch if scale_lr else config.batch)
-        config.check()
+        config.check(self.space)
         check_seed(config.seed)
         if self.sweep_lambda is not None:
-            return config, plan_sweep(config, "lambda", self.sweep_lambda)
+            return config, plan_sweep(config, "lambda", self.sweep_lambda, self.space)
         if self.sweep_target_ms is not None:
-            return config, plan_sweep(config, "target", self.sweep_target_ms)
+            return config, plan_sweep(config, "target", self.sweep_target_ms, self.space)
         if self.jobs is not None:
             raise InputError("--jobs counts the searches of a sweep", "add --sweep-lambda")
         return config, None

@@ -241,7 +241,7 @@ class _Task:
             guard = "" if config.max_skips is not None else ", or with --stop-on-collapse"
             if signs is not None and signs != warned:
                 listener.warn(
-                    f"epoch {row['epoch']}: the {self.supernet.encoded} cell has {signs}. If that "
+                    f"epoch {row['epoch']}: {self.supernet.derived_name} has {signs}. If that "
                     f"stays so, search with a smaller lambda or fewer epochs{guard}"
                 )
             warned = signs
@@ -304,7 +304,7 @@ class _Task:
                 listener.warn(f"{search.name}: {warning}")
             signs = self.signs_of_collapse(str(outcome.architecture))
             if signs is not None and outcome.unconstrained_cost is None:
-                listener.warn(f"{search.name}: the {self.supernet.encoded} cell has {signs}")
+                listener.warn(f"{search.name}: {self.supernet.derived_name} has {signs}")
             listener.note(f"predicting and measuring what {search.name} found")
             results.append(self.finish(outcome, search.config, data, self.out / search.name))
         return write_sweep(searches, results, self.out)
@@ -316,7 +316,7 @@ class _Task:
 
     def warnings_of(self, outcome: SearchOutcome, config: SearchConfig) -> list[str]:
         """What nobody should miss of how a search ended."""
-        cell, warnings = f"the {self.supernet.encoded} cell", []
+        cell, warnings = self.supernet.derived_name, []
         if outcome.collapsed:
             warnings.append(
                 f"stopped: {cell} of epoch {len(outcome.history)} has more than "

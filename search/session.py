@@ -88,7 +88,7 @@ def run_search(
         Interrupted: ``stop`` returned true; the same call goes on.
         LatkitError: ``out`` cannot be written.
     """
-    config.check()
+    config.check(space.name)
     supernet = get_supernet(config.method, space.name)
     processes.check_batch(config.batch)
     check_fits(config, data, processes)

@@ -79,7 +79,9 @@ class Common:
     threads: int
 
 
-def plan_sweep(config: SearchConfig, parameter: str, values: Sequence[float]) -> list[Search]:
+def plan_sweep(
+    config: SearchConfig, parameter: str, values: Sequence[float], space: str = "darts"
+) -> list[Search]:
     """The searches of a sweep over ``lambda`` (of the unit 1/cost) or ``target`` (in ms).
 
     Raises:
@@ -93,7 +95,7 @@ def plan_sweep(config: SearchConfig, parameter: str, values: Sequence[float]) ->
             changed = dataclasses.replace(config, lambda_per_ms=value, target_ms=None)
         else:
             changed = dataclasses.replace(config, lambda_per_ms=None, target_ms=value)
-        changed.check()
+        changed.check(space)
         # All digits that distinguish values, and no more.
         name = repr(float(value) + 0.0).removesuffix(".0")
         searches.append(Search(f"{parameter}-{name}", changed))

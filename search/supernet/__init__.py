@@ -1,7 +1,7 @@
-"""Supernets by name.
+"""Supernets by name, and the methods that they belong to.
 
 A new one is a subclass of :class:`Supernet`, registered by a line in ``SUPERNETS`` or by an entry
-point in the group ``latkit.supernets``.
+point in the group ``latkit.supernets``. Its name is its method's, or begins with that and a dot.
 """
 
 from latkit.search.supernet.base import (
@@ -10,6 +10,7 @@ from latkit.search.supernet.base import (
     Supernet,
     default_method,
     get_supernet,
+    method_names,
     methods_of,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "Supernet",
     "default_method",
     "get_supernet",
+    "method_names",
     "methods_of",
 ]

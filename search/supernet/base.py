@@ -2,6 +2,9 @@
 
 A supernet has an ``E x O`` matrix α for each kind of cell (Eq. 1 of the paper); one of them is that
 of the space, whose encodings LPMs predict from.
+
+A method is what a user names, and may have a supernet for each of several spaces: those whose names
+are ``METHOD`` or ``METHOD.SPACE`` (what follows the dot only keeps names apart).
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from latkit.spaces.reader import parse_architecture
 if TYPE_CHECKING:
     from latkit.search.config import SearchConfig
 
+# Standard deviation of an initial α.
+ALPHA_INIT_SCALE = 1e-3
+
 
 @dataclass
 class BatchNormMode:
@@ -47,7 +53,8 @@ class Supernet(nn.Module, ABC):
 
     A subclass names its spaces and α matrices, and implements :meth:`build`, :attr:`alphas`,
     :meth:`derive` and ``forward``: logits of ``B x image_channels x H x W`` images. Batch norms
-    have to obey ``bn_mode`` where several processes train, and where second order looks ahead.
+    have to obey ``bn_mode`` where several processes train, and where second order looks ahead
+    (:func:`latkit.search.supernet.norms.obey` makes PyTorch's do so).
 
     Args:
         space: what is searched.
@@ -56,6 +63,7 @@ class Supernet(nn.Module, ABC):
         spaces: names of the spaces that it can search.
         alpha_names: of its α matrices, as in the columns of a history.
         encoded: the one of them whose operations and edges are the space's.
+        derived_name: what messages call that which the encoded one derives to.
         presets: by preset of a search, values of its configuration that differ from those of the
             paper's DARTS.
         most_skips: skip connections that a good architecture has at most; with more the search
@@ -67,6 +75,7 @@ class Supernet(nn.Module, ABC):
     spaces: ClassVar[tuple[str, ...]]
     alpha_names: ClassVar[tuple[str, ...]]
     encoded: ClassVar[str]
+    derived_name: ClassVar[str] = "the architecture"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     most_skips: ClassVar[int | None] = None
     max_skips: int | None = None
@@ -175,20 +184,23 @@ SUPERNETS: Plugins[Supernet] = Plugins(
     "method",
     "latkit.supernets",
     Supernet,  # type: ignore[type-abstract]
-    {"darts": f"{_HERE}.network", "pc-darts": f"{_HERE}.pc_darts"},
+    {
+        "darts": f"{_HERE}.network",
+        "darts.nasbench201": f"{_HERE}.nasbench201",
+        "darts.fbnet": f"{_HERE}.fbnet",
+        "pc-darts": f"{_HERE}.pc_darts",
+    },
 )
 
 
+def method_names() -> list[str]:
+    """All methods, whether their plug-ins load or not."""
+    return list(dict.fromkeys(_method_of(name) for name in SUPERNETS.names()))
+
+
 def methods_of(space: str) -> list[str]:
-    """The supernets that can search a space; plug-ins that do not load are left out."""
-    methods = []
-    for name in SUPERNETS.names():
-        try:
-            if space in SUPERNETS.get(name).spaces:
-                methods.append(name)
-        except LatkitError:
-            continue
-    return methods
+    """The methods that can search a space; plug-ins that do not load are left out."""
+    return [method for method in method_names() if space in _spaces_of(method)]
 
 
 def get_supernet(method: str, space: str) -> type[Supernet]:
@@ -198,18 +210,22 @@ def get_supernet(method: str, space: str) -> type[Supernet]:
         InputError: there is no such method, or it is for other spaces.
         PluginError: it is a plug-in that does not load.
     """
-    supernet = SUPERNETS.get(method)
-    if space not in supernet.spaces:
-        methods = methods_of(space)
-        raise InputError(
-            f"the method {method} searches {', '.join(supernet.spaces)}, not {space}",
-            f"use --method {' or '.join(methods)}" if methods else _no_method(space),
-        )
-    return supernet
+    if method not in method_names():
+        raise InputError(f"unknown method {method!r}", f"use one of: {', '.join(method_names())}")
+    supernet = _spaces_of(method).get(space)
+    if supernet is not None:
+        return supernet
+    for name in _names_of(method):
+        SUPERNETS.get(name)  # one that does not load may be for this space
+    methods = methods_of(space)
+    raise InputError(
+        f"the method {method} searches {', '.join(_spaces_of(method))}, not {space}",
+        f"use --method {' or '.join(methods)}" if methods else _no_method(space),
+    )
 
 
 def default_method(space: str) -> str:
-    """The first supernet that can search a space.
+    """The first method that can search a space.
 
     Raises:
         InputError: there is none.
@@ -218,6 +234,27 @@ def default_method(space: str) -> str:
     if not methods:
         raise InputError(f"no supernet can search the space {space}", _no_method(space))
     return methods[0]
+
+
+def _method_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _names_of(method: str) -> list[str]:
+    return [name for name in SUPERNETS.names() if _method_of(name) == method]
+
+
+def _spaces_of(method: str) -> dict[str, type[Supernet]]:
+    """A method's supernets by the space that each is for; of several for one, the first."""
+    found: dict[str, type[Supernet]] = {}
+    for name in _names_of(method):
+        try:
+            supernet = SUPERNETS.get(name)
+        except LatkitError:
+            continue
+        for space in supernet.spaces:
+            found.setdefault(space, supernet)
+    return found
 
 
 def _no_method(space: str) -> str:

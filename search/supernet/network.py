@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latkit.core.errors import InputError
-from latkit.search.supernet.base import SUPERNETS, BatchNormMode, Supernet
+from latkit.search.supernet.base import (
+    ALPHA_INIT_SCALE,
+    SUPERNETS,
+    BatchNormMode,
+    Supernet,
+)
 from latkit.search.supernet.layout import corners, images_of, rows_of, split_channels
 from latkit.search.supernet.norms import Running, batch_norm
 from latkit.search.supernet.products import pointwise
@@ -32,8 +37,6 @@ from latkit.spaces.darts.space import CONCAT, NODES, DartsSpace
 
 if TYPE_CHECKING:
     from latkit.search.config import SearchConfig
-
-ALPHA_INIT_SCALE = 1e-3
 
 
 class Preprocess(nn.Module):
@@ -161,6 +164,7 @@ class DartsSupernet(Supernet):
     spaces = ("darts",)
     alpha_names = ("normal", "reduce")
     encoded = "normal"
+    derived_name = "the normal cell"
     # DARTS+'s criterion (Liang et al., 2019), of the normal cell.
     most_skips = 2
     partial: ClassVar[int] = 1

@@ -60,23 +60,54 @@ class Running:
 
 
 def batch_norm(
-    x: Tensor, running: Running, bn_mode: BatchNormMode, scale: Tensor | None = None
+    x: Tensor,
+    running: Running,
+    bn_mode: BatchNormMode,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
 ) -> Tensor:
-    """Batch norm of ``B x C x H x W`` without parameters of its own; ``scale`` is ``C``-dim."""
+    """Batch norm of ``B x C x H x W``; ``scale`` and ``shift``, of ``C``, come on top."""
     if bn_mode.training and bn_mode.world > 1:
         y = _synchronised_norm(x, running, bn_mode)
-        return y if scale is None else y * scale.to(y.dtype).view(1, -1, 1, 1)
+        y = y if scale is None else y * scale.to(y.dtype).view(1, -1, 1, 1)
+        return y if shift is None else y + shift.to(y.dtype).view(1, -1, 1, 1)
     # PyTorch (2.14, CPU, channels_last) takes a weight for contiguous whatever its strides.
     scale = None if scale is None else scale.contiguous()
     if scale is None and x.dtype in (torch.bfloat16, torch.float16):
         scale = running.mean.new_ones(x.shape[1])  # else the statistics too are in half precision
     if not bn_mode.training:
-        return F.batch_norm(x, running.mean, running.var, scale, None, False, MOMENTUM, EPS)
+        return F.batch_norm(x, running.mean, running.var, scale, shift, False, MOMENTUM, EPS)
     # The statistics of many norms are parts of one tensor, which autograd must not see change.
-    y, mean, inverse = torch.native_batch_norm(x, scale, None, None, None, True, MOMENTUM, EPS)
+    y, mean, inverse = torch.native_batch_norm(x, scale, shift, None, None, True, MOMENTUM, EPS)
     if bn_mode.track:
         running.move(mean.detach(), inverse.detach().pow(-2) - EPS, x.numel() // x.shape[1])
     return y
+
+
+class ModedNorm(torch.nn.BatchNorm2d):
+    """A batch norm that obeys a supernet's mode, whether the module is in training mode or not.
+
+    It has the parameters, the running statistics and the names of the one that it takes the place
+    of; the count of batches stays as it is.
+    """
+
+    def __init__(self, norm: torch.nn.BatchNorm2d, bn_mode: BatchNormMode) -> None:
+        super().__init__(norm.num_features, affine=norm.affine)
+        if (norm.eps, norm.momentum) != (self.eps, self.momentum):
+            raise ValueError("a batch norm of a supernet has PyTorch's eps and momentum")
+        self.load_state_dict(norm.state_dict())
+        self.bn_mode = bn_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return batch_norm(x, Running.of(self), self.bn_mode, self.weight, self.bias)
+
+
+def obey(module: torch.nn.Module, bn_mode: BatchNormMode) -> None:
+    """Let every ``nn.BatchNorm2d`` within a module obey a mode; its parameters stay its own."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if type(child) is torch.nn.BatchNorm2d:
+                setattr(parent, name, ModedNorm(child, bn_mode))
 
 
 def _synchronised_norm(x: Tensor, running: Running, bn_mode: BatchNormMode) -> Tensor:

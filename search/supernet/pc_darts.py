@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from latkit.search.optimizers import OptimizerConfig
-from latkit.search.supernet.base import SUPERNETS
-from latkit.search.supernet.network import ALPHA_INIT_SCALE, DartsSupernet
+from latkit.search.supernet.base import ALPHA_INIT_SCALE, SUPERNETS
+from latkit.search.supernet.network import DartsSupernet
 
 
 @SUPERNETS.register("pc-darts")

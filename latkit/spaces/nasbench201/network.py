@@ -27,13 +27,13 @@ class Zero(nn.Module):
         return graph.add("Mul", x, graph.zero())
 
 
-def build_edge(name: str, channels: int) -> nn.Module:
+def build_edge(name: str, channels: int, affine: bool = True) -> nn.Module:
     """The module of an operation of the space; it keeps channels and resolution."""
     if name == "none":
         return Zero()
     if name in ("nor_conv_1x1", "nor_conv_3x3"):
-        return ReLUConvBN(channels, channels, kernel=int(name[-1]))
-    return build_operation(name, channels, 1)
+        return ReLUConvBN(channels, channels, affine, kernel=int(name[-1]))
+    return build_operation(name, channels, 1, affine)
 
 
 class NasBench201CellModule(nn.Module):
@@ -85,9 +85,9 @@ class ResidualBlock(nn.Module):
         return graph.add("Add", graph.module(self.downsample, x), residual)
 
 
-def stem(c: int) -> nn.Module:
-    """One convolution to ``c`` channels."""
-    return nn.Sequential(nn.Conv2d(3, c, 3, padding=1, bias=False), nn.BatchNorm2d(c))
+def stem(c: int, c_in: int = 3) -> nn.Module:
+    """One convolution of images to ``c`` channels."""
+    return nn.Sequential(nn.Conv2d(c_in, c, 3, padding=1, bias=False), nn.BatchNorm2d(c))
 
 
 def norm_relu(c: int) -> nn.Module:
