@@ -67,7 +67,7 @@ def finish(
     The network measured and counted as ``found`` is the LPM's own target: the point of the space in
     the target's setting, which is what the LPM predicts (of DARTS the found normal cell with the
     setting's reduction cell); the space's reference likewise. ``whole`` is the network of the whole
-    architecture, which no LPM predicts.
+    architecture, which no LPM predicts where it is another one.
 
     Args:
         outcome: what the search found.
@@ -88,9 +88,9 @@ def finish(
     target, architecture = card.target, outcome.architecture
     row, reference = space.row_of(architecture), reference_row(space)
     network = target.setting.network
-    networks = [
-        space.architecture(row[0], network), space.architecture(reference[0], network), architecture
-    ]  # fmt: skip
+    networks = [space.architecture(row[0], network), space.architecture(reference[0], network)]
+    if architecture != networks[0]:
+        networks.append(architecture)
     measurements, skip_reason = measure_as_profiled(networks, card)
     # Comparable only if both were measured against the same anchor network.
     same_anchor = card.dataset.get("anchor") == anchor_name(target.setting)
@@ -128,15 +128,16 @@ def finish(
             anchor_median_ms=measurements[0].anchor_median_ms,
             anchor_median_when_profiled_ms=anchor_then_ms,
         )
+    found = describe(0, row)
     result = SearchResult(
         architecture=architecture,
         arch=space.format(row[0]),
         arch_id=int(space.rank(row)[0]),
         drawing=space.draw(architecture),
-        found=describe(0, row),
+        found=found,
         reference=describe(1, reference),
         reference_name=_reference_name(space),
-        whole=describe(2, None),
+        whole=describe(2, None) if len(networks) > 2 else found,
         searched_for=SearchedFor(
             cost=config.cost,
             quantity=objective.quantity,

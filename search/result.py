@@ -201,7 +201,7 @@ class SearchResult:
             predicts (of DARTS with the setting's reduction cell).
         reference: the network of the space's reference, likewise.
         reference_name: what that is called.
-        whole: the network of ``architecture``.
+        whole: the network of ``architecture``; where that is one of the space alone, ``found``.
         searched_for: what the search weighed.
         measuring: how networks were measured; None: they were not.
         skip_reason: why they were not measured.

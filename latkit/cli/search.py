@@ -47,9 +47,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 @data_options(default="digits")
 @click.option("--out", type=UserPath(), help="Folder of the search [default: searches/DEVICE].")
 @click.option("--preset", type=click.Choice(["paper", "cpu"]), default="paper", show_default=True,
-              help="paper: 8 cells, C=16, 50 epochs, for a GPU. cpu: scaled down to minutes on "
-                   "two cores. The options below change single values.")
-@click.option("--method", help="Supernet: darts or pc-darts [the first one for the space].")
+              help="paper: C=16, 50 epochs, for a GPU. cpu: scaled down to minutes on two cores. "
+                   "The options below change single values.")
+@click.option("--method", help="darts, or for the space darts pc-darts too [the space's first].")
 @click.option("--order", type=int, help="Of the bi-level optimisation, 1 or 2 [1].")
 @click.option("--lambda", "lambda_per_ms", type=float,
               help="Weight of the predicted latency in the loss, per ms [paper: 0.2, cpu: 0.02]; "
@@ -59,8 +59,8 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 @click.option("--cost",
               help="What --lambda weighs: predicted (latency), energy (by the device's LPM of "
                    "energy_mj), macs (in millions, Table 4's control), or of several devices "
-                   "weighted-sum (the mean) or worst-case (the largest share of DARTS_V2's) "
-                   "[predicted].")
+                   "weighted-sum (the mean) or worst-case (the largest share of the space's "
+                   "reference's, e.g. DARTS_V2's) [predicted].")
 @click.option("--estimator",
               help="Of the expected latency and its gradient: marginal, straight-through (the "
                    "paper's) or score-function [marginal].")
@@ -72,7 +72,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 @click.option("--epochs", type=COUNT, help="[paper: 50, cpu: 4]")
 @click.option("--warmup-epochs", type=click.IntRange(min=0),
               help="First epochs that train weights only [darts: 0; pc-darts: paper 15, cpu 1].")
-@click.option("--cells", type=COUNT, help="Cells of the supernet [paper: 8, cpu: 5].")
+@click.option("--cells", type=COUNT,
+              help="Cells of the supernet [paper: 8, cpu: 5; nasbench201: 15 and 3; fbnet: 22, its "
+                   "layers, always].")
 @click.option("--channels", type=click.IntRange(min=2), help="Initial C [paper: 16, cpu: 8].")
 @click.option("--batch", type=COUNT, help="Of all processes [64; pc-darts of paper: 256].")
 @click.option("--weight-lr", type=float, help="Learning rate of the weights' SGD [the preset's].")
@@ -84,10 +86,11 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
               help="Use this many images, drawn at random [paper: all, cpu: 2048].")
 @click.option("--precision", help="Of the supernet: fp32, or bf16 by autocast [fp32].")
 @click.option("--stop-on-collapse", is_flag=True,
-              help="End with the last good cell once the normal cell has more than two skip "
-                   "connections.")
+              help="End with the last good cell once the cell (of darts the normal one) has more "
+                   "than two skip connections; not for fbnet.")
 @click.option("--max-skips", type=click.IntRange(min=0),
-              help="Largest number of skip connections in the derived normal cell [any].")
+              help="Largest number of skip connections in what is derived (of darts the normal "
+                   "cell) [any].")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--tensorboard", is_flag=True, help="Write scalars to OUT/tensorboard too.")
 @click.option("--sweep-lambda", type=Numbers(),
@@ -125,6 +128,7 @@ def command(
       latkit search --device my-cpu --data digits --preset cpu --out found
       latkit search --device p100 --data cifar10
       latkit search --device p100 --data cifar10 --method pc-darts --order 2
+      latkit search --space fbnet --device my-cpu --data cifar10 --preset cpu --target-ms 5
       latkit search --device my-cpu --preset cpu --target-ms 20
       latkit search --device my-cpu --also-device my-gpu --cost worst-case --lambda 3
       latkit search --device my-gpu --cost energy --lambda 0.01

@@ -154,10 +154,11 @@ class Registry:
             known = ", ".join(sorted(all_there)) or "none yet"
             elsewhere = sorted({e.space for e in published if e.device == match["device"]})
             only_of = f"only of {', '.join(elsewhere)}; " if elsewhere else ""
+            other = f"use --space {' or '.join(elsewhere)}, or" if elsewhere else "use"
             raise InputError(
                 f"no LPM for device {match['device']!r} and space {space} in {self.url} "
                 f"({only_of}devices: {known})",
-                "use one of these, or make one: "
+                f"{other} one of these, or make one: "
                 f"latkit profile --device {match['device']} --space {space} and latkit train-lpm",
             )
         fitting_quantity = [e for e in of_device if e.cost == quantity]

@@ -13,9 +13,10 @@ from latkit.search.run import describe_target
 
 def search_parts(result: SearchResult) -> Iterator[Part]:
     """A search's result as tables and a drawing."""
-    networks = {
-        "found, in the network of the LPM's setting": result.found,
-        "found, both cells where there are two": result.whole,
+    networks = {"found, in the network of the LPM's setting": result.found}
+    if result.whole is not result.found:
+        networks["found, all its cells"] = result.whole
+    networks |= {
         f"{result.reference_name}, in the network of the LPM's setting": result.reference,
     }
     yield Table(

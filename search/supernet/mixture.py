@@ -7,7 +7,8 @@ weighted sum then flows on (DARTS), or the index of one of them, which alone is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -48,26 +49,28 @@ class Mixture(nn.Module):
         """The weighted sum of what all operations make of ``x``, or what one of them makes."""
         if isinstance(pick, int):
             name = self._names[pick]
-            return x.new_zeros(x.shape) if name == NONE else self._run(name, x)
-        columns = [index for index, name in enumerate(self._names) if name != NONE]
-        terms = [self._run(self._names[index], x) for index in columns]
-        return mix(terms, pick[columns][None], [None])[0]
+            return torch.zeros_like(x) if name == NONE else self._run(name, x)
+        pairs = zip(self._names, pick.unbind(), strict=True)
+        terms, weights = zip(
+            *((self._run(name, x), weight) for name, weight in pairs if name != NONE), strict=True
+        )
+        return mix(terms, torch.stack(weights)[None], [None])[0]
 
     def _run(self, name: str, x: Tensor) -> Tensor:
         result: Tensor = self.operations[name](x)
         return result
 
 
-class MixtureNetwork(nn.Module):
+class MixtureNetwork(nn.Module, ABC):
     """A network whose searched parts are mixtures; a space has a subclass.
 
     Batch norms within mixtures have no affine parameters while α is searched (DARTS, section 3):
     they would only scale what α scales.
     """
 
+    @abstractmethod
     def forward(self, x: Tensor, picks: Sequence[Pick]) -> Tensor:
         """Logits of ``B x image_channels x H x W`` images; ``picks`` are of the space's edges."""
-        raise NotImplementedError
 
 
 class MixtureSupernet(Supernet):

@@ -57,3 +57,9 @@ class CellSupernet(Supernet):
     def derive(self, row=None):
         row = self.strongest_row("cell") if row is None else row
         return self.space.architecture(row, get_preset("nasbench201").network)
+
+
+class ToyCells(CellSupernet):
+    """The same for a space of others."""
+
+    spaces = ("toy",)

@@ -18,13 +18,14 @@ def build_supernet(
     method: str,
     space: SearchSpace,
     channels: int,
-    cells: int,
+    cells: int | None,
     classes: int,
     image_channels: int = 3,
 ) -> Supernet:
-    """The supernet of a method, initialised by PyTorch's global generator."""
+    """The supernet of a method, initialised by PyTorch's global generator; None: usual cells."""
     supernet = get_supernet(method, space.name)
-    config = dataclasses.replace(preset("paper", method), channels=channels, cells=cells)
+    usual = preset("paper", method, space.name)
+    config = dataclasses.replace(usual, channels=channels, cells=cells or usual.cells)
     supernet.check(config)
     return supernet.build(space, config, classes, image_channels, 32)
 

@@ -18,10 +18,12 @@ from torch.utils._pytree import tree_leaves
 
 from latkit.search import bilevel
 from latkit.search.bilevel import ORDERS, OptimizerConfig
-from latkit.search.supernet import SUPERNETS
+from latkit.search.supernet import methods_of
 from latkit.spaces import get_space
 from tests.search.supernets import build_supernet
 
+# Of fbnet there are always as many.
+CELLS = {"darts": 3, "nasbench201": 3, "fbnet": None}
 MOVES = ("aten._to_copy", "aten.copy_", "aten._foreach_copy_")
 
 
@@ -62,17 +64,20 @@ def test_mixing_is_refused() -> None:
 
 # Second order calls what first order calls, of every supernet.
 @pytest.mark.parametrize(
-    ("method", "order"), [*((method, 1) for method in SUPERNETS.names()), ("darts", 2)]
+    ("method", "order", "space"),
+    [
+        *((method, 1, space) for space in CELLS for method in methods_of(space)),
+        ("darts", 2, "darts"),
+    ],
 )
 def test_a_step_stays_on_its_device(
-    method: str, order: int, monkeypatch: pytest.MonkeyPatch
+    method: str, order: int, space: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Neither is there for tensors without values.
     monkeypatch.setattr(torch, "autocast", lambda *a, **k: contextlib.nullcontext())
     monkeypatch.setattr(bilevel, "clip_gradients", lambda gradients, largest: None)
-    space: Any = get_space("darts")
     device = torch.device("meta")
-    supernet = build_supernet(method, space, 4, 3, 10).to(device)
+    supernet = build_supernet(method, get_space(space), 4, CELLS[space], 10).to(device)
     optimizer = ORDERS[order](supernet, OptimizerConfig(), AlphaItself())  # type: ignore[arg-type]
     train, val = (
         (torch.empty(4, 3, 16, 16, device=device), torch.zeros(4, dtype=torch.long, device=device))

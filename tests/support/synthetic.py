@@ -7,7 +7,7 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from latkit.lpm.store import read_lpm, write_lpm
 from latkit.lpm.training import TrainedLPM, train_lpm
 from latkit.profiling.protocol import Protocol
 from latkit.spaces import Setting, get_space
-from latkit.spaces.architecture import architecture_cost
+from latkit.spaces.architecture import architecture_cost, architecture_costs
 from latkit.spaces.darts.config import DartsConfig
 from latkit.spaces.darts.zoo import ZOO
 
@@ -109,6 +109,43 @@ def _trained(
     lpm, card = read_lpm(Storage(str(_keep(name, train))), "lpm")
     target = dataclasses.replace(card.target, device=device)
     return TrainedLPM(lpm, dataclasses.replace(card, target=target))
+
+
+def formula_lpm(
+    folder: Path,
+    setting: Setting,
+    operation_values: Sequence[float],
+    device: str = "formula",
+    quantity: str = LATENCY,
+) -> TrainedLPM:
+    """An LPM of any space: of a quantity that is 10 and what each operation adds.
+
+    Args:
+        folder: of the dataset.
+        setting: whose space it is.
+        operation_values: in the order of the space's operations.
+        device: its name.
+        quantity: the latency, or one of ``METRICS``.
+    """
+    space, n = get_space(setting.space), 300
+    matrix = space.unrank(space.sample(n, 0))
+    values = formula_values(matrix, operation_values).tolist()
+    target = Target(space.name, device, "torch-cpu", setting)
+    metrics = () if quantity == LATENCY else (quantity,)
+    costs = architecture_costs(space, matrix, setting)
+    ids = space.file_ids(matrix).tolist()
+    with DatasetWriter(folder, made_manifest(n, target=target, metrics=metrics)) as writer:
+        for arch_id, row, value, cost in zip(ids, matrix, values, costs, strict=True):
+            numbers = {"latency_ms": value, quantity: value}
+            place = {"arch_id": arch_id, "arch": space.format(row)}
+            size = {"macs": cost.macs, "params": cost.params}
+            writer.append({**made_row(0, value), **place, **size, **numbers})
+    return train_lpm(LatencyDataset.open(folder), Recipe("op-count", quantity=quantity))
+
+
+def formula_values(matrix: Any, operation_values: Sequence[float]) -> np.ndarray[Any, Any]:
+    """10 and what the operations of each row of a choice matrix add."""
+    return np.asarray(10 + np.asarray(operation_values)[matrix].sum(axis=-1))
 
 
 # --- what is made once in a session -----------------------------------------------------------

@@ -42,9 +42,9 @@ def build_layer(name: str, place: LayerPlace, affine: bool = True) -> nn.Module:
     )
 
 
-def stem(config: FbnetConfig) -> nn.Module:
-    """What stands before the layers: ``B x 3 x R x R`` to the input of the first one."""
-    return ConvBN(3, config.channels, kernel=3, stride=config.stem_stride)
+def stem(config: FbnetConfig, c_in: int = 3) -> nn.Module:
+    """What stands before the layers: ``B x c_in x R x R`` images to the input of the first one."""
+    return ConvBN(c_in, config.channels, kernel=3, stride=config.stem_stride)
 
 
 def head(config: FbnetConfig) -> nn.Module:

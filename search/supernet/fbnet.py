@@ -1,0 +1,98 @@
+"""The supernet of DARTS for FBNet, whose own search space it is (Wu et al. 2019, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from latkit.core.errors import InputError
+from latkit.search.supernet.base import SUPERNETS
+from latkit.search.supernet.mixture import Mixture, MixtureNetwork, MixtureSupernet, Pick
+from latkit.spaces import SearchSpace
+from latkit.spaces.fbnet.config import LAYERS, FbnetConfig, LayerPlace
+from latkit.spaces.fbnet.network import build_layer, head, stem
+
+if TYPE_CHECKING:
+    from latkit.search.config import SearchConfig
+
+# From so many pixels on, a network as published leaves 4 of them before its head.
+LARGE_RESOLUTION = 128
+
+
+class FbnetMixture(MixtureNetwork):
+    """Stem, 22 mixtures, head.
+
+    Args:
+        space: the space.
+        config: strides, widths and classes.
+        image_channels: channels of the images.
+    """
+
+    def __init__(self, space: SearchSpace, config: FbnetConfig, image_channels: int = 3) -> None:
+        super().__init__()
+        self.stem = stem(config, image_channels)
+        self.layers = nn.ModuleList(_mixture(space, place) for place in config.walk())
+        self.head = head(config)
+
+    def forward(self, x: Tensor, picks: Sequence[Pick]) -> Tensor:
+        x = self.stem(x)
+        for layer, pick in zip(self.layers, picks, strict=True):
+            x = layer(x, pick)
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def _mixture(space: SearchSpace, place: LayerPlace) -> Mixture:
+    return Mixture(space.operations, lambda name: build_layer(name, place, affine=False))
+
+
+@SUPERNETS.register("darts.fbnet")
+class FbnetSupernet(MixtureSupernet):
+    """One α, a row for each layer; ``cells`` of a search are the 22 layers, which are fixed.
+
+    Images of 128 pixels and more are searched with the strides as published, smaller ones with
+    those for CIFAR.
+    """
+
+    spaces = ("fbnet",)
+    alpha_names = ("layers",)
+    encoded = "layers"
+    derived_name = "the network"
+    # The space chooses its depth by skips, the published networks too: no number of them is a sign.
+    most_skips = None
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"cells": LAYERS},
+        "cpu": {"cells": LAYERS},
+    }
+
+    @classmethod
+    def check(cls, config: SearchConfig) -> None:
+        if config.cells != LAYERS:
+            raise InputError(
+                f"cells={config.cells} does not fit fbnet, which has {LAYERS} layers",
+                "leave out --cells",
+            )
+        _network_of(config, 32, 10)  # whatever the images are
+
+    @classmethod
+    def build(
+        cls,
+        space: SearchSpace,
+        config: SearchConfig,
+        classes: int,
+        image_channels: int,
+        resolution: int,
+    ) -> FbnetSupernet:
+        network = _network_of(config, resolution, classes)
+        return cls(space, network, FbnetMixture(space, network, image_channels))
+
+
+def _network_of(config: SearchConfig, resolution: int, classes: int) -> FbnetConfig:
+    macro = "fbnet" if resolution >= LARGE_RESOLUTION else "fbnet-cifar"
+    # The layers take images of any size, and settings multiples of 32, of which this is the next.
+    next_resolution = -(-resolution // 32) * 32
+    return FbnetConfig(
+        macro=macro, channels=config.channels, resolution=next_resolution, classes=classes
+    )
