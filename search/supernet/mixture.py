@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -101,10 +100,13 @@ class MixtureSupernet(Supernet):
             x: the images.
             row: of a choice matrix: the operations of one architecture, which alone are computed;
                 None: mixtures by the softmax of α.
+
+        Raises:
+            SpaceError: the row is not an architecture of the space.
         """
         self.bn_mode.training = self.training
         picks: Sequence[Pick] = (
-            self.alpha.softmax(-1).unbind() if row is None else np.asarray(row).tolist()
+            self.alpha.softmax(-1).unbind() if row is None else self.space.validate(row)[0].tolist()
         )
         return self.network(x.contiguous(memory_format=torch.channels_last), picks)
 

@@ -22,7 +22,6 @@ from latkit.spaces import get_space
 from tests.search.made_objectives import linear_objective
 from tests.search.supernets import build_supernet
 
-SPACE = get_space("darts")
 BATCH, CLASSES = 8, 3
 
 
@@ -34,13 +33,19 @@ def made_data() -> ImageData:
 
 
 def search(
-    method: str, order: int, processes: Processes, dtype: torch.dtype, precision: str = "fp32"
+    method: str,
+    order: int,
+    processes: Processes,
+    dtype: torch.dtype,
+    precision: str = "fp32",
+    space_name: str = "darts",
 ) -> tuple[Bilevel, Callable[[], None]]:
     """An optimiser, and what takes one of its steps."""
     torch.manual_seed(1)
-    supernet = build_supernet(method, SPACE, 4, 3, CLASSES).to(dtype)
+    space = get_space(space_name)
+    supernet = build_supernet(method, space, 4, 3, CLASSES).to(dtype)
     supernet.bn_mode.world = processes.world
-    penalty = Penalty(SPACE, linear_objective(0, SPACE), FixedWeight(0.02))
+    penalty = Penalty(space, linear_objective(0, space), FixedWeight(0.02))
     config = OptimizerConfig(arch_lr=0.02, weight_lr=0.1)
     bilevel = ORDERS[order](supernet, config, penalty, precision, processes.average_gradients)
     data = made_data()
@@ -60,19 +65,21 @@ def search(
 def compare_double(processes: Processes) -> None:
     """α, β, weights and the running statistics of batch norms."""
     # Second order takes first order's gradients too, at other weights.
-    for method, order in (("darts", 1), ("pc-darts", 2)):
+    for method, order, space in (
+        ("darts", 1, "darts"), ("pc-darts", 2, "darts"), ("darts", 1, "nasbench201"),
+    ):  # fmt: skip
         states = []
         for who in (processes, ALONE):
-            bilevel, take = search(method, order, who, torch.float64)
+            bilevel, take = search(method, order, who, torch.float64, space_name=space)
             before = {n: t.clone() for n, t in bilevel.supernet.state_dict().items()}
             take()
             states.append(bilevel.supernet.state_dict())
-        assert any(name.endswith(".var") for name in states[0])
+        assert any(name.endswith(("var", "running_var")) for name in states[0])
         assert ("beta_normal" in states[0]) == (method == "pc-darts")
         for name, ours in states[0].items():
             torch.testing.assert_close(
                 ours, states[1][name], rtol=1e-6, atol=1e-8,
-                msg=lambda m, where=f"{method} {order} {name}": f"{where}: {m}",
+                msg=lambda m, where=f"{space} {method} {order} {name}": f"{where}: {m}",
             )  # fmt: skip
             if not name.endswith("num_batches_tracked"):
                 assert not torch.equal(ours, before[name]), name
