@@ -60,4 +60,11 @@ def test_export_and_draw(latkit: RunLatkit) -> None:
     for text in ("fbnet_c", str(ZOO["fbnet_c"])):
         drawn = ok(latkit, "draw", text, "--out", "net.svg")
         assert (drawn["space"], drawn["architecture"]) == ("fbnet", str(ZOO["fbnet_c"]))
-    assert "fbnet" in refused(latkit, "export", "darts_v2", "--setting", MICRO, "--out", "x.onnx")
+
+
+@pytest.mark.parametrize(
+    "command", [("export", "darts_v2", "--out", "x.onnx"), ("measure", "darts_v2", "--out", "x")]
+)
+def test_a_genotype_is_refused(latkit: RunLatkit, command: tuple[str, ...]) -> None:
+    line = refused(latkit, *command, "--setting", MICRO, code=2)
+    assert "fbnet takes no architecture of darts" in line

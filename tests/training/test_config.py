@@ -65,6 +65,7 @@ def test_what_is_scaled_down() -> None:
         {"seed": 2**32 - 1, "seeds": 2}, {"preset": "svhn"}, {"space": "nowhere"}, {"cells": 2},
         {"channels": 3}, {"space": "fbnet", "architecture": "fbnet_c", "drop_path": 0.1},
         {"space": "fbnet", "architecture": "fbnet_c", "channels": 6},
+        {"space": "fbnet"}, {"space": "nasbench201"},
         {"space": "nasbench201", "preset": "imagenet"},
         {"space": "nasbench201", "architecture": "7", "auxiliary_weight": 0.4, "cells": 4},
         {"architecture": "darts_v9"}, {"weight_decay": float("inf")}, {"momentum": 1.0},
