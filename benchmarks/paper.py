@@ -84,7 +84,7 @@ SCALES = {
         # Few epochs collapse at the paper's λ: twice 0.1 leaves no convolution in the normal cell.
         "imagenet", 1500, "fast", {"preset": "cpu", "method": "pc-darts"}, (0.0, 0.025, 0.05, 0.1),
         (0.05, 0.1), (0.0001, 0.0002), {"preset": "cpu-small", "seeds": 2, "epochs": 6},
-        {"cifar": "cifar,batch=1", "imagenet": "imagenet"}, 30,
+        {"cifar": "cifar,batch=1", "imagenet": "imagenet"}, 20,
     ),
     "paper": Scale(
         "paper", 100_000, "standard", {"preset": "paper", "method": "pc-darts"},

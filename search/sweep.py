@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +41,8 @@ from latkit.spaces import get_space
 
 SWEEP = "sweep.json"
 _REPORT_EVERY_SECONDS = 0.2
+# A process that has PyTorch's threads cannot be forked.
+_CONTEXT: BaseContext = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,6 @@ def run_sweep(
     Raises:
         Interrupted: ``stop`` returned true; the same call goes on.
     """
-    spawn = multiprocessing.get_context("spawn")
     waiting = list(searches)
     running: dict[Connection, tuple[Search, BaseProcess]] = {}
     ended: dict[str, SearchOutcome | LatkitError] = {}
@@ -135,8 +137,8 @@ def run_sweep(
         while running or (waiting and not stopping):
             while waiting and len(running) < jobs and not stopping:
                 search = waiting.pop(0)
-                ours, theirs = spawn.Pipe(duplex=False)
-                process = spawn.Process(target=_child, args=_arguments(theirs, search, common))
+                ours, theirs = _CONTEXT.Pipe(duplex=False)
+                process = _CONTEXT.Process(target=_child, args=_arguments(theirs, search, common))
                 with _signals_blocked(), _without_main():
                     process.start()
                 theirs.close()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 # Before NumPy and PyTorch start their threads, and for all processes that tests start: tests' sums
@@ -18,11 +19,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import hypothesis
 import pytest
 
+from latkit.search import sweep
 from latkit.spaces import Setting
 from latkit.spaces.darts.config import DartsConfig
 from tests.support.commands import RunLatkit
 from tests.support.places import SHARED
 from tests.support.plug_ins import forget_plug_ins
+from tests.support.processes import FORK_SERVER
 from tests.support.synthetic import SHARED_FOLDER
 
 # What touches the disk has no fixed duration on a shared machine.
@@ -56,6 +59,14 @@ def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "synthetic"
     folder.mkdir(exist_ok=True)
     os.environ[SHARED_FOLDER] = str(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_sweeps() -> None:
+    """Searches of a sweep that this process begins are forked off one that has imported PyTorch."""
+    # Begun now, and not while a sweep holds back signals, which its forks would inherit.
+    forkserver.ensure_running()
+    sweep._CONTEXT = FORK_SERVER
 
 
 @pytest.fixture(autouse=True)

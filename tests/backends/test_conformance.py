@@ -11,6 +11,7 @@ from latkit.backends import BACKENDS
 from latkit.backends.testing import BackendConformance
 from latkit.spaces.darts.genotype import Genotype
 from latkit.spaces.darts.zoo import ZOO
+from latkit.spaces.fbnet.layers import FbnetLayers
 from latkit.spaces.nasbench201.space import NasBench201Cell
 
 
@@ -61,6 +62,9 @@ class _Compiled(BackendConformance):
 
     def cells(self) -> list[NasBench201Cell]:
         return super().cells()[:1]
+
+    def chains(self) -> list[FbnetLayers]:
+        return super().chains()[:1]
 
 
 class TestTorchCpuCompile(_Compiled):

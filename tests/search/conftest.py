@@ -28,7 +28,7 @@ def lpm(tmp_path_factory: pytest.TempPathFactory) -> LPM:
 
 @pytest.fixture(scope="session")
 def data() -> ImageData:
-    return load_data("digits", 96, 0)
+    return load_data("digits", 64, 0)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from latkit.spaces import get_space
 
 SPACE = get_space("darts")
 MICRO = SearchConfig(
-    lambda_per_ms=0.02, cells=3, channels=2, batch=16, epochs=2, limit=96,
+    lambda_per_ms=0.02, cells=3, channels=2, batch=16, epochs=2, limit=64,
     optimizer=OptimizerConfig(arch_lr=0.05, weight_lr=0.1),
 )  # fmt: skip
 

@@ -41,10 +41,8 @@ def test_it_goes_on_where_it_ended(
     assert outcome.history[:2] == short.history
     assert [row["epoch"] for row in outcome.history] == [1, 2, 3, 4]
     assert rates(outcome.history[2:]) == pytest.approx([cosine(2, 4), cosine(3, 4)])
-    assert [(step.epoch, step.step) for step in steps] == [
-        (e, s) for e in (3, 4) for s in (1, 2, 3)
-    ]
-    assert steps[0].done_before == 6
+    assert [(step.epoch, step.step) for step in steps] == [(e, s) for e in (3, 4) for s in (1, 2)]
+    assert steps[0].done_before == 4
     assert json.loads((tmp_path / "s" / CONFIG).read_text())["epochs"] == 4
     # From now on it is a search of four epochs.
     assert run(tmp_path / "s", lpm, data, LONGER) == outcome

@@ -65,7 +65,7 @@ def test_learns_to_classify(tmp_path: Path, lpm: LPM) -> None:
     assert outcome.history[-1]["val_loss"] < outcome.history[0]["val_loss"]
 
 
-@pytest.mark.parametrize("at", [1, 5])
+@pytest.mark.parametrize("at", [1, 3])
 def test_resuming_is_bitwise(
     tmp_path: Path, lpm: LPM, data: ImageData, finished: Finished, at: int
 ) -> None:
@@ -80,13 +80,13 @@ def test_resuming_is_bitwise(
     finished.check_same_end(tmp_path / "b", run(tmp_path / "b", lpm, data, MICRO))
 
 
-@pytest.mark.parametrize("at", [1, 3, 5])
+@pytest.mark.parametrize("at", [1, 2, 3])
 def test_stopping_is_bitwise(
     tmp_path: Path, lpm: LPM, data: ImageData, finished: Finished, at: int
 ) -> None:
     """Asked to stop in the middle or at the end of an epoch, a search loses no step."""
     steps: list[SearchProgress] = []
-    with pytest.raises(Interrupted, match=rf"epoch {1 + (at - 1) // 3}"):
+    with pytest.raises(Interrupted, match=rf"epoch {1 + (at - 1) // 2}"):
         run(
             tmp_path / "b",
             lpm,
@@ -98,7 +98,7 @@ def test_stopping_is_bitwise(
     assert len(steps) == at
     resumed = run(tmp_path / "b", lpm, data, MICRO, on_step=steps.append)
     # No step is done twice, and each sees what it saw in the undisturbed search.
-    assert [(s.epoch, s.step) for s in steps] == [(e, s) for e in (1, 2) for s in (1, 2, 3)]
+    assert [(s.epoch, s.step) for s in steps] == [(e, s) for e in (1, 2) for s in (1, 2)]
     assert steps[at].done_before == at
     finished.check_same_end(tmp_path / "b", resumed)
 
@@ -114,9 +114,9 @@ def test_stopping_is_bitwise(
     ids=str,
 )
 def test_every_kind_of_search_resumes_to_the_bit(
-    tmp_path: Path, lpm: LPM, changes: dict[str, Any]
+    tmp_path: Path, lpm: LPM, data: ImageData, changes: dict[str, Any]
 ) -> None:
-    config, data = dataclasses.replace(MICRO, limit=64, **changes), load_data("digits", 64, 0)
+    config = dataclasses.replace(MICRO, **changes)
     run(tmp_path / "a", lpm, data, config)
     steps: list[SearchProgress] = []
     with pytest.raises(Interrupted):
@@ -197,7 +197,7 @@ def test_multiply_adds_as_the_cost(tmp_path: Path, lpm: LPM, data: ImageData) ->
 def test_asked_to_stop_after_the_last_step(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
     steps: list[SearchProgress] = []
     with pytest.raises(Interrupted, match="everything up to epoch 2 is kept"):
-        run(tmp_path / "s", lpm, data, MICRO, on_step=steps.append, stop=lambda: len(steps) == 5)
+        run(tmp_path / "s", lpm, data, MICRO, on_step=steps.append, stop=lambda: len(steps) == 3)
     assert len(run(tmp_path / "s", lpm, data, MICRO).history) == 2
 
 
@@ -218,7 +218,7 @@ def test_warm_up(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         assert not torch.equal(earlier[1][f"supernet/{name}"], initial[name])
     assert not torch.equal(earlier[0]["supernet/stem.weight"], initial["stem.weight"])
     assert [row["val_loss"] is None for row in history] == [True, False]
-    assert [step.expected_cost is None for step in steps] == [True] * 3 + [False] * 3
+    assert [step.expected_cost is None for step in steps] == [True] * 2 + [False] * 2
     assert pq.read_table(str(tmp_path / "s" / HISTORY)).to_pylist() == history
 
 

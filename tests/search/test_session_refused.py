@@ -107,7 +107,7 @@ class TestRefused:
         check_fits(config, few, processes)
 
     def test_a_batch_larger_than_the_data(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-        with pytest.raises(InputError, match=r"batch of 64 .* use --batch 48"):
+        with pytest.raises(InputError, match=r"batch of 64 .* use --batch 32"):
             run(tmp_path / "s", lpm, data, dataclasses.replace(MICRO, batch=64))
 
     @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import gc
 import pyarrow.parquet
 import sklearn.datasets
 import torch
-import torch.distributed
+import torch.distributed.tensor  # which the first collective operation imports
 
 import latkit.api
 import latkit.cli.main

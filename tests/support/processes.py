@@ -22,8 +22,8 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-_FORK_SERVER = multiprocessing.get_context("forkserver")
-_FORK_SERVER.set_forkserver_preload(["tests.support.preloaded"])
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload(["tests.support.preloaded"])
 
 
 def _begin(
@@ -68,9 +68,9 @@ class Forked:
         environment: Mapping[str, str] | None = None,
         group: bool = False,
     ) -> None:
-        pipes = [_FORK_SERVER.Pipe(duplex=False) for _ in range(2)]
+        pipes = [FORK_SERVER.Pipe(duplex=False) for _ in range(2)]
         variables = dict(os.environ if environment is None else environment)
-        self._process = _FORK_SERVER.Process(
+        self._process = FORK_SERVER.Process(
             target=_begin,
             args=(function, arguments, str(cwd), variables, group, *(pipe[1] for pipe in pipes)),
         )

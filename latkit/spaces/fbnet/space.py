@@ -34,7 +34,7 @@ class FbnetSpace(SearchSpace):
     presets = PRESETS
     trained_in = TRAINED_IN
     skip = SKIP
-    parameter_free = (SKIP,)
+    parameter_free = (SKIP,)  # where it changes no shape
     # The published network that has every one of the nine operations.
     reference = "fbnet_a"
 
