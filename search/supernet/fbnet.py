@@ -74,7 +74,7 @@ class FbnetSupernet(MixtureSupernet):
                 f"cells={config.cells} does not fit fbnet, which has {LAYERS} layers",
                 "leave out --cells",
             )
-        _network_of(config, 32, 10)  # whatever the images are
+        network_of(config, 32, 10)  # whatever the images are
 
     @classmethod
     def build(
@@ -85,11 +85,16 @@ class FbnetSupernet(MixtureSupernet):
         image_channels: int,
         resolution: int,
     ) -> FbnetSupernet:
-        network = _network_of(config, resolution, classes)
+        network = network_of(config, resolution, classes)
         return cls(space, network, FbnetMixture(space, network, image_channels))
 
 
-def _network_of(config: SearchConfig, resolution: int, classes: int) -> FbnetConfig:
+def network_of(config: SearchConfig, resolution: int, classes: int) -> FbnetConfig:
+    """The network of a search, whose ``cells`` are not looked at, for images of a resolution.
+
+    Raises:
+        InputError: the channels do not scale the stages.
+    """
     macro = "fbnet" if resolution >= LARGE_RESOLUTION else "fbnet-cifar"
     # The layers take images of any size, and settings multiples of 32, of which this is the next.
     next_resolution = -(-resolution // 32) * 32
