@@ -16,7 +16,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +34,9 @@ from latkit.spaces.build import random_input, random_network
 from latkit.spaces.darts.config import DartsConfig
 from latkit.spaces.darts.genotype import Genotype
 from latkit.spaces.darts.zoo import ZOO
+from latkit.spaces.fbnet.config import FbnetConfig
+from latkit.spaces.fbnet.layers import FbnetLayers
+from latkit.spaces.fbnet.zoo import ZOO as CHAINS
 from latkit.spaces.nasbench201.config import NasBench201Config
 from latkit.spaces.nasbench201.space import NasBench201Cell
 from latkit.spaces.setting import MEMORY_FORMATS, PRECISIONS
@@ -104,6 +107,10 @@ class BackendConformance:
         space = get_space("nasbench201")
         return [space.cell(space.parse(text)[0]) for text in CELLS]
 
+    def chains(self) -> list[FbnetLayers]:
+        """Two networks of FBNet, the first of which has every operation; as of :meth:`cells`."""
+        return [CHAINS["fbnet_a"], CHAINS["fbnet_c"]]
+
     def expected(self, architecture: Architecture, setting: Setting, seed: int) -> Any:
         with torch.inference_mode():
             return random_network(architecture, setting, seed)(random_input(setting, seed)).numpy()
@@ -132,7 +139,7 @@ class BackendConformance:
     # --- computing ---------------------------------------------------------------------------
 
     @pytest.mark.parametrize("precision", PRECISIONS)
-    @pytest.mark.parametrize("macro", ["cifar", "imagenet", "nasbench201"])
+    @pytest.mark.parametrize("macro", ["cifar", "imagenet", "nasbench201", "fbnet"])
     def test_computes_what_pytorch_computes(
         self, backend: Backend, macro: str, precision: str
     ) -> None:
@@ -140,6 +147,7 @@ class BackendConformance:
             "cifar": self.small.network,
             "imagenet": self.small.replace(macro="imagenet", resolution=64).network,
             "nasbench201": NasBench201Config(cells=3, channels=8, resolution=16),
+            "fbnet": FbnetConfig(macro="fbnet-cifar", channels=4, resolution=16, classes=10),
         }
         setting = Setting(networks[macro], self.small.run).replace(precision=precision)
         try:
@@ -147,10 +155,10 @@ class BackendConformance:
         except BackendError as refusal:
             pytest.skip(str(refusal))
         tolerance = {"fp32": self.tolerance, "fp16": FP16_TOLERANCE, "bf16": BF16_TOLERANCE}
-        architectures: Sequence[Architecture] = (
-            self.cells() if setting.space == "nasbench201" else self.genotypes()
-        )
-        for architecture in architectures:
+        architectures: dict[str, Callable[[], Sequence[Architecture]]] = {
+            "darts": self.genotypes, "nasbench201": self.cells, "fbnet": self.chains,
+        }  # fmt: skip
+        for architecture in architectures[setting.space]():
             wanted = self.expected(architecture, setting, SEED)
             with backend.compile(architecture, setting, SEED) as runner:
                 logits = runner.logits()

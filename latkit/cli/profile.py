@@ -23,11 +23,11 @@ from latkit.core.errors import Interrupted
 @click.option("--n", type=click.IntRange(min=1), default=1000, show_default=True,
               help="Number of architectures.")
 @click.option("--space", default="darts", show_default=True,
-              help="Search space: darts or nasbench201.")
+              help="Search space: darts, nasbench201 or fbnet.")
 @click.option("--setting",
-              help="Network around the cell: imagenet, cifar, paper or tiny of darts, or "
-                   "nasbench201, with changes, e.g. imagenet,batch=32,memory_format=nchw "
-                   "[default: the space's first].")
+              help="Network around the choices: imagenet, cifar, paper or tiny of darts, "
+                   "nasbench201, fbnet or fbnet-cpu, with changes, e.g. "
+                   "imagenet,batch=32,memory_format=nchw [default: the space's first].")
 @click.option("--protocol", type=click.Choice(["fast", "standard", "precise", "paper"]),
               default="standard", show_default=True,
               help="How one architecture is measured: 3, 6 or 12 runs in alternation with the "

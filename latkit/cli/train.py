@@ -13,8 +13,8 @@ from latkit.cli.progress import Terminal
 _COUNT = click.IntRange(min=1)
 # Of what the preset decides: option, type, and help with the values of cifar/imagenet/cpu-small.
 _VALUES: tuple[tuple[str, Any, str], ...] = (
-    ("--cells", _COUNT, "Cells of the network [20/14/5; nasbench201: 15/-/3]."),
-    ("--channels", _COUNT, "Initial C [36/48/8; nasbench201: 16/-/8]."),
+    ("--cells", _COUNT, "Cells of the network [20/14/5; nasbench201: 15/-/3; fbnet: fixed]."),
+    ("--channels", _COUNT, "Initial C [36/48/8; nasbench201: 16/-/8; fbnet: 16/16/8]."),
     ("--epochs", _COUNT, "Passes over the training images [600/250/8]."),
     ("--batch", _COUNT, "Images of a step, of all processes [128/1024/64]."),
     ("--lr", float, "Largest learning rate [0.025/0.5/0.1]."),
@@ -42,7 +42,7 @@ def _values(function: Any) -> Any:
 @click.command(name="train")
 @click.argument("architecture", metavar="GENOTYPE")
 @data_options(default="cifar10")
-@click.option("--space", default="darts", show_default=True, help="darts or nasbench201.")
+@click.option("--space", default="darts", show_default=True, help="darts, nasbench201 or fbnet.")
 @click.option("--preset", type=click.Choice(["cifar", "imagenet", "cpu-small"]), default="cifar",
               show_default=True,
               help="cifar, imagenet: the paper's, for GPUs. cpu-small: scaled down to minutes on "
@@ -56,10 +56,10 @@ def _values(function: Any) -> Any:
 def command(as_json: bool, **fields: Any) -> None:
     """Train an architecture from scratch and test it.
 
-    GENOTYPE is a name of the zoo (darts_v2, ...), a Genotype(...), a cell's text, or a file that
-    has one: a search's result.json, say. Test images are test.parquet beside train.parquet, or the
-    folder test beside train; of digits a fixed part is held out. The same command goes on after
-    Ctrl-C, a crash or a kill, on a CPU to the same bits.
+    GENOTYPE is a name of the zoo (darts_v2, fbnet_c, ...), a Genotype(...), a text of the space, or
+    a file that has one: a search's result.json, say. Test images are test.parquet beside
+    train.parquet, or the folder test beside train; of digits a fixed part is held out. The same
+    command goes on after Ctrl-C, a crash or a kill, on a CPU to the same bits.
 
     \b
     Examples:
@@ -67,6 +67,7 @@ def command(as_json: bool, **fields: Any) -> None:
       latkit train searches/p100/result.json --data PATH --preset imagenet --precision bf16
       latkit train darts_v2 --data PATH --preset cpu-small
       latkit train gdas --data digits --preset cpu-small --epochs 2
+      latkit train fbnet_c --space fbnet --data PATH --preset cpu-small
       torchrun --nproc-per-node 8 -m latkit train darts_v2 --data PATH --preset imagenet
     """
     from latkit.reports.training import export_command, training_parts

@@ -225,7 +225,9 @@ class OnnxGraph:
             return self.add("AveragePool", x, count_include_pad=_counts(module), **_window(module))
         if isinstance(module, FactorizedReduce):
             x = self.add("Relu", x)
-            shifted = self.add("Slice", x, *self.slice_arguments())
+            # Without the first row and column: starts, ends and axes.
+            ends = self.integers(2**31 - 1, 2**31 - 1)
+            shifted = self.add("Slice", x, self.integers(1, 1), ends, self.integers(2, 3))
             half = module.conv_1.out_channels
             scale, shift = _affine(module.bn)
             return self.add(
@@ -304,13 +306,13 @@ class OnnxGraph:
             self.initializers.append(helper.make_tensor(name, self._element_type, [], [0.0]))
         return name
 
-    def slice_arguments(self) -> list[str]:
-        """Initialisers that make Slice drop the first row and column."""
-        names = ["slice_starts", "slice_ends", "slice_axes"]
-        if not any(i.name == names[0] for i in self.initializers):
-            for name, values in zip(names, ([1, 1], [2**31 - 1] * 2, [2, 3]), strict=True):
-                self.initializers.append(helper.make_tensor(name, TensorProto.INT64, [2], values))
-        return names
+    def integers(self, *values: int) -> str:
+        """The initialiser of some integers, as shapes and places are given."""
+        name = f"int64{list(values)}"
+        if not any(i.name == name for i in self.initializers):
+            tensor = helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
+            self.initializers.append(tensor)
+        return name
 
 
 def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:

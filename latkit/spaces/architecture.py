@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from latkit.core.errors import SpaceError
+from latkit.core.errors import InputError, SpaceError
 from latkit.spaces.analytic import Cost
 from latkit.spaces.base import Architecture, SearchSpace
 from latkit.spaces.reader import Cell, Given, parse_architecture, read_architecture
-from latkit.spaces.registry import analytic_table, get_space
+from latkit.spaces.registry import analytic_table, default_setting, get_space
 from latkit.spaces.setting import Setting
 
 
@@ -24,7 +24,8 @@ def get_architecture(text: str, setting: Setting) -> Architecture:
             reduction cell.
 
     Raises:
-        InputError: none of these, or latkit builds no networks of the setting's space.
+        InputError: none of these, or of another space than the setting's, or latkit builds no
+            networks of that.
         SpaceError: the text is not an architecture of the setting's space.
     """
     return _architecture(lambda space: parse_architecture(text, space), setting)
@@ -38,8 +39,8 @@ def read_network(given: Given, setting: Setting) -> Architecture:
         setting: as in :func:`get_architecture`.
 
     Raises:
-        InputError: it names none, several, or a malformed one, or latkit builds no networks of
-            the setting's space.
+        InputError: it names none, several, or a malformed one, or one of another space than the
+            setting's, or latkit builds no networks of that.
         SpaceError: the text is not an architecture of the setting's space.
         LatkitError: a file cannot be read.
     """
@@ -56,7 +57,18 @@ def _architecture(read: Callable[[SearchSpace], Cell], setting: Setting) -> Arch
         raise SpaceError(error.cause, fix) from None
     if isinstance(cell, np.ndarray):
         return space.architecture(cell[0], setting.network)
+    check_space(cell, setting)
     return cell
+
+
+def check_space(architecture: Architecture, setting: Setting) -> None:
+    """Raises: InputError: the setting is for architectures of another space."""
+    if architecture.space != setting.space:
+        raise InputError(
+            f"a network of {setting.space} takes no architecture of {architecture.space}",
+            f"use --setting {default_setting(architecture.space)}, or of latkit train --space "
+            f"{architecture.space}",
+        )
 
 
 def architecture_costs(space: SearchSpace, matrix: npt.ArrayLike, setting: Setting) -> list[Cost]:
@@ -65,5 +77,10 @@ def architecture_costs(space: SearchSpace, matrix: npt.ArrayLike, setting: Setti
 
 
 def architecture_cost(architecture: Architecture, setting: Setting) -> Cost:
-    """MACs and parameters of one whole network, which need not be a point of a space."""
+    """MACs and parameters of one whole network, which need not be a point of a space.
+
+    Raises:
+        InputError: the setting is for architectures of another space.
+    """
+    check_space(architecture, setting)
     return get_space(architecture.space).cost(architecture, setting.network)

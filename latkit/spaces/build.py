@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from latkit.core.errors import InputError
 from latkit.networks.make import Make, construct
 from latkit.networks.weights import RandomParts
+from latkit.spaces.architecture import check_space
 from latkit.spaces.base import Architecture
-from latkit.spaces.registry import default_setting, get_space
+from latkit.spaces.registry import get_space
 from latkit.spaces.setting import Setting
 
 
@@ -27,11 +27,7 @@ def build_network(
         InputError: the setting is for architectures of another space, or latkit builds no networks
             of the space.
     """
-    if architecture.space != setting.space:
-        raise InputError(
-            f"a network of {setting.space} takes no architecture of {architecture.space}",
-            f"use --setting {default_setting(architecture.space)}",
-        )
+    check_space(architecture, setting)
     return get_space(setting.space).build(architecture, setting.network, make)
 
 

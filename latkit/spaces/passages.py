@@ -22,6 +22,8 @@ _NAME = re.compile(
 )
 # A cell's text, ``|op~0|+|op~0|op~1|``: words that begin like it, joined by plus signs.
 _BLOCKS = re.compile(r"\|[^|\s~]+~\S*(?:(?:\s*\+\s*|(?<=\+)\s+)\|\S*)*")
+# A chain's text, a number a layer, which counts where a field's name says what it is.
+_CHAIN = re.compile(r"\s*[\[(]?\s*\d+(?:[\s,]+\d+)+\s*[\])]?\s*")
 _COMMENT_LINE = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 _ALIAS = re.compile(r"(\w+)\s*=\s*(\w+)")
 
@@ -126,7 +128,11 @@ def _in_json(value: Any, name: str | None) -> Iterator[tuple[str | None, str]]:
             return
         for field in ("genotype", "arch"):
             if field in value:
-                yield from _in_json(value[field], name)
+                content = value[field]
+                if isinstance(content, str) and _CHAIN.fullmatch(content):
+                    yield name, content
+                else:
+                    yield from _in_json(content, name)
                 return
         for key, content in value.items():
             yield from _in_json(content, key if isinstance(content, (str, dict)) else name)

@@ -11,6 +11,7 @@ from latkit.backends import BACKENDS
 from latkit.backends.testing import BackendConformance
 from latkit.spaces.darts.genotype import Genotype
 from latkit.spaces.darts.zoo import ZOO
+from latkit.spaces.fbnet.layers import FbnetLayers
 from latkit.spaces.nasbench201.space import NasBench201Cell
 
 
@@ -61,6 +62,10 @@ class _Compiled(BackendConformance):
 
     def cells(self) -> list[NasBench201Cell]:
         return super().cells()[:1]
+
+    def chains(self) -> list[FbnetLayers]:
+        # Each layer that changes the shape is compiled by itself: few others.
+        return [FbnetLayers(("k3_e1_g2", "k5_e3", *20 * ("skip",)))]
 
 
 class TestTorchCpuCompile(_Compiled):

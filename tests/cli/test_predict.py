@@ -12,6 +12,7 @@ import pytest
 
 from latkit.dataset import LatencyDataset
 from latkit.registry import Registry
+from latkit.search.parts import reference_row
 from latkit.spaces import get_preset, get_space, preset_names
 from latkit.spaces.darts.zoo import ZOO
 from tests.support.commands import MICRO_TEXT, RunLatkit
@@ -47,11 +48,12 @@ def test_from_a_table_to_a_prediction(latkit: RunLatkit, space: str) -> None:
     assert (metrics["n_train"], metrics["n_test"]) == (50, 150)
     found = get_space(space)
     text = found.format(found.unrank(found.sample(1, 5))[0])
-    done = latkit("predict", "--space", space, "--device", "dev", text, "--json")
+    done = latkit("predict", "--space", space, "--device", "dev", text, found.reference, "--json")
     assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)["predictions"]
-    assert row["latency_ms"] > 5
-    assert row["std_ms"] > 0
+    rows = json.loads(done.stdout)["predictions"]
+    assert [row["arch"] for row in rows] == [text, found.format(reference_row(found))]
+    assert min(row["latency_ms"] for row in rows) > 5
+    assert min(row["std_ms"] for row in rows) > 0
 
 
 class TestPredict:

@@ -20,7 +20,8 @@ from latkit.profiling.session import measure
 from latkit.spaces import Setting, get_preset, get_space
 from latkit.spaces.architecture import architecture_costs
 from latkit.spaces.nasbench201.config import NasBench201Config
-from tests.support.commands import RunLatkit
+from tests.support.commands import RunLatkit, refused
+from tests.support.table_space import add_table_space
 
 SPACE = get_space("nasbench201")
 MICRO = Setting(NasBench201Config(cells=3, channels=4, resolution=8))
@@ -76,14 +77,20 @@ def test_the_anchor_measured_as_a_candidate_has_ratio_one() -> None:
     assert np.median([v.ratio_to_anchor for v in done.measurements]) == pytest.approx(1, abs=0.1)
 
 
-def test_fbnet_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    target = Target("fbnet", "this-cpu", "torch-cpu", get_preset("fbnet"))
+def test_a_space_without_networks_is_refused_before_anything_is_written(
+    tmp_path: Path, latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_table_space(monkeypatch)
+    target = Target("tables", "this-cpu", "torch-cpu", get_preset("tables"))
     with (
         TorchCpuBackend() as backend,
-        pytest.raises(InputError, match="builds no networks of the space fbnet"),
+        pytest.raises(InputError, match="builds no networks of the space tables"),
     ):
         profile(backend, target, Protocol(), 3, 0, tmp_path / "d")
     assert not (tmp_path / "d").exists()
+    command = ("profile", "--space", "tables", "--backend", "torch-cpu", "--out", "e")
+    assert "builds no networks of the space tables" in refused(latkit, *command, code=2)
+    assert not Path("e").exists()
 
 
 def test_the_command_takes_the_spaces_own_setting(latkit: RunLatkit) -> None:
@@ -96,7 +103,3 @@ def test_the_command_takes_the_spaces_own_setting(latkit: RunLatkit) -> None:
     done = latkit("profile", "--space", "nasbench201", "--setting", "tiny", "--out", "e")
     assert done.returncode != 0
     assert "--setting nasbench201" in done.stderr.splitlines()[-1]
-    done = latkit("profile", "--space", "fbnet", "--backend", "torch-cpu", "--out", "e")
-    assert done.returncode == 2
-    assert "builds no networks of the space fbnet" in done.stderr.splitlines()[-1]
-    assert not Path("e").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latkit.core.errors import InputError, SpaceError
+from latkit.networks.make import construct
 from latkit.spaces import get_preset, get_space
 from latkit.spaces.architecture import architecture_cost, get_architecture
 from latkit.spaces.build import build_network
@@ -12,6 +13,7 @@ from latkit.spaces.darts.network import Network
 from latkit.spaces.darts.zoo import ZOO
 from latkit.spaces.nasbench201.network import NasBench201Network
 from latkit.spaces.nasbench201.space import NasBench201Cell
+from tests.support.table_space import add_table_space
 
 DARTS, BENCHMARK = get_space("darts"), get_space("nasbench201")
 TEXT = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
@@ -40,16 +42,26 @@ def test_rows_become_architectures() -> None:
     assert get_architecture(DARTS.format(row), get_preset("tiny")) == made
     row = BENCHMARK.unrank(7)[0]
     assert BENCHMARK.architecture(row, get_preset("nasbench201").network) == BENCHMARK.cell(row)
-    fbnet = get_space("fbnet")
-    with pytest.raises(InputError, match="builds no networks of the space fbnet"):
-        fbnet.architecture(fbnet.unrank(0)[0], get_preset("fbnet").network)
 
 
 def test_a_text_of_another_space_is_refused() -> None:
     with pytest.raises(SpaceError, match=r"not an architecture of darts.* name a --setting"):
         get_architecture(TEXT, get_preset("imagenet"))
-    with pytest.raises(InputError, match="builds no networks of the space fbnet"):
+    with pytest.raises(SpaceError, match="not an architecture of fbnet"):
         get_architecture(TEXT, get_preset("fbnet"))
+
+
+def test_a_space_without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_table_space(monkeypatch)
+    space, setting = get_space("tables"), get_preset("tables")
+    for attempt in (
+        lambda: get_architecture("0", setting),
+        lambda: space.architecture(space.unrank(0)[0], setting.network),
+        lambda: space.build(None, setting.network, construct),
+        lambda: space.build_for_training(None, setting.network, auxiliary=False),
+    ):
+        with pytest.raises(InputError, match="builds no networks of the space tables"):
+            attempt()
 
 
 def test_each_setting_takes_its_own_space() -> None:

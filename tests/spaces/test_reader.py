@@ -200,6 +200,20 @@ class TestSeveral:
         assert [a.label for a in read_architectures("nets", FBNET)] == texts
         (one,) = read_architectures(texts[1].replace(" ", ","), FBNET)
         assert FBNET.rank(one.row(FBNET))[0] == 8
+        result = {"name": "found", "genotype": texts[0], "arch": texts[0], "created_at": "2026 11"}
+        Path("result.json").write_text(json.dumps(result))
+        assert (
+            read_architecture("result.json", FBNET).row(FBNET).tolist() == FBNET.unrank(5).tolist()
+        )
+        predictions = [{"arch": text, "given": str(i)} for i, text in enumerate(texts)]
+        Path("p.json").write_text(json.dumps({"predictions": predictions}))
+        assert [a.label for a in read_architectures("p.json", FBNET)] == texts
+
+    def test_names_of_fbnet(self) -> None:
+        Path("nets").write_text("fbnet_a\n# the largest\nFBNet-C\n")
+        found = read_architectures("nets", FBNET)
+        assert [a.label for a in found] == ["fbnet_a", "FBNet-C"]
+        assert [str(a.cell) for a in found] == [str(FBNET.find(n)) for n in ("fbnet_a", "fbnet_c")]
 
     def test_a_name_is_not_a_file(self) -> None:
         Path("gdas").write_text("darts_v2")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from latkit.spaces.fbnet.zoo import ZOO
 from tests.support.commands import RunLatkit, ok, refused
 from tests.support.processes import latkit_here, run_ranks, start_latkit, wait_for
-from tests.training.micro import options
+from tests.training.micro import MICRO, options
 from tests.training.test_run import RANDOM, contents, history, micro
 
 
@@ -48,7 +49,7 @@ def test_tables_and_next_command(latkit: RunLatkit) -> None:
         (("--limit", 3), "--batch 3"),
         (("--data", "nothing"), "no data at 'nothing'"),
         (("--label-column", "x"), "has no columns"),
-        (("--space", "fbnet"), "builds no networks of the space fbnet"),
+        (("--space", "fbnet"), "cells of a network of fbnet is fixed"),
         (("--auxiliary-weight", 0.4), "--auxiliary-weight 0"),
         (("--cutout", 8), "--cutout 4"),
         (("--resolution", 10), "multiple of 4"),
@@ -60,6 +61,22 @@ def test_what_cannot_be_trained_is_one_line(
     line = refused(latkit, "train", "darts_v2", *options(), *changes, "--out", "t", code=2)
     assert says in line
     assert not list(Path("t").glob("**/*.safetensors"))
+
+
+def test_fbnet_from_its_name_to_a_file(latkit: RunLatkit) -> None:
+    """The digits' 8x8 pixels are one pixel in the end."""
+    values = {**MICRO, "channels": 4, "epochs": 1, "space": "fbnet"}
+    del values["cells"]
+    given = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+    result = ok(latkit, "train", "fbnet_c", *given, "--out", "t")
+    assert result["genotype"] == result["arch"] == str(ZOO["fbnet_c"])
+    assert result["network"]["macro"] == "fbnet-cifar"
+    assert 0 <= result["test_error_percent"]["mean"] <= 100
+    exported = ok(latkit, "export", "t/training.json", "--weights", "t", "--out", "net.onnx",
+                  "--dynamic-batch")  # fmt: skip
+    assert exported["genotype"] == result["genotype"]
+    assert exported["params"] == result["params"]
+    assert exported["verified_images"] == 32
 
 
 def test_two_processes(latkit: RunLatkit, tmp_path: Path) -> None:

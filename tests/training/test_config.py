@@ -63,7 +63,10 @@ def test_what_is_scaled_down() -> None:
         {"warmup_epochs": 600}, {"schedule": "step"}, {"precision": "fp8"}, {"clip": -1.0},
         {"drop_path": 1.0}, {"label_smoothing": -0.1}, {"cutout": -1}, {"seeds": 0},
         {"seed": 2**32 - 1, "seeds": 2}, {"preset": "svhn"}, {"space": "nowhere"}, {"cells": 2},
-        {"channels": 3}, {"space": "fbnet"}, {"space": "nasbench201", "preset": "imagenet"},
+        {"channels": 3}, {"space": "fbnet", "architecture": "fbnet_c", "drop_path": 0.1},
+        {"space": "fbnet", "architecture": "fbnet_c", "channels": 6},
+        {"space": "fbnet"}, {"space": "nasbench201"},
+        {"space": "nasbench201", "preset": "imagenet"},
         {"space": "nasbench201", "architecture": "7", "auxiliary_weight": 0.4, "cells": 4},
         {"architecture": "darts_v9"}, {"weight_decay": float("inf")}, {"momentum": 1.0},
     ],
@@ -81,3 +84,16 @@ def test_what_networks_of_a_space_lack_is_left_out() -> None:
     plan = TrainingRequest("7", space="nasbench201").plan()
     assert plan.config.auxiliary_weight == 0
     assert plan.config.drop_path == 0.2
+    plan = TrainingRequest("fbnet_c", space="fbnet").plan()
+    assert plan.config.auxiliary_weight == plan.config.drop_path == 0
+    assert plan.config.cutout == 16
+
+
+def test_every_preset_has_a_network_of_fbnet() -> None:
+    networks = [
+        TrainingRequest("fbnet_c", space="fbnet", preset=name).plan().network for name in PRESETS
+    ]
+    assert [(n.channels, n.resolution) for n in networks] == [  # type: ignore[attr-defined]
+        (16, 32), (16, 224), (8, 32),
+    ]  # fmt: skip
+    assert TrainingRequest("fbnet_a", space="fbnet", channels=8).plan().is_scaled_down

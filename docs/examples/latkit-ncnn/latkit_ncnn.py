@@ -100,10 +100,14 @@ def to_ncnn(network: OnnxNetwork) -> tuple[str, bytes]:
         elif kind == "Mul":  # by a number
             factor = float(onnx.numpy_helper.to_array(initializers[node.input[1]]))
             kind, parameters = "BinaryOp", {0: 2, 1: 1, 2: factor}
+        elif kind == "Reshape":  # begins or ends a shuffle of channels, one layer of ncnn
+            shape = onnx.numpy_helper.to_array(initializers[node.input[1]])
+            begins = len(shape) == 5
+            kind, parameters = ("ShuffleChannel", {0: int(shape[1])}) if begins else ("Noop", {})
         else:
             kind = {
                 "Relu": "ReLU", "Add": "BinaryOp", "Concat": "Concat", "Flatten": "Flatten",
-                "Identity": "Noop",
+                "Identity": "Noop", "Transpose": "Noop",
             }[kind]  # fmt: skip
         inputs = [take(x) for x in node.input if x not in initializers]
         (output,) = node.output
