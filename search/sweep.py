@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
@@ -42,7 +42,7 @@ from latkit.spaces import get_space
 SWEEP = "sweep.json"
 _REPORT_EVERY_SECONDS = 0.2
 # A process that has PyTorch's threads cannot be forked.
-_CONTEXT: BaseContext = multiprocessing.get_context("spawn")
+_CONTEXT: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ _NAME = re.compile(
 )
 # A cell's text, ``|op~0|+|op~0|op~1|``: words that begin like it, joined by plus signs.
 _BLOCKS = re.compile(r"\|[^|\s~]+~\S*(?:(?:\s*\+\s*|(?<=\+)\s+)\|\S*)*")
-# A chain's text, a number a layer, which counts where nothing else is meant.
+# A chain's text, a number a layer, which counts where a field's name says what it is.
 _CHAIN = re.compile(r"\s*[\[(]?\s*\d+(?:[\s,]+\d+)+\s*[\])]?\s*")
 _COMMENT_LINE = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 _ALIAS = re.compile(r"(\w+)\s*=\s*(\w+)")

@@ -14,7 +14,7 @@ from latkit.core.errors import BackendError, InputError
 from latkit.networks.models import Model, first_tensor, is_model, load_model
 from latkit.spaces import Architecture, Setting, get_space
 from latkit.spaces.architecture import architecture_cost
-from latkit.spaces.darts.zoo import get_genotype
+from latkit.spaces.darts.zoo import find_genotype
 from latkit.spaces.reader import read_architectures
 from latkit.tasks.paper_tables import PublishedRow
 
@@ -188,7 +188,8 @@ def read_subjects(
     space = get_space(setting.space)
     given = what.removeprefix(ZOO_PREFIX)
     if given != what and space.find(given) is None:
-        get_genotype(given.replace("(", ""))  # which names those that are there
+        if find_genotype(given) is None:
+            space.parse(given.replace("(", ""))  # which names those that are there
         raise InputError(f"{setting.space} has no {given}", "name a --setting of its space")
     space.architecture(space.unrank(0)[0], setting.network)  # refuses spaces without networks
     subjects: list[Subject] = []

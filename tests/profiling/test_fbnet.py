@@ -72,3 +72,8 @@ def test_export_and_draw(latkit: RunLatkit) -> None:
 def test_a_genotype_is_refused(latkit: RunLatkit, command: tuple[str, ...]) -> None:
     line = refused(latkit, *command, "--setting", MICRO, code=2)
     assert "fbnet takes no architecture of darts" in line
+
+
+def test_a_name_of_no_network_is_refused_with_those_there_are(latkit: RunLatkit) -> None:
+    line = refused(latkit, "measure", "zoo:fbnet_d", "--setting", MICRO, "--out", "x")
+    assert "fbnet_c" in line
