@@ -272,8 +272,11 @@ def test_trained_and_measured_networks_that_were_found(tmp_path: Path) -> None:
         report_files.write(tmp_path / name / "training.json", content)
     rows = [
         report_files.measured_row(name, latency_ms, genotype=str(ZOO[name]))
-        for name, latency_ms in (("gdas", 12.0), ("darts_v2", 15.0), ("darts_v1", 9.0))
+        for name, latency_ms in (("darts_v2", 15.0), ("darts_v1", 9.0))
     ]
+    # As a network is called that is measured by its genotype.
+    gdas = str(ZOO["gdas"])
+    rows.append(report_files.measured_row(gdas, 12.0, genotype=gdas))
     report_files.write(
         tmp_path / "m" / "measurement.json", report_files.measurement(rows=rows)
     )  # fmt: skip
@@ -284,6 +287,7 @@ def test_trained_and_measured_networks_that_were_found(tmp_path: Path) -> None:
     _, points = figure(report, "trainings").data()
     shown = {(name.rpartition("/")[2], x, y) for name, x, y, _, _ in points}
     assert shown == {("A", 12, 20), ("darts_v2", 15, 19)}
+    assert row(table(report, "measurements"), 2)["network"] == "cell A"
 
 
 def test_measurements(tmp_path: Path) -> None:

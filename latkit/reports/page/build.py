@@ -21,7 +21,12 @@ from latkit.reports.page.run_sections import (
     measurement_section,
     training_section,
 )
-from latkit.reports.page.runs import read_measurements, read_searches, read_trainings
+from latkit.reports.page.runs import (
+    read_measurements,
+    read_searches,
+    read_trainings,
+    short_names,
+)
 from latkit.reports.page.search_sections import (
     cell_section,
     device_matrix_section,
@@ -76,7 +81,7 @@ def build_report(inputs: Inputs, title: str, created_at: str) -> Report:
         LatkitError: an LPM does not fit its dataset.
     """
     searches, trainings = read_searches(inputs), read_trainings(inputs)
-    measurements = read_measurements(inputs)
+    measurements = read_measurements(inputs, short_names(searches))
     sections = (
         device_section(inputs),
         quality_section(inputs),
@@ -87,7 +92,7 @@ def build_report(inputs: Inputs, title: str, created_at: str) -> Report:
         search_section(searches, trainings),
         sweep_section(inputs.sweeps),
         cell_section(searches, inputs),
-        device_matrix_section(searches, inputs),
+        device_matrix_section(searches, measurements),
         training_section(trainings, searches, measurements),
         measurement_section(measurements),
         benchmark_section(inputs.benchmarks),
@@ -95,7 +100,9 @@ def build_report(inputs: Inputs, title: str, created_at: str) -> Report:
     return Report(
         title=title,
         created_at=created_at,
-        headlines=headlines(inputs, searches, trainings),
+        headlines=headlines(
+            inputs, searches, trainings, [row for _, rows in measurements for row in rows]
+        ),
         sections=tuple(section for section in sections if section is not None),
         inputs=tuple(inputs.listed),
         left_out=tuple(inputs.left_out),

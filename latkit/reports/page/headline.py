@@ -17,7 +17,6 @@ from latkit.reports.page.runs import (
     NetworkFacts,
     Search,
     Training,
-    read_measurements,
     short_names,
 )
 
@@ -29,10 +28,12 @@ NARROW = 480.0
 
 
 def headlines(
-    inputs: Inputs, searches: Sequence[Search], trainings: Sequence[Training]
+    inputs: Inputs,
+    searches: Sequence[Search],
+    trainings: Sequence[Training],
+    rows: Sequence[MeasuredRow],
 ) -> tuple[Headline, ...]:
     """One for each device that something is known of, in the order of the inputs."""
-    rows = [row for _, found in read_measurements(inputs) for row in found]
     devices = dict.fromkeys(
         [
             *(search.device for search in searches),

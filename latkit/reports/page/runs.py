@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from latkit.reports.page.blocks import Evidence
@@ -219,23 +219,32 @@ class MeasuredRow:
         return f"{self.name}{batch}{pause}"
 
 
-def read_measurements(inputs: Inputs) -> tuple[tuple[Content, tuple[MeasuredRow, ...]], ...]:
+def read_measurements(
+    inputs: Inputs, cells: Mapping[str, str]
+) -> tuple[tuple[Content, tuple[MeasuredRow, ...]], ...]:
     """The measurements among the inputs, each with its rows.
+
+    Args:
+        inputs: of the report.
+        cells: letters of genotypes, by which those rows are called whose name is the genotype.
 
     Raises:
         InputError: a file lacks a field.
     """
     return tuple(
-        (content, tuple(_row(content, row) for row in content.objects("rows")))
+        (content, tuple(_row(content, row, cells) for row in content.objects("rows")))
         for content in inputs.measurements
     )
 
 
-def _row(content: Content, row: Content) -> MeasuredRow:
+def _row(content: Content, row: Content, cells: Mapping[str, str]) -> MeasuredRow:
+    name, genotype = row.text("name"), row.optional_text("genotype")
+    if genotype is not None and name == genotype and genotype in cells:
+        name = f"cell {cells[genotype]}"
     return MeasuredRow(
         device=f"{content.text('device')} ({content.text('backend')})",
-        name=row.text("name"),
-        genotype=row.optional_text("genotype"),
+        name=name,
+        genotype=genotype,
         batch=row.optional_number("batch") or 1,
         precision=row.optional_text("precision") or "–",
         latency_ms=row.number("latency_ms"),

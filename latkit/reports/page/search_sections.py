@@ -29,7 +29,6 @@ from latkit.reports.page.runs import (
     NetworkFacts,
     Search,
     Training,
-    read_measurements,
     short_names,
     short_reference,
     shown_name,
@@ -252,10 +251,13 @@ def _same(lpm: PublishedLPM, search: Search) -> bool:
     return lpm.reference == search.lpm or lpm.target.to_dict() == target
 
 
-def device_matrix_section(searches: Sequence[Search], inputs: Inputs) -> Section | None:
+def device_matrix_section(
+    searches: Sequence[Search],
+    measurements: Sequence[tuple[Content, tuple[MeasuredRow, ...]]],
+) -> Section | None:
     """The cells found for each device on every device."""
     names = short_names(searches)
-    rows = [row for _, rows in read_measurements(inputs) for row in rows]
+    rows = [row for _, rows in measurements for row in rows]
     kinds: tuple[tuple[Evidence, dict[str, dict[str, float]]], ...] = (
         ("measured", _measured(searches, rows)),
         ("predicted", _predicted(searches)),
