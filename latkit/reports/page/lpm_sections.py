@@ -243,9 +243,11 @@ def _curve(fit: Content, points: Sequence[Content]) -> Iterator[Block]:
     unit = mae.removeprefix("mae_")
     sizes = tuple(point.number("n_train") for point in points)
     mape = tuple(point.number("mape_percent") for point in points)
+    kind = fit.optional_text("kind")
     device = f"{fit.text('target.device')} ({fit.text('target.backend')})"
+    title = f"Learning curve on {device}" + ("" if kind is None else f", kind {kind}")
     yield LinesFigure(
-        title=f"Learning curve on {device}",
+        title=title,
         description=f"Relative error on the same held-out architectures from {sizes[0]:,.0f} to "
         f"{sizes[-1]:,.0f} architectures trained on: from {mape[0]:.2f} to {mape[-1]:.2f} %.",
         evidence=("measured",),
@@ -266,4 +268,4 @@ def _curve(fit: Content, points: Sequence[Content]) -> Iterator[Block]:
         Column("MAPE, %", ("measured",), 2), Column("Spearman", ("measured",), 3),
         Column("in 90 % interval, %", ("measured",), 1), Column("fit, s", ("measured",), 2),
     )  # fmt: skip
-    yield Table(f"Learning curve on {device}, from {fit.source}", columns, tuple(rows))
+    yield Table(f"{title}, from {fit.source}", columns, tuple(rows))
