@@ -208,7 +208,10 @@ class _Task:
     def _fail(self, what: str, error: LatkitError) -> None:
         self.failures.append(Failure(what, error))
         self.listener.end_progress()
-        self.listener.warn(f"not measured: {error}")
+        request = self.request
+        only = len(request.what), len(request.batch or (1,)), len(request.pause_ms), request.table
+        if only != (1, 1, 1, None):  # else it is raised, and said once
+            self.listener.warn(f"not measured: {error}")
 
     def _report(self, done: int, total: int, row: MeasuredRow) -> None:
         detail = f"{row.name}, batch {row.batch}: {row.latency_ms:.2f} ms"
