@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import fronts
-from benchmarks.fronts import CELLS, SPACE, TIES, Judge, Table, by_weights, run
+from benchmarks import front_judge, fronts
+from benchmarks.front_judge import CELLS, SPACE, TIES, Judge, Table, by_weights
 from tests.support.places import SHARED
 
 
@@ -56,7 +56,7 @@ def test_cells_of_most_weights(ties: str) -> None:
     cells = by_weights(judge, ties)
     assert len(cells) <= CELLS
     assert np.isin(cells, judge.kept).all()
-    weights = fronts.convolution_weights()
+    weights = front_judge.convolution_weights()
     assert weights[cells].max() == 6 * 9
     for cell in cells.tolist():
         faster = judge.kept[judge.latency[judge.kept] <= judge.latency[cell]]
@@ -66,15 +66,13 @@ def test_cells_of_most_weights(ties: str) -> None:
 
 
 def test_a_run_at_tiny_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    settings = {
-        "RANDOM_DRAWS": 5, "LIMITS": 3, "MEASURED_FOR_LIMITS": 20, "EQUAL_ACCURACY": 55.0,
-    }  # fmt: skip
-    for name, value in settings.items():
+    for name, value in (("RANDOM_DRAWS", 5), ("LIMITS", 3), ("MEASURED_FOR_LIMITS", 20)):
         monkeypatch.setattr(fronts, name, value)
+    monkeypatch.setattr(front_judge, "EQUAL_ACCURACY", 55.0)
     some = fronts.some(40, 3)
     file = tmp_path / "accuracies.parquet"
     pq.write_table(pa.table({"arch_id": some, "accuracy_percent": TABLE.accuracy[some]}), file)
-    result = run(TABLE, [file], sizes=(40,), seeds=1)
+    result = fronts.run(TABLE, [file], sizes=(40,), seeds=1)
     columns = result["columns"]
     shares = {name: column["mean"]["share"] for name, column in columns.items()}
     assert shares["exact front"] == pytest.approx(1.0)
