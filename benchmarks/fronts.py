@@ -6,7 +6,8 @@
 Judge: for each of the table's devices, 24 cells at their true latency and true CIFAR-100 error.
 Cells of 90 % error or more are dropped, both axes are min-max normalised over the others, and the
 hypervolume to (1, 1) is divided by that of the exact front. Latencies are the table's, or predicted
-by default LPMs from ten random cells of the device. ``--accuracies`` are files with the columns
+by default LPMs from ten random cells of the device, alone or with a transfer prior of the other
+devices (900 cells each). ``--accuracies`` are files with the columns
 ``arch_id`` and ``accuracy_percent`` (one a supernet): an accuracy LPM is fitted to each. Without
 them the accuracies are the true ones, or an *oracle*'s: an LPM of K true accuracies, which shows
 what the fit costs when the accuracies are right. Controls: random cells; cells of most convolution
@@ -21,7 +22,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -54,11 +55,12 @@ from latkit.lpm.recipe import Recipe
 from latkit.lpm.rows import Rows
 from latkit.lpm.threads import one_thread
 from latkit.lpm.training import fit
+from latkit.lpm.transfer import TransferPrior
 from latkit.search.objectives import Objective, PredictedBound, PredictedObjective, evaluate
 from latkit.search.retarget import Limit, most_accurate, pareto_front
 from latkit.spaces import get_preset
 
-MEASURED, MEASURED_FOR_LIMITS = 10, 50
+MEASURED, MEASURED_FOR_LIMITS, SOURCE_MEASURED = 10, 50, 900
 ORACLE_SIZES = (100, 300, 1000)
 LIMITS, CONFIDENCE = 10, 0.9
 RANDOM_DRAWS = 100
@@ -86,10 +88,17 @@ def encodings(cells: Cells) -> Numbers:
     return SPACE.encode(SPACE.unrank(cells)).astype(np.float64)
 
 
-def learnt(cells: Cells, values: Numbers, quantity: str, seed: int) -> PredictedObjective:
+def learnt(
+    cells: Cells,
+    values: Numbers,
+    quantity: str,
+    seed: int,
+    transfer: TransferPrior | None = None,
+) -> PredictedObjective:
     """A default LPM of some cells' values."""
     rows = Rows(SPACE, SETTING, encodings(cells), values, quantity)
-    return PredictedObjective(fit(rows, Recipe(quantity=quantity, seed=seed)), quantity)
+    recipe = Recipe(quantity=quantity, seed=seed, transfer=transfer)
+    return PredictedObjective(fit(rows, recipe), quantity)
 
 
 def everywhere(objective: Objective) -> Tabulated:
@@ -188,45 +197,78 @@ def controls(judges: dict[str, Judge]) -> dict[str, Any]:
     return result
 
 
+LPMs = dict[str, list[PredictedObjective]]
+
+
 def predicted_latencies(
-    table: Table, cells: int, seeds: int
-) -> tuple[dict[str, list[PredictedObjective]], float]:
-    """Of each device, LPMs of ``cells`` random cells, one a seed; and the CPU seconds of one."""
+    table: Table, cells: int, seeds: int, priors: Mapping[str, TransferPrior] | None = None
+) -> tuple[LPMs, float]:
+    """Of each device, LPMs of ``cells`` random cells, one a seed; and the CPU seconds of one.
+
+    Args:
+        table: of all devices.
+        cells: how many are measured.
+        seeds: how many LPMs.
+        priors: of each device, made of the other ones; None: none.
+    """
     started = time.process_time()
-    lpms = {}
+    lpms: LPMs = {}
     for device, latency in table.latency.items():
-        measured = [some(cells, seed) for seed in range(seeds)]
-        lpms[device] = [
-            learnt(ids, latency[ids], LATENCY, seed) for seed, ids in enumerate(measured)
-        ]
+        prior = None if priors is None else priors[device]
+        lpms[device] = []
+        for seed in range(seeds):
+            ids = some(cells, seed)
+            lpms[device].append(learnt(ids, latency[ids], LATENCY, seed, prior))
     return lpms, (time.process_time() - started) / (seeds * len(lpms))
+
+
+def transfer_priors(table: Table) -> dict[str, TransferPrior]:
+    """Of each device, LPMs of the other ones, each from ``SOURCE_MEASURED`` cells."""
+    ids = some(SOURCE_MEASURED, 3000)
+    lpms = {
+        name: learnt(ids, latency[ids], LATENCY, 0).lpm for name, latency in table.latency.items()
+    }
+    return {
+        device: TransferPrior.of(SPACE, [(k, lpm) for k, lpm in lpms.items() if k != device])
+        for device in lpms
+    }
 
 
 def retargets(
     table: Table,
     judges: dict[str, Judge],
     accuracies: dict[str, Sequence[Tabulated]],
-    lpms: dict[str, list[PredictedObjective]],
+    latencies: dict[str, LPMs],
 ) -> dict[str, Any]:
     """Fronts by each source of accuracies, with true latencies and with LPMs.
 
     Args:
-        accuracies: one objective a seed; where there are fewer than LPMs, they take turns.
-        lpms: of each device, one a seed.
+        table: of all devices.
+        judges: of the devices.
+        accuracies: by source, one objective a seed; where there are fewer than LPMs, they take
+            turns.
+        latencies: by source, of each device one LPM a seed.
     """
     result = {}
-    seeds = len(next(iter(lpms.values())))
     true = {name: Tabulated(LATENCY, "ms", ms) for name, ms in table.latency.items()}
     for name, objectives in accuracies.items():
 
         def known(device: str, seed: int, of: Sequence[Tabulated] = objectives) -> Cells:
             return retargeted(of[seed], true[device])
 
-        def predicted(device: str, seed: int, of: Sequence[Tabulated] = objectives) -> Cells:
-            return retargeted(of[seed % len(of)], lpms[device][seed])
-
         result[f"{name}, true latencies"] = column(judges, known, len(objectives))
-        result[f"{name}, LPMs from {MEASURED} cells"] = column(judges, predicted, seeds)
+        for source, lpms in latencies.items():
+
+            def predicted(
+                device: str,
+                seed: int,
+                of: Sequence[Tabulated] = objectives,
+                lpms: LPMs = lpms,
+            ) -> Cells:
+                return retargeted(of[seed % len(of)], lpms[device][seed])
+
+            seeds = len(next(iter(lpms.values())))
+            result[f"{name}, {source}"] = column(judges, predicted, seeds)
     return result
 
 
@@ -298,12 +340,23 @@ def run(table: Table, files: Sequence[Path], sizes: Sequence[int], seeds: int) -
     if files:
         accuracies["accuracy LPM"] = [from_file(path) for path in files]
     seconds = (time.process_time() - started) / max(1, seeds * len(sizes) + len(files))
-    lpms, latency_seconds = predicted_latencies(table, MEASURED, max(seeds, len(files)))
-    columns |= retargets(table, judges, accuracies, lpms)
+    times = max(seeds, len(files))
+    alone, alone_seconds = predicted_latencies(table, MEASURED, times)
+    priors = transfer_priors(table)
+    with_prior, prior_seconds = predicted_latencies(table, MEASURED, times, priors)
+    latencies = {
+        f"LPMs from {MEASURED} cells": alone,
+        f"LPMs from {MEASURED} cells and the other devices": with_prior,
+    }
+    columns |= retargets(table, judges, accuracies, latencies)
     for name, measures in columns.items():
         say(f"{measures['mean']['share']:.4f} (least {measures['least_share']:.4f})  {name}")
     return {
-        "cpu_seconds": {"an accuracy LPM": seconds, "a latency LPM": latency_seconds},
+        "cpu_seconds": {
+            "an accuracy LPM": seconds,
+            "a latency LPM": alone_seconds,
+            "a latency LPM with a transfer prior": prior_seconds,
+        },
         "device_blind_slowdown": device_blind(judges),
         "columns": columns,
         "limits": kept_limits(table, judges, seeds),
@@ -337,6 +390,7 @@ def main() -> None:
             "reference": [1, 1],
             "axes": "latency and CIFAR-100 test error, min-max normalised",
             "measurements_per_lpm": MEASURED,
+            "measurements_per_source_lpm": SOURCE_MEASURED,
         },
         **run(table, arguments.accuracies, ORACLE_SIZES, arguments.seeds),
     }

@@ -128,7 +128,7 @@ class LPM(ABC):
                 f"a confidence of {confidence:g} is not offered", "use 0.5 or more, and less than 1"
             )
         wanted = float(special.stdtrit(TAIL, confidence))
-        known = special.stdtrit(TAIL, 0.5 + np.array(LEVELS) / 2).tolist()
+        known: list[float] = special.stdtrit(TAIL, 0.5 + np.array(LEVELS) / 2).tolist()
         if not known[0] < wanted < known[-1]:
             nearest = 0 if wanted <= known[0] else -1
             return self.half_width(encodings, LEVELS[nearest]) * (wanted / known[nearest])

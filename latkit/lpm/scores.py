@@ -47,7 +47,7 @@ class NormalScores:
         """The scores of values."""
         if self._values[0] == self._values[-1]:
             return np.zeros(len(values))
-        return np.interp(values, self._values.numpy(), self._scores.numpy())
+        return np.asarray(np.interp(values, self._values.numpy(), self._scores.numpy()))
 
     def to_values(self, scores: Tensor) -> Tensor:
         """The values of scores, in their type; differentiable. The ends go on straight."""

@@ -111,7 +111,7 @@ class _LocalSearch:
     def _crossed(self, n: int) -> ChoiceMatrix:
         """Each group of edges from one of two members of the front."""
         first, second = self._random.integers(len(self._rows), size=(2, n))
-        rows = self._rows[first]
+        rows: ChoiceMatrix = self._rows[first]
         for group in self._space.groups:
             other = np.flatnonzero(self._random.random(n) < 0.5)
             columns = np.array(group.edges)

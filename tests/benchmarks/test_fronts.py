@@ -66,7 +66,12 @@ def test_cells_of_most_weights(ties: str) -> None:
 
 
 def test_a_run_at_tiny_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, value in (("RANDOM_DRAWS", 5), ("LIMITS", 3), ("MEASURED_FOR_LIMITS", 20)):
+    for name, value in (
+        ("RANDOM_DRAWS", 5),
+        ("LIMITS", 3),
+        ("MEASURED_FOR_LIMITS", 20),
+        ("SOURCE_MEASURED", 30),
+    ):
         monkeypatch.setattr(fronts, name, value)
     monkeypatch.setattr(front_judge, "EQUAL_ACCURACY", 55.0)
     some = fronts.some(40, 3)
@@ -78,7 +83,7 @@ def test_a_run_at_tiny_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert shares["exact front"] == pytest.approx(1.0)
     assert shares["true accuracies, true latencies"] > 0.99
     assert shares["random 24 cells"] < shares["true accuracies, LPMs from 10 cells"]
-    assert "accuracy LPM, LPMs from 10 cells" in shares
+    assert "accuracy LPM, LPMs from 10 cells and the other devices" in shares
     assert set(columns["exact front"]["devices"]) == set(TABLE.latency)
     assert result["device_blind_slowdown"]["mean"] >= 1
     for column in columns.values():
