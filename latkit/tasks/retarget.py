@@ -20,12 +20,11 @@ from latkit.lpm.threads import one_thread
 from latkit.registry import Registry, load_lpm
 from latkit.search.objectives import (
     MacsObjective,
-    Objective,
     ParamsObjective,
     PredictedBound,
     PredictedObjective,
 )
-from latkit.search.retarget import Condition, Front, Limit, Target, most_accurate, pareto_front
+from latkit.search.retarget import Condition, Front, Limit, Near, most_accurate, pareto_front
 from latkit.spaces import ChoiceMatrix, SearchSpace, Setting, get_space
 from latkit.spaces.registry import analytic_table
 
@@ -267,19 +266,17 @@ def _conditions(
     latencies: Sequence[PublishedLPM],
     energies: Sequence[PublishedLPM],
 ) -> list[Condition]:
-    def bounded(lpm: PublishedLPM) -> Objective:
-        predicted = _objective(lpm)
-        return (
-            predicted
-            if request.confidence is None
-            else PredictedBound(predicted, request.confidence)
-        )
-
     def name(lpm: PublishedLPM) -> str:
         return f"{get_quantity(lpm.quantity).noun} on {lpm.target.device}"
 
+    def limit(lpm: PublishedLPM, value: float) -> Limit:
+        if request.confidence is None:
+            return Limit(name(lpm), _objective(lpm), value)
+        bound = PredictedBound(_objective(lpm), request.confidence)
+        return Limit(f"{name(lpm)} with probability {request.confidence:g}", bound, value)
+
     conditions: list[Condition] = [
-        Target(name(lpm), _objective(lpm), value)
+        Near(name(lpm), _objective(lpm), value)
         for lpm, value in zip(latencies, request.target_ms, strict=False)
     ]
     for lpms, values in ((latencies, request.max_ms), (energies, request.max_mj)):

@@ -5,7 +5,7 @@ hard limits or near a target. Both enumerate a small space and search a large on
 """
 
 from latkit.search.retarget.choice import Choice, most_accurate
-from latkit.search.retarget.conditions import Condition, Limit, Target
+from latkit.search.retarget.conditions import Condition, Limit, Near
 from latkit.search.retarget.front import Front, pareto_front
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "Condition",
     "Front",
     "Limit",
-    "Target",
+    "Near",
     "most_accurate",
     "pareto_front",
 ]

@@ -63,7 +63,7 @@ class Limit(Condition):
 
 
 @dataclass(frozen=True)
-class Target(Condition):
+class Near(Condition):
     """The cost is within ``TOLERANCE`` of the value, as a search's target."""
 
     def excess(self, costs: FloatArray) -> FloatArray:

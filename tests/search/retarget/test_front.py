@@ -14,7 +14,7 @@ from latkit.search.objectives import Objective, evaluate
 from latkit.search.retarget import (
     Condition,
     Limit,
-    Target,
+    Near,
     explore,
     most_accurate,
     pareto_front,
@@ -79,7 +79,7 @@ def test_the_most_accurate_within_limits(enumerated: int, share: float) -> None:
 @pytest.mark.parametrize("enumerated", [ENUMERATE, SEARCH])
 def test_the_most_accurate_near_a_target_and_within_a_limit(enumerated: int) -> None:
     target, limit = (float(np.median(TRUE[cost])) for cost in (LATENCY, ENERGY))
-    conditions = [Target("latency", LATENCY, target), Limit("energy", ENERGY, limit)]
+    conditions = [Near("latency", LATENCY, target), Limit("energy", ENERGY, limit)]
     kept = (np.abs(TRUE[LATENCY] / target - 1) <= TOLERANCE) & (TRUE[ENERGY] <= limit)
     choice = most_accurate(SMALL, ACCURACY, conditions, enumerated=enumerated)
     assert choice.accuracy == TRUE[ACCURACY][kept].max()
@@ -100,7 +100,7 @@ def test_conditions_that_nothing_keeps_are_refused() -> None:
         assert "\n" not in str(info.value)
     for value in (low * 0.9, high * 1.1):
         with pytest.raises(InputError, match=f"{low:.4g} to {high:.4g}"):
-            pareto_front(SMALL, ACCURACY, [ENERGY], [Target("latency", LATENCY, value)])
+            pareto_front(SMALL, ACCURACY, [ENERGY], [Near("latency", LATENCY, value)])
     # Each of the two can be kept alone.
     least = Limit("energy", ENERGY, TRUE[ENERGY].min() * 1.0001)
     least_latency = Limit("latency", LATENCY, low * 1.0001)
