@@ -280,9 +280,7 @@ def _conditions(
         for lpm, value in zip(latencies, request.target_ms, strict=False)
     ]
     for lpms, values in ((latencies, request.max_ms), (energies, request.max_mj)):
-        conditions += [
-            Limit(name(lpm), bounded(lpm), value) for lpm, value in zip(lpms, values, strict=False)
-        ]
+        conditions += [limit(lpm, value) for lpm, value in zip(lpms, values, strict=False)]
     if request.max_macs_millions is not None:
         macs = MacsObjective(space, setting)
         conditions.append(Limit("MACs", macs, request.max_macs_millions))
