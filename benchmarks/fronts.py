@@ -1,0 +1,402 @@
+"""Fronts of accuracy and latency on NAS-Bench-201's real devices, against the exact ones.
+
+    python benchmarks/fronts.py --data ../shared/data --out benchmarks/results/DATE-fronts.json
+    python benchmarks/fronts.py --data ../shared/data --accuracies a.parquet b.parquet --out ...
+
+Judge: for each of the table's devices, 24 cells at their true latency and true CIFAR-100 error.
+Cells of 90 % error or more are dropped, both axes are min-max normalised over the others, and the
+hypervolume to (1, 1) is divided by that of the exact front. Latencies are the table's, or predicted
+by default LPMs from ten random cells of the device, alone or with a transfer prior of the other
+devices (900 cells each). ``--accuracies`` are files with the columns
+``arch_id`` and ``accuracy_percent`` (one a supernet): an accuracy LPM is fitted to each. Without
+them the accuracies are the true ones, or an *oracle*'s: an LPM of K true accuracies, which shows
+what the fit costs when the accuracies are right. Controls: random cells; cells of most convolution
+weights for their latency; the exact fronts of other devices. ``limits``: whether a hard limit is
+kept that was asked for with a probability, by LPMs from 50 cells. Prints a summary to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.front_judge import (
+    CELLS,
+    SPACE,
+    TIES,
+    WORST_ERROR,
+    Cells,
+    Judge,
+    Numbers,
+    Table,
+    by_weights,
+    device_blind,
+)
+from latkit.core.device import cpu_name
+from latkit.core.errors import InputError
+from latkit.core.quantities import ACCURACY, LATENCY
+from latkit.core.version import __version__
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
+from latkit.lpm.threads import one_thread
+from latkit.lpm.training import fit
+from latkit.lpm.transfer import TransferPrior
+from latkit.search.objectives import Objective, PredictedBound, PredictedObjective, evaluate
+from latkit.search.retarget import Limit, most_accurate, pareto_front
+from latkit.spaces import get_preset
+
+MEASURED, MEASURED_FOR_LIMITS, SOURCE_MEASURED = 10, 50, 900
+ORACLE_SIZES = (100, 300, 1000)
+LIMITS, CONFIDENCE = 10, 0.9
+RANDOM_DRAWS = 100
+SETTING = get_preset("nasbench201")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Tabulated(Objective):
+    """A number of each cell that is known already, by identifier."""
+
+    def __init__(self, quantity: str, unit: str, values: Numbers) -> None:
+        self.quantity, self.unit, self._values = quantity, unit, torch.tensor(values)
+
+    def __call__(self, encodings: Tensor) -> Tensor:
+        return self._values[torch.from_numpy(SPACE.rank(SPACE.decode(encodings.numpy())))]
+
+
+# --- where accuracies and latencies come from ------------------------------------------------
+
+
+def encodings(cells: Cells) -> Numbers:
+    return SPACE.encode(SPACE.unrank(cells)).astype(np.float64)
+
+
+def learnt(
+    cells: Cells,
+    values: Numbers,
+    quantity: str,
+    seed: int,
+    transfer: TransferPrior | None = None,
+) -> PredictedObjective:
+    """A default LPM of some cells' values."""
+    rows = Rows(SPACE, SETTING, encodings(cells), values, quantity)
+    recipe = Recipe(quantity=quantity, seed=seed, transfer=transfer)
+    return PredictedObjective(fit(rows, recipe), quantity)
+
+
+def everywhere(objective: Objective) -> Tabulated:
+    """Evaluated once for all cells: the accuracies are the same for every device."""
+    values = evaluate(SPACE, objective, SPACE.unrank(np.arange(SPACE.size)))
+    return Tabulated(objective.quantity, objective.unit, values)
+
+
+def some(n: int, seed: int) -> Cells:
+    return np.random.default_rng(seed).permutation(SPACE.size)[:n]
+
+
+def true_accuracy(table: Table) -> Tabulated:
+    return Tabulated(ACCURACY, "%", table.accuracy)
+
+
+def oracle(table: Table, n: int, seed: int) -> Tabulated:
+    """What an LPM of the true accuracies of ``n`` random cells predicts."""
+    cells = some(n, 1000 + seed)
+    return everywhere(learnt(cells, table.accuracy[cells], ACCURACY, seed))
+
+
+def from_file(path: Path) -> Tabulated:
+    """What an LPM of a file's accuracies predicts."""
+    rows = pq.read_table(path)
+    values = rows["accuracy_percent"].to_numpy()
+    return everywhere(learnt(rows["arch_id"].to_numpy(), values, ACCURACY, 0))
+
+
+# --- which cells ------------------------------------------------------------------------------
+
+
+def retargeted(accuracy: Objective, latency: Objective) -> Cells:
+    """Of the predicted front, so many cells spread over it."""
+    return SPACE.rank(pareto_front(SPACE, accuracy, [latency]).spread(CELLS).rows)
+
+
+# --- columns ----------------------------------------------------------------------------------
+
+# From a device and a seed to its cells.
+Column = Callable[[str, int], Cells]
+
+
+def column(judges: dict[str, Judge], cells_of: Column, seeds: int) -> dict[str, Any]:
+    """A column's measures: of each device the mean over seeds, and over devices."""
+    devices: dict[str, dict[str, float | None]] = {}
+    for device, judge in judges.items():
+        started = time.process_time()
+        sets = [cells_of(device, seed) for seed in range(seeds)]
+        seconds = (time.process_time() - started) / seeds
+        found = [judge.describe(cells) for cells in sets]
+        devices[device] = {name: mean(row[name] for row in found) for name in found[0]}
+        equal = [row["slowdown_at_equal_accuracy"] is not None for row in found]
+        devices[device] |= {"equal_accuracy_found": mean(equal), "cpu_seconds": seconds}
+    measures = next(iter(devices.values()))
+    return {
+        "seeds": seeds,
+        "mean": {name: mean(row[name] for row in devices.values()) for name in measures},
+        "least_share": min(float(row["share"] or 0) for row in devices.values()),
+        "devices": devices,
+    }
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Of those that there are; None: of none."""
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def controls(judges: dict[str, Judge]) -> dict[str, Any]:
+    """Columns that need no supernet and no LPM."""
+
+    def random(device: str, seed: int) -> Cells:
+        return np.random.default_rng(seed).choice(judges[device].kept, CELLS, replace=False)
+
+    def from_other(device: str, seed: int) -> Cells:
+        others = [name for name in judges if name != device]
+        return judges[others[seed]].exact
+
+    def from_best_other(device: str, seed: int) -> Cells:
+        others = [judges[name].exact for name in judges if name != device]
+        return max(others, key=judges[device].share)
+
+    result = {
+        "random 24 cells": column(judges, random, RANDOM_DRAWS),
+        "exact front of the best other device": column(judges, from_best_other, 1),
+        "exact fronts of other devices": column(judges, from_other, len(judges) - 1),
+        "exact front": column(judges, lambda device, _: judges[device].exact, 1),
+    }
+    for ties in TIES:
+        name = f"most convolution weights per latency, ties: {ties}"
+        draws = RANDOM_DRAWS // 5 if ties == "random" else 1
+        result[name] = column(
+            judges, lambda device, seed, ties=ties: by_weights(judges[device], ties, seed), draws
+        )
+    return result
+
+
+LPMs = dict[str, list[PredictedObjective]]
+
+
+def predicted_latencies(
+    table: Table, cells: int, seeds: int, priors: Mapping[str, TransferPrior] | None = None
+) -> tuple[LPMs, float]:
+    """Of each device, LPMs of ``cells`` random cells, one a seed; and the CPU seconds of one.
+
+    Args:
+        table: of all devices.
+        cells: how many are measured.
+        seeds: how many LPMs.
+        priors: of each device, made of the other ones; None: none.
+    """
+    started = time.process_time()
+    lpms: LPMs = {}
+    for device, latency in table.latency.items():
+        prior = None if priors is None else priors[device]
+        lpms[device] = []
+        for seed in range(seeds):
+            ids = some(cells, seed)
+            lpms[device].append(learnt(ids, latency[ids], LATENCY, seed, prior))
+    return lpms, (time.process_time() - started) / (seeds * len(lpms))
+
+
+def transfer_priors(table: Table) -> dict[str, TransferPrior]:
+    """Of each device, LPMs of the other ones, each from ``SOURCE_MEASURED`` cells."""
+    ids = some(SOURCE_MEASURED, 3000)
+    lpms = {
+        name: learnt(ids, latency[ids], LATENCY, 0).lpm for name, latency in table.latency.items()
+    }
+    return {
+        device: TransferPrior.of(SPACE, [(k, lpm) for k, lpm in lpms.items() if k != device])
+        for device in lpms
+    }
+
+
+def retargets(
+    table: Table,
+    judges: dict[str, Judge],
+    accuracies: dict[str, Sequence[Tabulated]],
+    latencies: dict[str, LPMs],
+) -> dict[str, Any]:
+    """Fronts by each source of accuracies, with true latencies and with LPMs.
+
+    Args:
+        table: of all devices.
+        judges: of the devices.
+        accuracies: by source, one objective a seed; where there are fewer than LPMs, they take
+            turns.
+        latencies: by source, of each device one LPM a seed.
+    """
+    result = {}
+    true = {name: Tabulated(LATENCY, "ms", ms) for name, ms in table.latency.items()}
+    for name, objectives in accuracies.items():
+
+        def known(device: str, seed: int, of: Sequence[Tabulated] = objectives) -> Cells:
+            return retargeted(of[seed], true[device])
+
+        result[f"{name}, true latencies"] = column(judges, known, len(objectives))
+        for source, lpms in latencies.items():
+
+            def predicted(
+                device: str,
+                seed: int,
+                of: Sequence[Tabulated] = objectives,
+                lpms: LPMs = lpms,
+            ) -> Cells:
+                return retargeted(of[seed % len(of)], lpms[device][seed])
+
+            seeds = len(next(iter(lpms.values())))
+            result[f"{name}, {source}"] = column(judges, predicted, seeds)
+    return result
+
+
+def limits(
+    judges: dict[str, Judge], accuracy: Objective, bounds: dict[str, Objective]
+) -> dict[str, float]:
+    """Whether limits are kept: the most accurate cell within each, by what is predicted.
+
+    The limits of a device divide the range of its exact front into equal parts.
+
+    Args:
+        judges: of the devices.
+        accuracy: what is maximised.
+        bounds: of each device, what is to be within the limit.
+    """
+    exceeded, slack, refused = [], [], 0
+    for device, judge in judges.items():
+        bound = everywhere(bounds[device])
+        ends = judge.latency[judge.exact]
+        for part in (np.arange(LIMITS) + 0.5) / LIMITS:
+            limit = float(ends.min() + part * (ends.max() - ends.min()))
+            try:
+                chosen = most_accurate(SPACE, accuracy, [Limit(device, bound, limit)])
+            except InputError:
+                refused += 1
+                continue
+            true = float(judge.latency[SPACE.rank(chosen.row)[0]])
+            exceeded.append(true > limit)
+            slack.append(1 - true / limit)
+    return {
+        "cases": len(exceeded),
+        "refused": refused,
+        "exceeded_percent": 100 * float(np.mean(exceeded)),
+        "mean_slack_percent": 100 * float(np.mean(slack)),
+    }
+
+
+def kept_limits(table: Table, judges: dict[str, Judge], seeds: int) -> dict[str, Any]:
+    """:func:`limits` with the true accuracies, with and without a confidence, over seeds."""
+    lpms, _ = predicted_latencies(table, MEASURED_FOR_LIMITS, seeds)
+    result: dict[str, Any] = {
+        "limits_per_device": LIMITS,
+        "measurements_per_lpm": MEASURED_FOR_LIMITS,
+        "accuracies": "true",
+    }
+    for name, confidence in ((f"confidence {CONFIDENCE}", CONFIDENCE), ("no confidence", None)):
+        runs = []
+        for seed in range(seeds):
+            bounds: dict[str, Objective] = {
+                device: of[seed] if confidence is None else PredictedBound(of[seed], confidence)
+                for device, of in lpms.items()
+            }
+            runs.append(limits(judges, true_accuracy(table), bounds))
+        result[name] = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
+        result[name]["exceeded_percent_by_seed"] = [run["exceeded_percent"] for run in runs]
+    return result
+
+
+@one_thread()
+def run(table: Table, files: Sequence[Path], sizes: Sequence[int], seeds: int) -> dict[str, Any]:
+    """All columns, and whether limits are kept."""
+    judges = {name: Judge(table.accuracy, ms) for name, ms in table.latency.items()}
+    columns = controls(judges)
+    started = time.process_time()
+    accuracies: dict[str, Sequence[Tabulated]] = {"true accuracies": [true_accuracy(table)]}
+    for n in sizes:
+        name = f"oracle: accuracy LPM of {n} true accuracies"
+        accuracies[name] = [oracle(table, n, seed) for seed in range(seeds)]
+    if files:
+        accuracies["accuracy LPM"] = [from_file(path) for path in files]
+    seconds = (time.process_time() - started) / max(1, seeds * len(sizes) + len(files))
+    times = max(seeds, len(files))
+    alone, alone_seconds = predicted_latencies(table, MEASURED, times)
+    priors = transfer_priors(table)
+    with_prior, prior_seconds = predicted_latencies(table, MEASURED, times, priors)
+    latencies = {
+        f"LPMs from {MEASURED} cells": alone,
+        f"LPMs from {MEASURED} cells and the other devices": with_prior,
+    }
+    columns |= retargets(table, judges, accuracies, latencies)
+    for name, measures in columns.items():
+        say(f"{measures['mean']['share']:.4f} (least {measures['least_share']:.4f})  {name}")
+    return {
+        "cpu_seconds": {
+            "an accuracy LPM": seconds,
+            "a latency LPM": alone_seconds,
+            "a latency LPM with a transfer prior": prior_seconds,
+        },
+        "device_blind_slowdown": device_blind(judges),
+        "columns": columns,
+        "limits": kept_limits(table, judges, seeds),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of nasbench201/")
+    parser.add_argument("--accuracies", type=Path, nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    folder = arguments.data / "nasbench201"
+    if not (folder / "accuracy.parquet").exists():
+        raise SystemExit(f"{folder} has no tables: nothing was judged")
+    table = Table.read(folder)
+    content = {
+        "benchmark": "fronts",
+        "date": date.today().isoformat(),
+        "command": " ".join(["python", "benchmarks/fronts.py", *sys.argv[1:]]),
+        "latkit_version": __version__,
+        "cpu": cpu_name(),
+        "threads": 1,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "moocore": version("moocore"),
+        "protocol": {
+            "cells_per_device": CELLS,
+            "cells_dropped_from_error_percent": WORST_ERROR,
+            "reference": [1, 1],
+            "axes": "latency and CIFAR-100 test error, min-max normalised",
+            "measurements_per_lpm": MEASURED,
+            "measurements_per_source_lpm": SOURCE_MEASURED,
+        },
+        **run(table, arguments.accuracies, ORACLE_SIZES, arguments.seeds),
+    }
+    arguments.out.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    say(f"written: {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
