@@ -53,9 +53,7 @@ _MEMORY = Quantity(
 )
 # The share of held-out images that are classified correctly.
 _ACCURACY = Quantity(ACCURACY, "accuracy", "%", {"%": 1.0}, is_cost=False)
-QUANTITIES = {
-    quantity.name: quantity for quantity in (_LATENCY, _ENERGY, _MEMORY, _ACCURACY)
-}
+QUANTITIES = {quantity.name: quantity for quantity in (_LATENCY, _ENERGY, _MEMORY, _ACCURACY)}
 # What a device's dataset can have.
 COSTS = tuple(name for name, quantity in QUANTITIES.items() if quantity.is_cost)
 

@@ -123,7 +123,9 @@ class DefaultLPM(LPM):
             scale = _scale(features, x, values)
             values = values / scale
         elif transfer is not None:
-            raise LPMError("an accuracy is no device's, to be transferred to another", "leave it out")
+            raise LPMError(
+                "an accuracy is no device's, to be transferred to another", "leave it out"
+            )
         else:
             offset, scale = float(np.median(values)), float(values.std()) or 1.0
             values = (values - offset) / scale

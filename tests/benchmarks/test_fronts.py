@@ -69,7 +69,6 @@ def test_a_run_at_tiny_size(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -
     shares = {name: column["mean"]["share"] for name, column in columns.items()}
     assert shares["exact front"] == pytest.approx(1.0)
     assert shares["true accuracies, true latencies"] > 0.99
-    assert 0.99 < shares["exact front of the best other device"] + 0.5
     assert shares["random 24 cells"] < shares["true accuracies, LPMs from 10 cells"]
     assert set(columns["exact front"]["devices"]) == set(TABLE.latency)
     for column in columns.values():

@@ -53,9 +53,10 @@ def test_the_margin_is_the_half_width_of_twice_the_tail(lpm: LPM) -> None:
 def test_measurements_are_below_the_bound_as_often_as_asked(lpm: LPM) -> None:
     judged = rows(3000, 7, 0.03)
     for confidence in (0.75, 0.9, 0.95):
-        bound = lpm.predict(judged.encodings) + lpm.margin(
-            torch.from_numpy(judged.encodings), confidence
-        ).numpy()
+        bound = (
+            lpm.predict(judged.encodings)
+            + lpm.margin(torch.from_numpy(judged.encodings), confidence).numpy()
+        )
         assert np.mean(judged.values <= bound) == pytest.approx(confidence, abs=0.06)
 
 
