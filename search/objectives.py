@@ -139,6 +139,23 @@ class PredictedEnergy(PredictedObjective):
     predicts = "energy_mj"
 
 
+class PredictedBound(Objective):
+    """What a quantity of one device stays below with a probability, by an LPM's intervals.
+
+    Args:
+        predicted: of the quantity.
+        confidence: the probability; see :meth:`latkit.lpm.base.LPM.margin`.
+    """
+
+    def __init__(self, predicted: PredictedObjective, confidence: float) -> None:
+        self.quantity, self.unit = predicted.quantity, predicted.unit
+        self._predicted, self._confidence = predicted, confidence
+
+    def __call__(self, encodings: Tensor) -> Tensor:
+        margin = self._predicted.lpm.margin(encodings, self._confidence)
+        return self._predicted(encodings) + margin.to(encodings.dtype)
+
+
 class LinearObjective(Objective):
     """A table of what each operation on each edge adds to a constant.
 
@@ -159,19 +176,21 @@ class LinearObjective(Objective):
         return self._entries, self._constant
 
 
-@OBJECTIVES.register("macs")
-class MacsObjective(LinearObjective):
-    """Multiply-adds of the whole network in millions, exact (the paper's control, Table 4).
+class AnalyticObjective(LinearObjective):
+    """A column of the analytic table, in millions, of the whole network, exact.
 
     Args:
         space: one of those that latkit knows by name.
         setting: the network's.
 
+    Attributes:
+        column: its name in the table.
+
     Raises:
         InputError: the setting is of another space.
     """
 
-    usual_weight = "0.005 (Table 4's η, of networks of some 500 MMACs)"
+    column: ClassVar[str]
 
     def __init__(self, space: SearchSpace, setting: Setting) -> None:
         if setting.space != space.name:
@@ -180,13 +199,27 @@ class MacsObjective(LinearObjective):
                 f"use a setting of {space.name}",
             )
         table = analytic_table(space.name, setting.network)
-        column = COLUMNS.index("macs")
+        column = COLUMNS.index(self.column)
         entries = torch.from_numpy(table.operations[:, :, column] / 1e6).flatten()
-        super().__init__("macs_millions", "MMACs", entries, float(table.frame[column]) / 1e6)
+        super().__init__(self.quantity, self.unit, entries, float(table.frame[column]) / 1e6)
 
     @classmethod
     def from_parts(cls, parts: ObjectiveParts) -> Objective:
         return cls(parts.space, parts.setting)
+
+
+@OBJECTIVES.register("macs")
+class MacsObjective(AnalyticObjective):
+    """Multiply-adds (the paper's control, Table 4)."""
+
+    column, quantity, unit = "macs", "macs_millions", "MMACs"
+    usual_weight = "0.005 (Table 4's η, of networks of some 500 MMACs)"
+
+
+class ParamsObjective(AnalyticObjective):
+    """Trainable parameters; a limit for retargeting, and nothing that α's step weighs."""
+
+    column, quantity, unit = "params", "params_millions", "M"
 
 
 @OBJECTIVES.register("weighted-sum")

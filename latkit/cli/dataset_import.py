@@ -9,9 +9,9 @@ import click
 from latkit.cli.output import UserPath, json_option, print_json, show, warn
 from latkit.cli.progress import Terminal
 from latkit.core.errors import InputError
-from latkit.core.quantities import LATENCY, QUANTITIES
+from latkit.core.quantities import COSTS, LATENCY, get_quantity
 
-UNITS = {name: click.Choice(list(quantity.units)) for name, quantity in QUANTITIES.items()}
+UNITS = {name: click.Choice(list(get_quantity(name).units)) for name in COSTS}
 
 
 # fmt: off

@@ -8,7 +8,7 @@ import click
 
 from latkit.cli.output import SEED, UserPath, json_option, note, print_json, show, warn
 from latkit.cli.progress import Terminal
-from latkit.core.quantities import LATENCY, QUANTITIES
+from latkit.core.quantities import COSTS, LATENCY
 
 
 # fmt: off
@@ -18,7 +18,7 @@ from latkit.core.quantities import LATENCY, QUANTITIES
               help="default: a Bayesian model of the networks' structure, good from ten "
                    "architectures on; paper: the paper's network; macs-only, op-count, "
                    "lookup-table and gradient-boosting: baselines to compare with; or a plug-in's.")
-@click.option("--cost", type=click.Choice(list(QUANTITIES)), default=LATENCY, show_default=True,
+@click.option("--cost", type=click.Choice(COSTS), default=LATENCY, show_default=True,
               help="What the LPM predicts, of what the dataset has.")
 @click.option("--n-train", type=click.IntRange(min=2),
               help="Architectures to train on; the rest judge [default: four fifths].")

@@ -1,4 +1,4 @@
-"""What can be measured of a network and predicted: names and units."""
+"""What can be measured of a network and predicted: names, units, and which way is better."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from dataclasses import dataclass
 from latkit.core.errors import InputError
 
 LATENCY = "latency_ms"
+ACCURACY = "accuracy_percent"
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A column of datasets that an LPM can predict.
+    """A number of a network that an LPM can predict.
 
     Attributes:
         name: of the column, on cards and in references; it ends in the unit.
         noun: for people, as in ``peak memory``.
         unit: for people, as in ``mJ``.
         units: how many of ``unit`` there are in one of each unit that a foreign table may have.
+        is_cost: whether it is measured on a device, positive, and the less of it the better; what
+            is no cost is a quality of the network itself, and the more of it the better.
     """
 
     name: str
     noun: str
     unit: str
     units: Mapping[str, float]
+    is_cost: bool = True
 
     @property
     def suffix(self) -> str:
@@ -47,7 +51,11 @@ _MEMORY = Quantity(
     "MiB",
     {"MiB": 1.0, "KiB": 2.0**-10, "GiB": 2.0**10, "MB": 1e6 / 2**20, "B": 2.0**-20},
 )
-QUANTITIES = {quantity.name: quantity for quantity in (_LATENCY, _ENERGY, _MEMORY)}
+# The share of held-out images that are classified correctly.
+_ACCURACY = Quantity(ACCURACY, "accuracy", "%", {"%": 1.0}, is_cost=False)
+QUANTITIES = {quantity.name: quantity for quantity in (_LATENCY, _ENERGY, _MEMORY, _ACCURACY)}
+# What a device's dataset can have.
+COSTS = tuple(name for name, quantity in QUANTITIES.items() if quantity.is_cost)
 
 
 def get_quantity(name: str) -> Quantity:

@@ -25,7 +25,7 @@ import pyarrow as pa
 from latkit.core.device import check_backend_name, check_device_name
 from latkit.core.errors import DatasetError, InputError, LatkitError, from_os_error
 from latkit.core.parquet import open_parquet, read_parquet
-from latkit.core.quantities import LATENCY, QUANTITIES
+from latkit.core.quantities import COSTS, LATENCY
 from latkit.dataset.cast import cast_to_schema
 from latkit.spaces import SPACES, Setting, default_setting, get_space
 
@@ -62,7 +62,7 @@ IMPORTED_SCHEMA = pa.schema(
 # The years 1 to 9999, in microseconds since 1970: what can be shown as a date.
 EARLIEST_US, LATEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 # Further columns, each present in the whole dataset or not at all.
-METRICS = tuple(name for name in QUANTITIES if name != LATENCY)
+METRICS = tuple(name for name in COSTS if name != LATENCY)
 
 
 # Of rows that other work on the machine disturbed; their other flags are the reasons.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from latkit.core.errors import InputError
 from latkit.core.events import SILENT, Listener
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class LPM(ABC):
         """An LPM fitted to all of some rows.
 
         Args:
-            rows: what was measured: ``n x E*O`` encodings and ``n`` positive values.
+            rows: what was measured: ``n x E*O`` encodings and ``n`` values; a cost's are positive.
             recipe: its seed, its options (of the class ``options_class``) and its transfer prior.
             listener: receives the progress where a fit takes long.
 
@@ -101,6 +102,40 @@ class LPM(ABC):
         Returns:
             A ``b``-dim tensor, in the unit of the quantity.
         """
+
+    def margin(self, encodings: Tensor, confidence: float) -> Tensor:
+        """What a prediction is raised by, so that a measurement is below it with a probability.
+
+        Between the probabilities of ``LEVELS`` it is interpolated, and beyond them continued, in
+        the quantiles of Student's t that the default kind assumes.
+
+        Args:
+            encodings: a ``b x E*O``-dim tensor.
+            confidence: the probability, 0.5 (no margin) or more, and less than 1.
+
+        Returns:
+            A ``b``-dim tensor, in the unit of the quantity.
+
+        Raises:
+            InputError: there is no such confidence.
+        """
+        from scipy import special  # takes long to import
+
+        from latkit.lpm.bayes import TAIL
+
+        if not 0.5 <= confidence < 1:
+            raise InputError(
+                f"a confidence of {confidence:g} is not offered", "use 0.5 or more, and less than 1"
+            )
+        wanted = float(special.stdtrit(TAIL, confidence))
+        known = special.stdtrit(TAIL, 0.5 + np.array(LEVELS) / 2).tolist()
+        if not known[0] < wanted < known[-1]:
+            nearest = 0 if wanted <= known[0] else -1
+            return self.half_width(encodings, LEVELS[nearest]) * (wanted / known[nearest])
+        above = next(i for i, quantile in enumerate(known) if wanted <= quantile)
+        share = (wanted - known[above - 1]) / (known[above] - known[above - 1])
+        low, high = (self.half_width(encodings, LEVELS[i]) for i in (above - 1, above))
+        return low + share * (high - low)
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:

@@ -2,8 +2,8 @@
 
 Weights have independent normal priors whose scales are shared within groups of columns; the scales
 and the noise are set by the evidence (the probability of the data under the prior), pulled towards
-what is usual. Noise is proportional to the latency and heavy-tailed: rows are weighted by Student's
-t of their leave-one-out errors, so that a few outliers do not move the fit.
+what is usual. Noise is proportional to the value, or the same for all, and heavy-tailed: rows are
+weighted by Student's t of their leave-one-out errors, so that a few outliers do not move the fit.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ EVIDENCE_ROWS = 256
 # How far, in logarithm, scales and noise may be from what is usual (a standard deviation).
 FREEDOM = 0.6
 USUAL_NOISE = 0.01
+# Proportional noise neither vanishes with a value nor grows without end.
+LEVELS_OF_NOISE = (0.3, 3.0)
 ROUNDS = 4
 
 
@@ -49,7 +51,7 @@ class Posterior:
     Attributes:
         weights: ``p`` means.
         covariance: ``p x p``.
-        noise: standard deviation of an observation, relative to its mean.
+        noise: standard deviation of an observation, relative to its mean where it is proportional.
         score: log probability of each row given the others, summed: the larger, the better.
         standardized: of each row, its error when left out, in standard deviations.
         unit: of each row, its noise as a share of that standard deviation.
@@ -65,32 +67,46 @@ class Posterior:
     scales: dict[str, float]
 
 
-def fit_bayes(features: Array, values: Array, priors: Mapping[str, GroupPrior]) -> Posterior:
+def noise_level(values: Array, proportional: bool) -> Array:
+    """What the noise is relative to: values of about one, or one where it is the same for all."""
+    return np.clip(values, *LEVELS_OF_NOISE) if proportional else np.ones_like(values)
+
+
+def fit_bayes(
+    features: Array,
+    values: Array,
+    priors: Mapping[str, GroupPrior],
+    usual_noise: float = USUAL_NOISE,
+    proportional: bool = True,
+) -> Posterior:
     """The posterior of the weights.
 
     Args:
         features: ``n x p``; the constant is a column like any other.
-        values: ``n`` positive numbers of mean about one.
+        values: ``n`` numbers, of about one where the noise is proportional to them.
         priors: of all columns.
+        usual_noise: standard deviation of the noise that the evidence's is pulled to.
+        proportional: whether the noise is relative to the values, rather than the same for all.
     """
     n, p = features.shape
     mean, group_of = np.zeros(p), np.zeros(p, dtype=np.int64)
     for index, prior in enumerate(priors.values()):
         mean[prior.columns], group_of[prior.columns] = prior.mean, index
     usual = np.log([prior.scale for prior in priors.values()])
-    state = np.concatenate([usual, [np.log(USUAL_NOISE)]])
+    center = np.concatenate([usual, [np.log(usual_noise)]])
+    state = center
     some = np.random.default_rng(0).permutation(n)[:EVIDENCE_ROWS]
     kernels = [
         features[some][:, group_of == index] @ features[some][:, group_of == index].T
         for index in range(len(priors))
     ]
     rest = values - features @ mean
-    trust, level = np.ones(n), np.clip(values, 0.3, 3.0)
+    trust, level = np.ones(n), noise_level(values, proportional)
     expected = level
     for turn in range(ROUNDS):
         spread = level**2 / trust  # relative variance of each row's noise
         steps = 25 if turn == 0 else 8
-        state = _maximize_evidence(state, usual, kernels, rest[some], spread[some], steps)
+        state = _maximize_evidence(state, center, kernels, rest[some], spread[some], steps)
         prior_variance = np.exp(2 * state[:-1])[group_of]
         noise = float(np.exp(state[-1]))
         error, variance, weights, covariance = _solve(
@@ -101,7 +117,7 @@ def fit_bayes(features: Array, values: Array, priors: Mapping[str, GroupPrior]) 
         standardized = error / deviation
         expected = level
         trust = (TAIL + 1) / (TAIL + standardized**2)
-        level = np.clip(features @ (mean + weights), 0.3, 3.0)
+        level = noise_level(features @ (mean + weights), proportional)
     return Posterior(
         mean + weights,
         covariance,
@@ -144,10 +160,9 @@ def _invert(matrix: Array) -> Array:
 
 
 def _maximize_evidence(
-    start: Array, usual: Array, kernels: list[Array], rest: Array, spread: Array, steps: int
+    start: Array, center: Array, kernels: list[Array], rest: Array, spread: Array, steps: int
 ) -> Array:
-    """Logarithms of the groups' scales and of the noise."""
-    center = np.concatenate([usual, [np.log(USUAL_NOISE)]])
+    """Logarithms of the groups' scales and of the noise; ``center`` has the usual ones."""
 
     def objective(state: Array) -> tuple[float, Array]:
         squares = np.exp(2 * state)

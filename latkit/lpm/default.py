@@ -21,9 +21,10 @@ from typing_extensions import Self
 from latkit.core.errors import LPMError
 from latkit.core.events import SILENT, Listener
 from latkit.lpm.base import LEVELS, LPM, FloatArray
-from latkit.lpm.bayes import TAIL, USUAL_NOISE, Array, GroupPrior, Posterior, fit_bayes
+from latkit.lpm.bayes import LEVELS_OF_NOISE, TAIL, Array, Posterior, fit_bayes
 from latkit.lpm.features import StructuralFeatures
 from latkit.lpm.kinds import LPM_KINDS
+from latkit.lpm.priors import COST, QuantityPrior, prior_for
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.residual import ResidualEnsemble, fit_residual
 from latkit.lpm.rows import Rows
@@ -31,27 +32,6 @@ from latkit.lpm.threads import one_thread
 from latkit.lpm.transfer import TransferPrior
 from latkit.spaces import SearchSpace, Setting, get_space
 
-# Of costs scaled to a median of one: mean and usual standard deviation of a column's weight.
-# The analytic columns have mean one, so that about a third is the frame's and the rest is shared by
-# kernels, convolutions, MACs and bytes; everything else is how an engine departs from that.
-CONSTANT = (0.3, 0.05)
-PRIORS = {
-    "roofline": (0.15, 0.3),
-    "operation roofline": (0.0, 0.1),
-    "count": (0.0, 0.022),
-    "edge": (0.0, 0.003),
-    "polynomial": (0.0, 0.006),
-    "fan-out": (0.0, 0.001),
-    "same source": (0.0, 0.001),
-    "same target": (0.0, 0.001),
-    "chain": (0.0, 0.001),
-}
-PATH = (0.0, 0.02)
-# With a transfer prior, the source devices' mixture takes the part of the constant and the analytic
-# columns.
-SOURCES_SCALE = 0.3
-# How likely an engine is to execute what the view holds, before anything was measured.
-VIEW_ODDS = {"all": 0.7, "reaching": 0.15, "live": 0.15}
 # How likely a new device is to be a mixture of known ones.
 TRANSFER_ODDS = 0.7
 # A hypothesis below this is not worth its computation.
@@ -101,10 +81,11 @@ class DefaultLPM(LPM):
         models: list[_Model],
         residual: ResidualEnsemble | None,
         transfer: TransferPrior | None = None,
+        offset: float | None = None,
     ) -> None:
         self._features, self._scale, self._noise = features, scale, noise
         self._quantiles, self._models, self._residual = quantiles, models, residual
-        self._transfer = transfer
+        self._transfer, self._offset = transfer, offset
         self._served: dict[torch.dtype, list[_Model]] = {}
         self.hyper_parameters = {
             "space": features.space.name,
@@ -113,6 +94,8 @@ class DefaultLPM(LPM):
             "gate": 0.0 if residual is None else residual.gate,
             "sources": [] if transfer is None else transfer.to_dicts(),
         }
+        if offset is not None:
+            self.hyper_parameters["offset"] = offset
 
     @classmethod
     @one_thread()
@@ -123,24 +106,37 @@ class DefaultLPM(LPM):
         residual.
 
         Raises:
-            LPMError: fewer than two rows, or a value is not a positive number.
+            LPMError: fewer than two rows, a cost is not a positive number, an accuracy is no
+                number, or accuracies have a transfer prior.
         """
         if len(rows) < 2:
             raise LPMError(f"{len(rows)} architectures cannot be fitted", "measure more")
-        if not (np.isfinite(rows.values).all() and (np.asarray(rows.values) > 0).all()):
-            raise LPMError("a value is not a positive number", "leave its row out")
-        transfer = recipe.transfer
+        prior, transfer = prior_for(rows.quantity), recipe.transfer
+        values = np.asarray(rows.values, dtype=np.float64)
+        if not np.isfinite(values).all() or (prior.proportional and (values <= 0).any()):
+            kind = "positive number" if prior.proportional else "number"
+            raise LPMError(f"a value is not a {kind}", "leave its row out")
         features = StructuralFeatures.of(rows.space, rows.setting)
         x = torch.from_numpy(np.asarray(rows.encodings, dtype=np.float64))
-        scale = _scale(features, x, rows.values)
-        values = np.asarray(rows.values, dtype=np.float64) / scale
+        offset = None
+        if prior.proportional:
+            scale = _scale(features, x, values)
+            values = values / scale
+        elif transfer is not None:
+            raise LPMError(
+                "an accuracy is no device's, to be transferred to another", "leave it out"
+            )
+        else:
+            offset, scale = float(np.median(values)), float(values.std()) or 1.0
+            values = (values - offset) / scale
 
         with_transfer = (False,) if transfer is None else (False, True)
         hypotheses = [(view, transfers) for view in features.views for transfers in with_transfer]
         fits, odds = [], []
         for view, transfers in hypotheses:
-            fits.append(_fit_model(features, x, values, view, transfer if transfers else None))
-            odds.append(VIEW_ODDS[view] * (TRANSFER_ODDS if transfers else 1 - TRANSFER_ODDS))
+            source = transfer if transfers else None
+            fits.append(_fit_model(features, x, values, view, source, prior))
+            odds.append(prior.view_odds[view] * (TRANSFER_ODDS if transfers else 1 - TRANSFER_ODDS))
         score = np.array([fit.posterior.score for fit in fits]) + np.log(odds)
         share = np.exp(score - score.max())
         share[share < MIN_SHARE * share.sum()] = 0
@@ -165,7 +161,7 @@ class DefaultLPM(LPM):
             residual, out_of_fold = learnt
             standardized = standardized - out_of_fold * unit
         quantiles = _quantiles(standardized)
-        return cls(features, scale, noise, quantiles, models, residual, transfer)
+        return cls(features, scale, noise, quantiles, models, residual, transfer, offset)
 
     @property
     def gate(self) -> float:
@@ -177,9 +173,10 @@ class DefaultLPM(LPM):
         for model in self._in(encodings.dtype):
             total = total + model.share * (self._columns(encodings, model) @ model.weights)
         if self._residual is not None:
-            level = total.detach().clamp(0.3, 3.0)  # a scale, and no way to the encoding
+            level = self._level(total.detach())  # a scale, and no way to the encoding
             total = total + self._noise * level * self._residual(encodings)
-        return total * self._scale
+        total = total * self._scale
+        return total if self._offset is None else total + self._offset
 
     def half_width(self, encodings: Tensor, level: float) -> Tensor:
         # In double precision: where there is little noise, variances are tiny differences.
@@ -189,7 +186,7 @@ class DefaultLPM(LPM):
             design = self._columns(x, model)
             predicted = design @ model.weights
             uncertainty = ((design @ model.covariance) * design).sum(1)
-            spread = uncertainty.clamp_min(0) + (self._noise * predicted.clamp(0.3, 3.0)) ** 2
+            spread = uncertainty.clamp_min(0) + (self._noise * self._level(predicted)) ** 2
             parts.append((model.share, predicted, spread))
         zero = torch.zeros_like(x[:, 0])
         mean = sum((share * predicted for share, predicted, _ in parts), zero)
@@ -198,6 +195,10 @@ class DefaultLPM(LPM):
             variance = variance + share * (spread + (predicted - mean) ** 2)
         width = variance.sqrt() * self._scale * float(self._quantiles[LEVELS.index(level)])
         return width.to(encodings.dtype)
+
+    def _level(self, values: Tensor) -> Tensor:
+        """What the noise is relative to; see ``bayes.noise_level``."""
+        return values.clamp(*LEVELS_OF_NOISE) if self._offset is None else torch.ones_like(values)
 
     def _columns(self, encodings: Tensor, model: _Model) -> Tensor:
         """What a model's weights multiply: ``b x (p + 2)``, and ``S`` more if it transfers."""
@@ -256,7 +257,8 @@ class DefaultLPM(LPM):
         if hyper_parameters["sources"]:
             transfer = TransferPrior.from_state(hyper_parameters["sources"], part("source."), cls)
         scale, noise = state["scale_and_noise"].tolist()
-        return cls(features, scale, noise, state["quantiles"], models, residual, transfer)
+        quantiles, offset = state["quantiles"], hyper_parameters.get("offset")
+        return cls(features, scale, noise, quantiles, models, residual, transfer, offset)
 
     def training_facts(self) -> dict[str, Any]:
         return {"gate": self.gate}
@@ -283,28 +285,10 @@ def _design(
     return torch.cat(parts, dim=1)
 
 
-def _priors(features: StructuralFeatures, transfer: TransferPrior | None) -> dict[str, GroupPrior]:
-    """Of the columns of :func:`_design`."""
-    end = features.size + 2
-    priors = {"constant": GroupPrior(slice(0, 1), *CONSTANT)}
-    priors |= {
-        group: GroupPrior(slice(where.start + 1, where.stop + 1), *PRIORS[group])
-        for group, where in features.groups.items()
-    }
-    priors["path"] = GroupPrior(slice(end - 1, end), *PATH)
-    if transfer is not None:
-        count = len(transfer.lpms)
-        for group in ("constant", "roofline"):
-            priors[group] = replace(priors[group], mean=0.0)
-        scale = SOURCES_SCALE / count**0.5
-        priors["sources"] = GroupPrior(slice(end, end + count), 1 / count, scale)
-    return priors
-
-
 def prior_of(
     space: SearchSpace, setting: Setting, encodings: Tensor, transfer: TransferPrior | None
 ) -> tuple[Array, Array, float]:
-    """The prior before anything is measured, of all views together.
+    """The prior of a cost before anything is measured, of all views together.
 
     Returns:
         The columns of ``b`` encodings, ``b x k``; the prior variance of each column's weight; the
@@ -317,11 +301,11 @@ def prior_of(
         sources = transfer if view == features.views[0] else None
         design = _design(features, encodings, view, none, sources).numpy()
         variance = np.zeros(design.shape[1])
-        for prior in _priors(features, sources).values():
+        for prior in COST.columns(features, sources).values():
             variance[prior.columns] = prior.scale**2
         designs.append(design)
-        variances.append(variance * VIEW_ODDS[view])
-    return np.concatenate(designs, axis=1), np.concatenate(variances), USUAL_NOISE
+        variances.append(variance * COST.view_odds[view])
+    return np.concatenate(designs, axis=1), np.concatenate(variances), COST.noise
 
 
 def _scale(features: StructuralFeatures, x: Tensor, costs: FloatArray) -> float:
@@ -332,7 +316,7 @@ def _scale(features: StructuralFeatures, x: Tensor, costs: FloatArray) -> float:
     none = torch.zeros(features.space.num_edges, features.space.num_operations, dtype=torch.float64)
     design = _design(features, x, "all", none, None).numpy()
     mean = np.zeros(design.shape[1])
-    for prior in _priors(features, None).values():
+    for prior in COST.columns(features, None).values():
         mean[prior.columns] = prior.mean
     return float(np.median(np.asarray(costs) / np.maximum(design @ mean, 0.1)))
 
@@ -349,21 +333,23 @@ def _fit_model(
     values: Array,
     view: str,
     transfer: TransferPrior | None,
+    prior: QuantityPrior,
 ) -> _Fit:
     space = features.space
-    costs = torch.zeros(space.num_edges, space.num_operations, dtype=torch.float64)
-    priors = _priors(features, transfer)
-    plain = _Fit(
-        fit_bayes(_design(features, x, view, costs, transfer).numpy(), values, priors), costs
-    )
+    columns = prior.columns(features, transfer)
+
+    def fit(path_costs: Tensor) -> _Fit:
+        design = _design(features, x, view, path_costs, transfer).numpy()
+        return _Fit(fit_bayes(design, values, columns, prior.noise, prior.proportional), path_costs)
+
+    plain = fit(torch.zeros(space.num_edges, space.num_operations, dtype=torch.float64))
     branches = len({edge.target for edge in space.edges}) < space.num_edges
     if len(values) < MIN_ROWS_FOR_PATH or not branches:
         return plain
     # The longest path is by the costs of operations in the first fit.
     weights = torch.from_numpy(plain.posterior.weights[1 : features.size + 1])
-    costs = features.per_edge_costs(weights).clamp_min(0)
-    with_path = fit_bayes(_design(features, x, view, costs, transfer).numpy(), values, priors)
-    return _Fit(with_path, costs) if with_path.score > plain.posterior.score else plain
+    with_path = fit(features.per_edge_costs(weights).clamp_min(0))
+    return with_path if with_path.posterior.score > plain.posterior.score else plain
 
 
 def _quantiles(standardized: npt.NDArray[np.float64]) -> Tensor:

@@ -23,7 +23,7 @@ class Rows:
         space: of the architectures.
         setting: of the networks that were measured.
         encodings: ``n x E*O`` zeros and ones.
-        values: ``n`` positive numbers, in the unit of the quantity.
+        values: ``n`` numbers in the unit of the quantity; those of a cost are positive.
         quantity: the name of what was measured.
     """
 

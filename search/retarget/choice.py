@@ -1,0 +1,66 @@
+"""The most accurate architecture under limits, or near a target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from latkit.lpm.base import FloatArray
+from latkit.search.objectives import Objective, evaluate
+from latkit.search.retarget.conditions import ENUMERATED, Condition, infeasible, total_excess
+from latkit.search.retarget.explore import explore
+from latkit.spaces import ChoiceMatrix, SearchSpace
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The architecture of the highest predicted accuracy that keeps all conditions.
+
+    Attributes:
+        row: the architecture, a row of a choice matrix.
+        accuracy: predicted.
+        evaluated: how many architectures were looked at.
+        exhaustive: whether that were all; else it is the best that was found.
+    """
+
+    row: ChoiceMatrix
+    accuracy: float
+    evaluated: int
+    exhaustive: bool
+
+
+def most_accurate(
+    space: SearchSpace,
+    accuracy: Objective,
+    conditions: Sequence[Condition],
+    seed: int = 0,
+    enumerated: int = ENUMERATED,
+) -> Choice:
+    """The architecture of the highest predicted accuracy among those that keep all conditions.
+
+    Args:
+        space: the space.
+        accuracy: what is maximised.
+        conditions: limits and targets of any number of costs and devices.
+        seed: of the local search in a large space.
+        enumerated: the size of the largest space that is enumerated.
+
+    Raises:
+        InputError: no architecture keeps the conditions; what each could be alone is named.
+    """
+
+    def points(rows: ChoiceMatrix) -> FloatArray:
+        value = evaluate(space, accuracy, rows)
+        return np.column_stack([-value, total_excess(space, conditions, rows)])
+
+    found = explore(space, points, seed, enumerated)
+    # Of what none dominates, one alone keeps everything: the most accurate.
+    kept = np.flatnonzero(found.points[:, 1] == 0)
+    if not len(kept):
+        raise infeasible(space, conditions)
+    best = int(kept[0])
+    return Choice(
+        found.rows[best], -float(found.points[best, 0]), found.evaluated, found.exhaustive
+    )

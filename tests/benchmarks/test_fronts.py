@@ -1,0 +1,94 @@
+"""The logic of the judge of fronts, on tables made by formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import fronts
+from benchmarks.fronts import CELLS, SPACE, TIES, Judge, Table, by_weights, run
+from tests.support.places import SHARED
+
+
+def made_table() -> Table:
+    """Accuracies and latencies by formula, and 500 cells of 1 % that are fast."""
+    x = fronts.encodings(np.arange(SPACE.size))
+    rng = np.random.default_rng(0)
+    accuracy = 30 + x @ rng.uniform(0, 7, x.shape[1])
+    latency = {name: 2 + x @ rng.uniform(0, 3, x.shape[1]) for name in ("one", "two")}
+    accuracy[:500] = 1.0
+    latency["one"][:500] = 0.1
+    return Table(accuracy, latency)
+
+
+TABLE = made_table()
+JUDGES = {name: Judge(TABLE.accuracy, ms) for name, ms in TABLE.latency.items()}
+
+
+def test_a_judge_by_hand() -> None:
+    accuracy, latency = np.array([60.0, 70.0, 65.0, 5.0]), np.array([1.0, 3.0, 2.5, 0.1])
+    judge = Judge(accuracy, latency)
+    assert judge.kept.tolist() == [0, 1, 2]  # an error of 95 % is dropped
+    assert sorted(judge.exact.tolist()) == [0, 1, 2]
+    # At (0, 1), (1, 0) and (0.75, 0.5): a quarter times a half.
+    assert judge.share(np.array([0, 1])) == 0
+    assert judge.share(np.array([2])) == pytest.approx(1.0)
+    assert judge.slowdown(1) == 1
+    assert Judge(accuracy, np.array([2.0, 3.0, 1.0, 0.1])).slowdown(0) == 2
+    nothing = judge.describe(np.array([3]))
+    assert (nothing["share"], nothing["cells"], nothing["slowdown"]) == (0, 0, None)
+    assert judge.describe(np.array([0, 1, 2]))["igd_plus"] == 0
+
+
+def test_dropped_cells_are_no_part_of_the_axes() -> None:
+    judge = JUDGES["one"]
+    assert len(judge.kept) == SPACE.size - 500
+    assert judge.latency[judge.exact].min() > 0.1
+
+
+@pytest.mark.parametrize("ties", TIES)
+def test_cells_of_most_weights(ties: str) -> None:
+    judge = JUDGES["one"]
+    cells = by_weights(judge, ties)
+    assert len(cells) <= CELLS
+    assert np.isin(cells, judge.kept).all()
+    weights = fronts.convolution_weights()
+    assert weights[cells].max() == 6 * 9
+    for cell in cells.tolist():
+        faster = judge.kept[judge.latency[judge.kept] <= judge.latency[cell]]
+        if ties != "slowest":
+            assert weights[cell] == weights[faster].max()
+    assert np.array_equal(cells, by_weights(judge, ties))
+
+
+def test_a_run_at_tiny_size(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    for name, value in (("RANDOM_DRAWS", 5), ("LIMITS", 3), ("MEASURED_FOR_LIMITS", 20)):
+        monkeypatch.setattr(fronts, name, value)
+    result = run(TABLE, [], sizes=(40,), seeds=1)
+    columns = result["columns"]
+    shares = {name: column["mean"]["share"] for name, column in columns.items()}
+    assert shares["exact front"] == pytest.approx(1.0)
+    assert shares["true accuracies, true latencies"] > 0.99
+    assert shares["random 24 cells"] < shares["true accuracies, LPMs from 10 cells"]
+    assert set(columns["exact front"]["devices"]) == set(TABLE.latency)
+    for column in columns.values():
+        assert column["least_share"] <= column["mean"]["share"] <= 1 + 1e-9
+    limits = result["limits"]
+    assert limits["no confidence"]["cases"] + limits["no confidence"]["refused"] == 6
+    sure, unsure = limits["confidence 0.9"], limits["no confidence"]
+    assert sure["mean_slack_percent"] > unsure["mean_slack_percent"]
+    assert sure["exceeded_percent"] <= unsure["exceeded_percent"]
+
+
+def test_the_tables_are_read() -> None:
+    folder = SHARED / "data" / "nasbench201"
+    if not (folder / "accuracy.parquet").exists():
+        pytest.skip("the NAS-Bench-201 tables are not beside this checkout")
+    table = Table.read(folder)
+    assert len(table.latency) == 13
+    index = SPACE.rank(SPACE.parse(
+        "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|"
+        "+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"
+    ))[0]  # fmt: skip
+    assert table.accuracy[index] == pytest.approx(52.9133333)
+    assert table.latency["pixel3"][index] == pytest.approx(3.60585)
