@@ -51,12 +51,15 @@ class StepReport:
 
 
 @contextmanager
-def memory_errors(error_class: type[LatkitError], when: str) -> Iterator[None]:
+def memory_errors(
+    error_class: type[LatkitError], when: str, options: str = "--batch, --channels or --cells"
+) -> Iterator[None]:
     """Turn an error of memory, of whatever class, into one line.
 
     Args:
         error_class: of that line.
         when: memory ran out, e.g. ``in epoch 2``.
+        options: of which a smaller value needs less.
     """
     try:
         yield
@@ -65,8 +68,8 @@ def memory_errors(error_class: type[LatkitError], when: str) -> Iterator[None]:
             raise
         raise error_class(
             f"memory ran out {when}",
-            "free some and run the same command again, or use a smaller --batch, --channels or "
-            "--cells in another --out",
+            f"free some and run the same command again, or use a smaller {options} in another "
+            "--out",
         ) from None
 
 
@@ -181,8 +184,8 @@ class NetworkTraining(ABC):
     def calmer(self) -> str:
         """Options with which a loss is less likely to grow without bounds."""
 
-    def keep(self) -> None:
-        """Write what else there is to write when an epoch's checkpoint is written."""
+    def keep(self) -> None:  # noqa: B027
+        """Write what else there is to write when an epoch's checkpoint is written: nothing."""
 
     # --- epochs -------------------------------------------------------------------------------
 
