@@ -17,7 +17,6 @@ from latkit.search.oneshot import ONE_SHOT
 from latkit.search.supernet import default_method, method_names
 from latkit.search.sweep import Search, plan_sweep
 from latkit.spaces import SPACES
-from latkit.spaces.setting import check_one_of
 
 # Changes that are no fields of a configuration.
 _RATES = ("weight_lr", "arch_lr", "scale_lr")
@@ -81,8 +80,9 @@ class SearchRequest:
             InputError: values exclude each other, or one cannot work.
             PluginError: a plug-in does not load.
         """
-        if self.method is not None:
-            check_one_of("method", self.method, (*method_names(), ONE_SHOT))
+        methods = (*method_names(), ONE_SHOT)
+        if self.method not in (None, *methods):
+            raise InputError(f"method={self.method} is unknown", f"use one of: {', '.join(methods)}")
         if self.device is None:
             raise InputError(
                 "a search needs the LPM of a device",

@@ -10,6 +10,7 @@ from typing import Any
 from latkit.core.errors import Interrupted, SearchError
 from latkit.core.events import Listener, Progress
 from latkit.core.files import write_json_atomically
+from latkit.lpm.training import warnings_of
 from latkit.search.claim import claimed
 from latkit.search.data import load_noted
 from latkit.search.distributed import Processes
@@ -155,6 +156,8 @@ class _Search:
         network = training.net.mixture.config
         protocol = {"images": images, "batch": batch, "batch_norm": "statistics of the batch"}
         trained = fit_accuracy(self.space, network, rows, self.config.seed, protocol)
+        for warning in warnings_of(trained.card):
+            self.listener.warn(warning)
         write_accuracy(self.out, trained)
         result = OneShotResult(
             space=self.space.name,

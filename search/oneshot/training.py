@@ -119,4 +119,4 @@ class OneShotTraining(NetworkTraining):
     def calmer(self) -> str:
         usual, rate = preset("paper", self.space.name).weight_lr, self.config.weight_lr
         smaller = usual if rate > usual else rate / 3
-        return f"a smaller learning rate (--weight-lr {smaller:.1g}), or a larger --batch"
+        return f"a smaller learning rate (--weight-lr {smaller:.2g}), or a larger --batch"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from latkit.core.errors import InputError
 from latkit.networks.make import construct
 from latkit.search.distributed import ALONE
+from latkit.search.oneshot.config import PRESETS, preset
 from latkit.search.oneshot.darts import DartsMixture, MixtureCell
 from latkit.search.oneshot.network import PathTrainer
 from latkit.search.oneshot.paths import FairPaths
@@ -30,7 +31,7 @@ def made_mixture() -> DartsMixture:
     """In double precision, with norms that leave nothing at its neutral value."""
     torch.manual_seed(0)
     space = get_space("darts")
-    mixture = DartsMixture(space, DartsMixture.config_of(5, 4, 16, 5))
+    mixture = DartsMixture(space, DartsMixture.config_of(4, 2, 8, 5))
     for module in mixture.modules():
         if isinstance(module, nn.BatchNorm2d) and module.affine:
             nn.init.normal_(module.weight, 1, 0.1)
@@ -40,7 +41,7 @@ def made_mixture() -> DartsMixture:
 
 def images(seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn((6, 3, 16, 16), dtype=torch.float64, generator=generator)
+    return torch.randn((4, 3, 8, 8), dtype=torch.float64, generator=generator)
 
 
 def discrete_twin(mixture: DartsMixture, row: np.ndarray) -> nn.Module:
@@ -72,7 +73,7 @@ def test_the_networks_of_the_space_are_in_it(training: bool) -> None:
     for row in rows:
         twin = discrete_twin(mixture, row).train(training)
         expected = twin(x)
-        assert expected.std() > 1e-3
+        assert expected.std() > 1e-2
         logits = mixture.train(training)(x, row.tolist())
         torch.testing.assert_close(logits, expected, rtol=0, atol=1e-10)
         # The running statistics of what was computed moved as PyTorch moves them.
@@ -180,7 +181,5 @@ def test_what_cannot_be(space: str, changes: dict[str, int | float]) -> None:
 def test_presets_fit_their_spaces() -> None:
     assert MIXTURES.names() == list(SPACES)
     for space in SPACES:
-        from latkit.search.oneshot.config import PRESETS, preset
-
         for name in PRESETS:
             preset(name, space).check(space)

@@ -28,6 +28,8 @@ from latkit.spaces import get_space
 from tests.search.oneshot.micro import VALUES, config_of, training, whole
 
 SPACE = get_space("nasbench201")
+# Of a search whose sub-networks differ.
+FEWER = {"limit": 256, "batch": 32, "epochs": 3, "subnets": 30, "eval_batch": 64, "channels": 4}
 
 
 def go(folder: Path, stop_at: int = 0, **changes: Any) -> list[StepReport]:
@@ -44,17 +46,23 @@ def state(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
     return (folder / "checkpoint.safetensors").read_bytes(), kept
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "s"
+    go(out, paths=2)
+    return out
+
+
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
 def test_a_stopped_training_goes_on_to_the_bit(
-    stop_at: int, tmp_path: Path, one_thread: None
+    stop_at: int, undisturbed: Path, tmp_path: Path, one_thread: None
 ) -> None:
     """In the first epoch, at its end, and in the second; with two paths a step."""
-    go(tmp_path / "whole", paths=2)
     with pytest.raises(Interrupted, match=f"epoch {1 + (stop_at - 1) // 2}"):
         go(tmp_path / "s", stop_at, paths=2)
     steps = go(tmp_path / "s", paths=2)
     assert [(now.epoch, now.step) for now in steps] == [(1, 1), (1, 2), (2, 1), (2, 2)][stop_at:]
-    assert state(tmp_path / "s") == state(tmp_path / "whole")
+    assert state(tmp_path / "s") == state(undisturbed)
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +76,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(PathTrainer, "step", poisoned)
     with pytest.raises(SearchError, match="epoch 2, step 1; the checkpoint of epoch 1") as error:
         go(tmp_path / "s")
-    assert "--weight-lr 0.02" in error.value.fix
+    assert "--weight-lr 0.025" in error.value.fix
     monkeypatch.undo()
     assert [(now.epoch, now.step) for now in go(tmp_path / "s")] == [(2, 1), (2, 2)]
 
@@ -166,7 +174,7 @@ def test_files_of_something_else(tmp_path: Path) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search on more images, so that its sub-networks differ; not to be written to."""
     out = tmp_path_factory.mktemp("finished") / "s"
-    whole(out, limit=512, batch=32, epochs=3, subnets=40, eval_batch=64, channels=4)
+    whole(out, **FEWER)
     return out
 
 
@@ -201,7 +209,7 @@ def test_the_accuracy_lpm(finished: Path) -> None:
     metrics = json.loads((finished / "result.json").read_text())["accuracy_lpm"]["cross_validated"]
     assert card.metrics == metrics
     assert (card.cost, card.kind) == ("accuracy_percent", "default")
-    assert (metrics["n_test"], metrics["n_train"]) == (40, 40)
+    assert (metrics["n_test"], metrics["n_train"]) == (30, 30)
     assert 0 < metrics["coverage_50"] <= metrics["coverage_90"]
     accuracies = np.array([row["accuracy_percent"] for row in rows])
     encodings = SPACE.encode(SPACE.unrank([row["arch_id"] for row in rows]))
@@ -220,14 +228,13 @@ def test_the_same_search_again(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "s"
     shutil.copytree(finished, folder)
     before = (folder / "checkpoint.safetensors").read_bytes()
-    values = {"limit": 512, "batch": 32, "epochs": 3, "eval_batch": 64, "channels": 4}
-    result = whole(folder, subnets=41, **values).to_dict()
-    assert result["subnets"]["count"] == 41
+    result = whole(folder, **{**FEWER, "subnets": 31}).to_dict()
+    assert result["subnets"]["count"] == 31
     assert (folder / "checkpoint.safetensors").read_bytes() == before
     with pytest.raises(SearchError, match=r"config\.epochs: 4 / 3"):
-        whole(folder, subnets=41, **{**values, "epochs": 4})
+        whole(folder, **{**FEWER, "epochs": 4})
     with pytest.raises(SearchError, match="space: darts / nasbench201"):
-        whole(folder, "darts", subnets=41, **{**values, "cells": 3})
+        whole(folder, "darts", **{**FEWER, "cells": 3})
 
 
 @pytest.mark.parametrize(
