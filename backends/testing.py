@@ -71,7 +71,7 @@ class BackendConformance:
         DartsConfig(macro="cifar", cells=3, channels=8, resolution=16, classes=10),
         RunConfig(batch=2),
     )
-    rebuilds: ClassVar[int] = 21
+    rebuilds: ClassVar[int] = 12
 
     @pytest.fixture
     def backend(self) -> Iterator[Backend]:

@@ -251,10 +251,10 @@ class Study:
         scale = "scaled down" if results["scaled_down"] else "at its scale"
         title = f"The paper's tables and figures on {self.device}, {scale}"
         places = ("datasets", "curves", "searches", "trainings", "measurements")
-        inputs = [self.out / place for place in places]
         lpms = [f"{self.device}/{backend}" for backend in self.backends]
+        os.chdir(self.out)  # the report calls its inputs by these names
         for name in ("report.html", "report.json"):
-            latkit.report([*inputs, *lpms], out=self.out / name, title=title)
+            latkit.report([*places, *lpms], out=name, title=title)
 
 
 def train_one(

@@ -110,7 +110,7 @@ def profile(
         )
         with DatasetWriter(out, manifest) as writer:
             ids = [int(i) for i in (space.sample(n, seed) if chosen is None else chosen)]
-            made = _made(writer, ids)
+            made = _made(writer, space.file_ids(space.unrank(ids)).tolist())
             work = Work(n, seed, protocol.replicate_every, replicates, target_error, made)
             todo = iter(work)
             first = next(todo, None)
@@ -163,12 +163,12 @@ def _detail(latency_ms: float, retest_sd: float | None, error: float | None, dis
     return ", ".join(details)
 
 
-def _made(writer: DatasetWriter, ids: list[int]) -> Iterator[tuple[int, float, bool]]:
+def _made(writer: DatasetWriter, file_ids: list[int]) -> Iterator[tuple[int, float, bool]]:
     """The rows of the list that a dataset holds, as :class:`Work` takes them."""
-    index = {arch_id: i for i, arch_id in enumerate(ids)}
-    for (arch_id, _), done in writer.done.items():
-        if arch_id in index and not is_panel(done.flags):
-            yield index[arch_id], done.value, DISTURBED in done.flags
+    index = {file_id: i for i, file_id in enumerate(file_ids)}
+    for (file_id, _), done in writer.done.items():
+        if file_id in index and not is_panel(done.flags):
+            yield index[file_id], done.value, DISTURBED in done.flags
 
 
 class _Measurer:
@@ -179,10 +179,10 @@ class _Measurer:
         self._writer = writer
         self._setting = target.setting
         self._space = get_space(target.space)
-        # Of each architecture, the number that its next replicate gets.
+        # Of each architecture, by its identifier in files, the number of its next replicate.
         self._replicates = Counter[int]()
-        for arch_id, replicate in writer.done:
-            self._replicates[arch_id] = max(self._replicates[arch_id], replicate + 1)
+        for file_id, replicate in writer.done:
+            self._replicates[file_id] = max(self._replicates[file_id], replicate + 1)
 
     def measure_panel(self, ids: Iterable[int], flag: str) -> None:
         """Measure the fixed panel and mark its rows."""
@@ -196,6 +196,7 @@ class _Measurer:
             The measurement, and its latency at the machine's present speed.
         """
         row = self._space.unrank(arch_id)[0]
+        (file_id,) = self._space.file_ids(row).tolist()
         done = self._session.measure(self._space.architecture(row, self._setting.network))
         wanted = self._writer.manifest.metrics
         if set(done.metrics) != set(wanted):
@@ -209,13 +210,13 @@ class _Measurer:
         self._writer.append(
             {
                 **measured,
-                "arch_id": arch_id,
+                "arch_id": file_id,
                 "arch": self._space.format(row),
-                "visit": self._replicates[arch_id],
+                "visit": self._replicates[file_id],
                 "flags": [*flags, *done.flags],
                 "macs": cost.macs,
                 "params": cost.params,
             }
         )
-        self._replicates[arch_id] += 1
+        self._replicates[file_id] += 1
         return done, measured["latency_ms"]

@@ -1,4 +1,7 @@
-"""The supernet of DARTS for FBNet, whose own search space it is (Wu et al. 2019, section 3.2)."""
+"""The supernet of DARTS for the layers of FBNet (Wu et al. 2019, table 1).
+
+The paper's own search weights operations by a Gumbel softmax; here it is α's softmax, as in DARTS.
+"""
 
 from __future__ import annotations
 

@@ -152,7 +152,8 @@ class MixtureSupernet(Supernet):
         picks: Sequence[Pick] = (
             self.alpha.softmax(-1).unbind() if row is None else self.space.validate(row)[0].tolist()
         )
-        return self.network(x.contiguous(memory_format=torch.channels_last), picks)
+        logits: Tensor = self.network(x.contiguous(memory_format=torch.channels_last), picks)
+        return logits
 
     def derive(self, row: ChoiceMatrix | None = None) -> Architecture:
         chosen = self.strongest_row(self.encoded) if row is None else row

@@ -14,17 +14,19 @@ import torch
 
 from latkit.dataset.format import is_panel
 from latkit.dataset.writer import DatasetWriter
+from latkit.registry import Registry
 from latkit.spaces import get_space, parse_setting
 from latkit.spaces.architecture import architecture_cost
 from latkit.spaces.darts.genotype import parse_genotype
 from latkit.spaces.darts.zoo import ZOO
 from tests.support.commands import MICRO_TEXT, RunLatkit
+from tests.support.places import SHARED
 from tests.support.processes import interrupt, start_latkit, wait_for
-from tests.support.synthetic import made_manifest, made_row
+from tests.support.synthetic import made_lpm, made_manifest, made_row
 
 SPACE = get_space("darts")
 MICRO_SEARCH = (
-    "--preset", "cpu", "--cells", 3, "--channels", 2, "--batch", 16, "--epochs", 2, "--limit", 96,
+    "--preset", "cpu", "--cells", 3, "--channels", 2, "--batch", 16, "--epochs", 2, "--limit", 64,
 )  # fmt: skip
 
 
@@ -36,10 +38,8 @@ def profile_arguments(n: int, out: object = "d") -> tuple[object, ...]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("source", ["digits", "cifar"])
-def test_profile_train_search(
-    latkit: RunLatkit, request: pytest.FixtureRequest, source: str
-) -> None:
+def test_profile_train_search(latkit: RunLatkit) -> None:
+    """On CIFAR-10's images where they are; README's test has digits."""
     profiled = latkit(*profile_arguments(40), "--json")
     assert profiled.returncode == 0, profiled.stderr
     summary = json.loads(profiled.stdout)
@@ -54,7 +54,8 @@ def test_profile_train_search(
     assert card["metrics"]["n_test"] == len(card["baselines"]) * 8
     assert card["target"] == summary["target"]
 
-    data = request.getfixturevalue("shared_cifar") if source == "cifar" else "digits"
+    images = SHARED / "data" / "cifar10"
+    data = images if images.exists() else "digits"
     searched = latkit(
         "search", "--device", "this-cpu", "--data", data, "--out", "s", *MICRO_SEARCH, "--json"
     )
@@ -190,9 +191,9 @@ class TestInterrupted:
         assert pq.read_table(str(part))["samples_ms"].equals(before)
 
     def test_search(self, latkit: RunLatkit, tmp_path: Path) -> None:
-        latkit(*profile_arguments(25))
-        latkit("train-lpm", "d", "--epochs", 50)
-        arguments = ("search", "--device", "this-cpu", "--out", "s", *MICRO_SEARCH)
+        made = made_lpm(tmp_path / "made")
+        Registry().publish(made.lpm, made.card)
+        arguments = ("search", "--device", "formula", "--out", "s", *MICRO_SEARCH)
         process = start_latkit(*arguments, "--epochs", 60, cwd=tmp_path)
         wait_for(process, tmp_path / "s" / "checkpoint.safetensors", size=1)
         interrupt(process)

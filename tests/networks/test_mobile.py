@@ -28,7 +28,7 @@ def in_onnxruntime(module: nn.Module, x: Tensor) -> np.ndarray:
         graph.nodes,
         "module",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", None, None, None])],
         graph.initializers,
     )
     model = helper.make_model(

@@ -19,17 +19,21 @@ MICRO = "fbnet-cpu,channels=4,resolution=16"
 def test_profile(latkit: RunLatkit) -> None:
     command = (
         "profile", "--space", "fbnet", "--setting", MICRO, "--backend", "torch-cpu",
-        "--device", "this-cpu", "--protocol", "fast", "--n", 5, "--out", "d",
+        "--device", "this-cpu", "--protocol", "paper", "--n", 5, "--out", "d",
     )  # fmt: skip
     ok(latkit, *command)
+    before = LatencyDataset.open(Path("d")).digest()
+    ok(latkit, *command)  # nothing is left to measure
     dataset = LatencyDataset.open(Path("d"))
+    assert dataset.digest() == before
     setting = parse_setting(MICRO)
     assert dataset.manifest.target.setting == setting
     assert dataset.manifest.anchor == "fbnet_a,resolution=8"
     rows = dataset.table.to_pylist()
     listed = [r for r, panel in zip(rows, dataset.in_panel, strict=True) if not panel]
-    wanted = [SPACE.format(row) for row in SPACE.unrank(SPACE.sample(5, 0))]
-    assert [row["arch"] for row in listed][:5] == wanted
+    matrix = SPACE.unrank(SPACE.sample(5, 0))
+    assert [row["arch"] for row in listed][:5] == [SPACE.format(row) for row in matrix]
+    assert [row["arch_id"] for row in listed][:5] == SPACE.file_ids(matrix).tolist()
     for row in rows:
         (cost,) = architecture_costs(SPACE, SPACE.parse(row["arch"]), setting)
         assert (row["macs"], row["params"]) == (cost.macs, cost.params)
@@ -48,7 +52,7 @@ def test_measure(latkit: RunLatkit, backend: str) -> None:
     costs = architecture_costs(
         SPACE, [SPACE.row_of(ZOO[name])[0] for name in ("fbnet_c", "fbnet_b")], parse_setting(MICRO)
     )
-    assert [row["params"] for row in printed["networks"]] == [cost.params for cost in costs]
+    assert [row["params"] for row in printed["rows"]] == [cost.params for cost in costs]
 
 
 def test_export_and_draw(latkit: RunLatkit) -> None:

@@ -14,6 +14,7 @@ from latkit.reports.page.blocks import Column, Figure, Headline, Section, Table
 from latkit.reports.page.build import Report, build_report
 from latkit.reports.page.inputs import read_inputs
 from latkit.reports.page.lpm_sections import judge_on
+from latkit.spaces.darts.zoo import ZOO
 from tests.support import report_files
 from tests.support.synthetic import formula_ms, made_dataset, made_lpm
 
@@ -135,7 +136,11 @@ def test_searches(tmp_path: Path) -> None:
     report = report_of(report_files.write(tmp_path / "s" / "result.json", report_files.search()))
     found = row(table(report, "searches"))
     assert (found["predicted, ms"], found["± ms"], found["measured, ms"]) == (20, 0.5, 21)
-    assert (found["its prediction, ms"], found["its latency, ms"]) == (30, 31.5)
+    reference = row(table(report, "searches"), 1)
+    assert (reference["search"], reference["predicted, ms"], reference["measured, ms"]) == (
+        "darts_v2", 30, 31.5
+    )  # fmt: skip
+    assert "test error, %" not in found
     assert found["supernet accuracy, %"] == 60
     kinds = evidence(table(report, "searches"))
     assert kinds["predicted, ms"] == ("predicted",)
@@ -243,6 +248,42 @@ def test_trainings(tmp_path: Path) -> None:
     _, rows = figure(report, "trainings").data()
     assert [(name, x, y) for name, x, y, _, _ in rows[:2]] == [("seed 0", 1, 30), ("seed 0", 2, 20)]
     assert report.headlines == ()
+
+
+def test_searches_of_several_units_have_a_figure_each(tmp_path: Path) -> None:
+    macs = {**report_files.search()["searched_for"], "unit": "MMACs"}
+    folders = [tmp_path / "lambda-0.123456789", tmp_path / "m"]
+    for folder, changes in zip(folders, ({}, {"searched_for": macs}), strict=True):
+        report_files.write(folder / "result.json", report_files.search(**changes))
+    report = report_of(*folders)
+    titles = [b.title for b in section(report, "searches").blocks if isinstance(b, Figure)]
+    assert titles[2:] == [
+        f"Expected cost under α in {unit}, epoch by epoch" for unit in ("ms", "MMACs")
+    ]
+    # Digits that nobody reads are left out.
+    assert row(table(report, "searches"))["search"] == str(tmp_path / "lambda-0.1235")
+
+
+def test_trained_and_measured_networks_that_were_found(tmp_path: Path) -> None:
+    """The cell's letter and its error stand in each other's tables, and one figure has both."""
+    report_files.write(tmp_path / "s" / "result.json", report_files.search())
+    for name, mean in (("gdas", 20.0), ("darts_v2", 19.0)):
+        content = report_files.training(name, mean)
+        report_files.write(tmp_path / name / "training.json", content)
+    rows = [
+        report_files.measured_row(name, latency_ms, genotype=str(ZOO[name]))
+        for name, latency_ms in (("gdas", 12.0), ("darts_v2", 15.0), ("darts_v1", 9.0))
+    ]
+    report_files.write(
+        tmp_path / "m" / "measurement.json", report_files.measurement(rows=rows)
+    )  # fmt: skip
+    report = report_of(tmp_path)
+    assert [row(table(report, "searches"), n)["test error, %"] for n in (0, 1)] == [20, 19]
+    cells = {row(table(report, "trainings"), n)["cell"] for n in (0, 1)}
+    assert cells == {"A", None}
+    _, points = figure(report, "trainings").data()
+    shown = {(name.rpartition("/")[2], x, y) for name, x, y, _, _ in points}
+    assert shown == {("A", 12, 20), ("darts_v2", 15, 19)}
 
 
 def test_measurements(tmp_path: Path) -> None:

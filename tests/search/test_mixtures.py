@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import re
 from collections.abc import Callable
-from functools import reduce
 from operator import add
 from typing import Any
 
@@ -21,7 +21,7 @@ from latkit.networks.make import construct
 from latkit.search.bilevel import FirstOrder, OptimizerConfig, SecondOrder
 from latkit.search.config import SearchConfig, preset
 from latkit.search.supernet.base import BatchNormMode, get_supernet
-from latkit.search.supernet.fbnet import FbnetSupernet
+from latkit.search.supernet.fbnet import FbnetMixture
 from latkit.search.supernet.mixture import Mixture, MixtureSupernet
 from latkit.search.supernet.norms import ModedNorm, obey
 from latkit.spaces import get_space
@@ -35,7 +35,7 @@ OF_OPERATION = {
     "fbnet": re.compile(r"(?P<edge>)layers(?P<index>\.\d+\.)"),
 }
 MODULES = {"nasbench201": "edges", "fbnet": "layers"}
-RESOLUTION = 16
+RESOLUTION = 8
 
 spaces = pytest.mark.parametrize("space", list(SMALL))
 
@@ -45,7 +45,17 @@ def config_of(space: str) -> SearchConfig:
 
 
 def made_supernet(space: str, image_channels: int = 3) -> MixtureSupernet:
-    """In double precision, with a state that leaves nothing at its neutral value."""
+    """In double precision, with a state that leaves nothing at its neutral value.
+
+    The same one each time, put back into that state.
+    """
+    supernet, state = _made_once(space, image_channels)
+    supernet.double().train().load_state_dict(state)
+    return supernet
+
+
+@functools.cache
+def _made_once(space: str, image_channels: int) -> tuple[MixtureSupernet, dict[str, Tensor]]:
     torch.manual_seed(0)
     supernet = get_supernet("darts", space).build(
         get_space(space), config_of(space), 5, image_channels, RESOLUTION
@@ -58,9 +68,8 @@ def made_supernet(space: str, image_channels: int = 3) -> MixtureSupernet:
                 module.bias.normal_(0, 0.1)
         supernet.alpha.normal_()
         supernet.double()
-        for seed in range(3):  # moves the running statistics
-            supernet(images(seed, image_channels)[0])
-    return supernet
+        supernet(images(0, image_channels)[0])  # moves the running statistics
+    return supernet, {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
 
 
 def images(seed: int, channels: int = 3) -> tuple[Tensor, Tensor]:
@@ -71,8 +80,9 @@ def images(seed: int, channels: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def architectures(space: str) -> np.ndarray:
-    """Some rows that have every operation among them."""
-    rows = get_space(space).unrank(get_space(space).sample(3, 1))
+    """Rows that have every operation among them; of 22 layers one is enough."""
+    count, seed = {"nasbench201": (3, 1), "fbnet": (1, 3)}[space]
+    rows = get_space(space).unrank(get_space(space).sample(count, seed))
     assert len(np.unique(rows)) == get_space(space).num_operations
     return rows
 
@@ -105,26 +115,25 @@ def discrete_twin(supernet: MixtureSupernet, row: np.ndarray) -> nn.Module:
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
 def test_the_networks_of_the_space_are_in_it(space: str, training: bool) -> None:
     """By an α that leaves one operation an edge its weight, and by picking an architecture."""
-    supernet = made_supernet(space)
     x, _ = images(9)
     for row in architectures(space):
+        supernet = made_supernet(space)
         network = discrete_twin(supernet, row).train(training)
         expected = network(x)
         assert expected.std() > 1e-3
-        picked, weighted = copy.deepcopy(supernet), copy.deepcopy(supernet)
-        with torch.no_grad():
-            weighted.alpha.fill_(0)
-            weighted.alpha[range(len(row)), row.tolist()] = 1e4
-        for ours, logits in (
-            (picked, picked.train(training)(x, row)),
-            (weighted, weighted.train(training)(x)),
-        ):
+        for picked in (True, False):
+            made_supernet(space).train(training)
+            with torch.no_grad():
+                supernet.alpha.fill_(0)
+                supernet.alpha[range(len(row)), row.tolist()] = 1e4
+                logits = supernet(x, row) if picked else supernet(x)
             torch.testing.assert_close(logits, expected, rtol=0, atol=1e-9)
             # The running statistics of what was computed moved as PyTorch moves them.
-            for name, tensor in discrete_twin(ours, row).state_dict().items():
+            theirs = network.state_dict()
+            for name, tensor in discrete_twin(supernet, row).state_dict().items():
                 if "running" in name:
-                    torch.testing.assert_close(tensor, network.state_dict()[name], msg=name)
-        assert str(weighted.derive()) == str(weighted.space.architecture(row, supernet.config))
+                    torch.testing.assert_close(tensor, theirs[name], msg=name)
+        assert str(supernet.derive()) == str(supernet.space.architecture(row, supernet.config))
 
 
 @spaces
@@ -132,11 +141,15 @@ def test_a_picked_architecture_computes_nothing_else(space: str) -> None:
     supernet = made_supernet(space)
     row = architectures(space)[0]
     called: list[nn.Module] = []
+    hooks = []
     mixtures = [module for module in supernet.modules() if isinstance(module, Mixture)]
     for mixture in mixtures:
         for operation in mixture.operations.values():
-            operation.register_forward_hook(lambda module, *_: called.append(module))
+            hook = operation.register_forward_hook(lambda module, *_: called.append(module))
+            hooks.append(hook)
     supernet(images(9)[0], row)
+    for hook in hooks:
+        hook.remove()
     edges = supernet.space.num_edges
     assert len(mixtures) % edges == 0
     expected = []
@@ -158,7 +171,9 @@ class Textbook(nn.Module):
             0 * x if name == "none" else self.operations[name](x)  # type: ignore[operator]
             for name in self.names
         ]
-        return reduce(add, (w * output for w, output in zip(weights, outputs, strict=True)))
+        return functools.reduce(
+            add, (w * output for w, output in zip(weights, outputs, strict=True))
+        )
 
 
 def textbook(supernet: MixtureSupernet) -> nn.Module:
@@ -181,8 +196,7 @@ def textbook(supernet: MixtureSupernet) -> nn.Module:
     return network
 
 
-@spaces
-@pytest.mark.parametrize("image_channels", [1, 3])
+@pytest.mark.parametrize(("space", "image_channels"), [("nasbench201", 1), ("fbnet", 3)])
 def test_every_gradient_is_the_textbooks(space: str, image_channels: int) -> None:
     supernet = made_supernet(space, image_channels)
     network = textbook(supernet)
@@ -200,19 +214,24 @@ def test_every_gradient_is_the_textbooks(space: str, image_channels: int) -> Non
             torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
 
-@spaces
-@pytest.mark.parametrize("order", [FirstOrder, SecondOrder])
+# Second order calls what first order calls.
+@pytest.mark.parametrize(
+    ("space", "order"),
+    [("nasbench201", FirstOrder), ("nasbench201", SecondOrder), ("fbnet", SecondOrder)],
+)
 def test_steps_move_what_they_are_to_move(
     space: str, order: type[FirstOrder] | type[SecondOrder]
 ) -> None:
-    supernet = made_supernet(space)
+    supernet = made_supernet(space).float()
     rates = OptimizerConfig(arch_lr=0.01, weight_lr=0.01)
     optimizer = order(supernet, rates, AlphaItself())  # type: ignore[arg-type]
     before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
     # A look ahead leaves no trace in weights or statistics.
-    optimizer._arch_gradients(images(1), images(2))
+    (x1, y1), (x2, y2) = images(1), images(2)
+    train, val = (x1.float(), y1), (x2.float(), y2)
+    optimizer._arch_gradients(train, val)
     assert all(torch.equal(before[name], t) for name, t in supernet.state_dict().items())
-    optimizer.step(images(1), images(2), torch.Generator())
+    optimizer.step(train, val, torch.Generator())
     after = supernet.state_dict()
     still = [name for name, tensor in after.items() if torch.equal(before[name], tensor)]
     assert all(name.endswith("num_batches_tracked") for name in still), still
@@ -239,13 +258,12 @@ def test_norms_obey_a_mode_rather_than_their_module() -> None:
         obey(nn.Sequential(nn.BatchNorm2d(4, eps=1e-3)), mode)
 
 
-@pytest.mark.parametrize("space", ["nasbench201", "fbnet"])
-def test_bf16_stays_close(space: str) -> None:
-    supernet = made_supernet(space).float()
-    x, y = images(9)
-    expected = supernet(x.float())
+def test_bf16_stays_close() -> None:
+    supernet = made_supernet("nasbench201").float()
+    x, y = torch.randn(6, 3, 16, 16), torch.arange(6) % 5
+    expected = supernet(x)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = supernet(x.float())
+        logits = supernet(x)
     assert logits.dtype == torch.bfloat16
     torch.testing.assert_close(logits.float(), expected, rtol=0.1, atol=0.1)
     cross_entropy(logits.float(), y).backward()
@@ -254,16 +272,16 @@ def test_bf16_stays_close(space: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("resolution", "macro"), [(8, "fbnet-cifar"), (28, "fbnet-cifar"), (96, "fbnet-cifar"),
-                              (128, "fbnet"), (224, "fbnet"), (228, "fbnet")],
-)  # fmt: skip
-def test_fbnets_strides_fit_the_images(resolution: int, macro: str) -> None:
-    config = config_of("fbnet")
-    with torch.device("meta"):
-        supernet = FbnetSupernet.build(get_space("fbnet"), config, 10, 3, resolution)
-        logits = supernet(torch.empty(2, 3, resolution, resolution))
-    assert supernet.config.macro == macro  # type: ignore[attr-defined]
-    assert logits.shape == (2, 10)
+    ("resolution", "macro", "next_resolution"),
+    [(8, "fbnet-cifar", 32), (124, "fbnet-cifar", 128), (132, "fbnet", 160), (224, "fbnet", 224)],
+)
+def test_fbnets_strides_fit_the_images(resolution: int, macro: str, next_resolution: int) -> None:
+    network = FbnetMixture.config_of(22, 4, resolution, 10)
+    assert (network.macro, network.resolution) == (macro, next_resolution)
+
+
+def test_fbnet_takes_images_of_any_size() -> None:
+    assert made_supernet("fbnet").float()(torch.randn(2, 3, 12, 12)).shape == (2, 5)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ class TestNumbersInPrint:
 
 def test_costs_agree_with_torch_on_random_layers_and_settings() -> None:
     used = set()
-    for index, architecture in enumerate(random_layers(8)):
+    for index, architecture in enumerate(random_layers(6)):
         used |= set(architecture.operations)
         macro, step = [("fbnet", 32), ("fbnet-cifar", 8)][index % 2]
         setting = SMALL.replace(
@@ -197,16 +197,13 @@ def test_activations_are_ordinary_numbers_at_full_depth() -> None:
     for architecture in (*random_layers(2), *chains):
         network = random_network(architecture, CPU, 0)
         assert isinstance(network, FbnetNetwork)
-        seen: list[Tensor] = []
-        for part in network.layers:
-            part.register_forward_hook(lambda m, i, out, seen=seen: seen.append(out))
-        with torch.no_grad():
-            network(random_input(CPU, 0))
-        assert len(seen) == 22
-        for activations in seen:
-            assert activations.abs().max() < 1e4
-            small = (activations != 0) & (activations.abs() < tiny)
-            assert small.float().mean() < 1e-3
+        with torch.inference_mode():
+            activations = network.stem(random_input(CPU, 0))
+            for layer in network.layers:
+                activations = layer(activations)
+                assert activations.abs().max() < 1e4
+                small = (activations != 0) & (activations.abs() < tiny)
+                assert small.float().mean() < 1e-3
 
 
 class TestLayers:

@@ -76,6 +76,7 @@ def build_report(inputs: Inputs, title: str, created_at: str) -> Report:
         LatkitError: an LPM does not fit its dataset.
     """
     searches, trainings = read_searches(inputs), read_trainings(inputs)
+    measurements = read_measurements(inputs)
     sections = (
         device_section(inputs),
         quality_section(inputs),
@@ -83,12 +84,12 @@ def build_report(inputs: Inputs, title: str, created_at: str) -> Report:
         macs_section(inputs),
         lpm_section(inputs),
         curve_section(inputs),
-        search_section(searches),
+        search_section(searches, trainings),
         sweep_section(inputs.sweeps),
         cell_section(searches, inputs),
         device_matrix_section(searches, inputs),
-        training_section(trainings),
-        measurement_section(read_measurements(inputs)),
+        training_section(trainings, searches, measurements),
+        measurement_section(measurements),
         benchmark_section(inputs.benchmarks),
     )
     return Report(

@@ -15,29 +15,35 @@ from latkit.reports.page.blocks import (
     LinesFigure,
     Remark,
     Section,
+    SpotsFigure,
     Table,
     with_evidence,
 )
 from latkit.reports.page.content import Content
-from latkit.reports.page.runs import MeasuredRow, Training
+from latkit.reports.page.runs import MeasuredRow, Search, Training, short_names
 
 MOST_ROWS = 200
 MOST_INTERVALS = 24
 
 
-def training_section(trainings: Sequence[Training]) -> Section | None:
-    """Test errors, and how they came down."""
+def training_section(
+    trainings: Sequence[Training],
+    searches: Sequence[Search],
+    measurements: Sequence[tuple[Content, tuple[MeasuredRow, ...]]],
+) -> Section | None:
+    """Test errors, beside latencies where the networks were measured, and how they came down."""
     if not trainings:
         return None
+    names = short_names(searches)
     scaled = next((t.scaled for t in trainings if t.scaled), None)
     evidence = with_evidence("measured", scaled)
     rows = tuple(
-        (t.name, t.data, t.mean, t.low, t.high, float(len(t.seeds)), t.params / 1e6,
-         t.macs / 1e6, t.trained_on, "yes" if t.scaled else "no")
+        (t.name, names.get(t.genotype), t.data, t.mean, t.low, t.high, float(len(t.seeds)),
+         t.params / 1e6, t.macs / 1e6, t.trained_on, "yes" if t.scaled else "no")
         for t in trainings
     )  # fmt: skip
     columns = (
-        Column("training"), Column("data"), Column("test error, %", evidence, 2),
+        Column("training"), Column("cell"), Column("data"), Column("test error, %", evidence, 2),
         Column("from, %", evidence, 2), Column("to, %", evidence, 2), Column("seeds", (), 0),
         Column("params, M", ("counted",), 2), Column("MACs, M", ("counted",), 1),
         Column("trained on"), Column("scaled down"),
@@ -51,6 +57,8 @@ def training_section(trainings: Sequence[Training]) -> Section | None:
             "there are several",
         )
     ]
+    for content, measured in measurements:
+        blocks += _error_against_latency(trainings, names, content, measured)
     for training in trainings:
         traces = []
         for seed in training.seeds:
@@ -77,6 +85,41 @@ def training_section(trainings: Sequence[Training]) -> Section | None:
                 )
             )
     return Section("trainings", "Trained networks", tuple(blocks))
+
+
+def _error_against_latency(
+    trainings: Sequence[Training],
+    names: Mapping[str, str],
+    content: Content,
+    measured: Sequence[MeasuredRow],
+) -> Iterator[Block]:
+    """The figure of one measurement, where it has two trained networks or more."""
+    spots = []
+    for training in trainings:
+        row = next(
+            (row for row in measured if row.genotype == training.genotype and not row.pause_ms),
+            None,
+        )
+        if row is not None:
+            label = names.get(training.genotype, training.name)
+            errors = [seed.number("test_error_percent") for seed in training.seeds]
+            spots.append(Spot(label, row.latency_ms, training.mean, min(errors), max(errors)))
+    if len(spots) < 2:
+        return
+    fastest = min(spots, key=lambda spot: spot.x)
+    best = min(spots, key=lambda spot: spot.y)
+    scaled = next((t.scaled for t in trainings if t.scaled), None)
+    yield SpotsFigure(
+        title=f"Test error against latency on {measured[0].device}, {content.source}",
+        description=f"{len(spots)} trained networks. The fastest, {fastest.name}, takes "
+        f"{fastest.x:.2f} ms and errs on {fastest.y:.2f} %; the most accurate, {best.name}, takes "
+        f"{best.x:.2f} ms and errs on {best.y:.2f} %. Bars: from the best seed to the worst.",
+        evidence=with_evidence("measured", scaled),
+        x_label="latency, ms",
+        y_label="test error, %",
+        spots=tuple(spots),
+        named=len(spots) <= 12,
+    )
 
 
 def measurement_section(

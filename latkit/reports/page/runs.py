@@ -38,7 +38,7 @@ class Search:
     """A finished search.
 
     Attributes:
-        name: what the user calls it.
+        name: what the user calls it, as it is shown.
         device: and the backend.
         space: that was searched.
         genotype: what was found, whole.
@@ -101,7 +101,7 @@ def _search(content: Content) -> Search:
     of_epoch = next((row for row in epochs if row.get("epoch") == epoch), None)
     on_target = content.get("searched_for.on_target")
     return Search(
-        name=content.source,
+        name=shown_name(content.source),
         device=f"{content.text('target.device')} ({content.text('target.backend')})",
         space=content.text("target.space"),
         genotype=content.text("genotype"),
@@ -125,6 +125,11 @@ def _search(content: Content) -> Search:
         ),
         content=content,
     )  # fmt: skip
+
+
+def shown_name(name: str) -> str:
+    """What the user calls something, with four digits of a λ in it that has more."""
+    return re.sub(r"\d+\.\d{5,}", lambda number: f"{float(number[0]):.4g}", name)
 
 
 def _network(content: Content) -> NetworkFacts:

@@ -26,10 +26,13 @@ from latkit.reports.page.content import Content
 from latkit.reports.page.inputs import Inputs
 from latkit.reports.page.runs import (
     MeasuredRow,
+    NetworkFacts,
     Search,
+    Training,
     read_measurements,
     short_names,
     short_reference,
+    shown_name,
 )
 from latkit.spaces import get_space
 from latkit.spaces.graph import graphs_of
@@ -38,40 +41,43 @@ from latkit.spaces.reader import as_row, parse_architecture
 MOST_DRAWN, MOST_LINES = 8, 6
 
 
-def search_section(searches: Sequence[Search]) -> Section | None:
+def search_section(searches: Sequence[Search], trainings: Sequence[Training]) -> Section | None:
     """What searches found, and how they got there."""
     if not searches:
         return None
     names = short_names(searches)
+    errors = {training.genotype: training.mean for training in trainings}
     rows: list[tuple[Cell, ...]] = []
     for s in searches:
-        reference: tuple[float | None, float | None] = (None, None)
+        accuracy = None if s.accuracy is None else 100 * s.accuracy
+        about = (*_facts(s.found), accuracy, errors.get(s.genotype))
+        rows.append((s.name, names[s.genotype], s.device, *about))
+    for s in {(s.device, s.reference_name): s for s in reversed(searches)}.values():
         if s.reference is not None:
-            reference = (s.reference.predicted_ms, s.reference.measured_ms)
-        rows.append(
-            (s.name, names[s.genotype], s.device, s.found.predicted_ms, s.found.predicted_std_ms,
-             s.found.measured_ms, s.reference_name, *reference, s.found.macs / 1e6,
-             s.found.params / 1e6, None if s.accuracy is None else 100 * s.accuracy)
-        )  # fmt: skip
+            about = (*_facts(s.reference), None, errors.get(s.reference.genotype))
+            rows.append((s.reference_name, None, s.device, *about))
     scaled = next((s.scaled for s in searches if s.scaled), None)
-    columns = (
+    scaled_training = next((t.scaled for t in trainings if t.scaled), None)
+    columns = [
         Column("search"), Column("cell"), Column("device"),
         Column("predicted, ms", ("predicted",), 2), Column("± ms", ("predicted",), 2),
-        Column("measured, ms", ("measured",), 2), Column("compared with"),
-        Column("its prediction, ms", ("predicted",), 2),
-        Column("its latency, ms", ("measured",), 2),
+        Column("measured, ms", ("measured",), 2),
         Column("MACs, M", ("counted",), 1), Column("params, M", ("counted",), 2),
         Column("supernet accuracy, %", with_evidence("measured", scaled), 1),
-    )  # fmt: skip
+        Column("test error, %", with_evidence("measured", scaled_training), 2),
+    ]  # fmt: skip
+    if not any(row[-1] is not None for row in rows):
+        rows = [row[:-1] for row in rows]
+        columns.pop()
     blocks: list[Block] = [
         Table(
             "What was found",
-            columns,
+            tuple(columns),
             tuple(rows),
-            note="found cells in the network of the LPM's setting; ± holds two thirds of "
-            "measurements; measured at the machine's speed when the LPM's dataset was profiled, "
-            "as predictions are; the accuracy is the supernet's while it searches, not that of a "
-            "trained network",
+            note="found cells in the network of the LPM's setting, and what they are compared "
+            "with; ± holds two thirds of measurements; measured at the machine's speed when the "
+            "LPM's dataset was profiled, as predictions are; the accuracy is the supernet's while "
+            "it searches, not that of a trained network",
         )
     ]
     for s in searches:
@@ -88,29 +94,40 @@ def search_section(searches: Sequence[Search]) -> Section | None:
     return Section("searches", "Searches", tuple(blocks))
 
 
-def _histories(searches: Sequence[Search]) -> Iterator[Block]:
-    scaled = next((s.scaled for s in searches if s.scaled), None)
-    figures: tuple[tuple[str, str, str, Evidence, Callable[[float], float]], ...] = (
-        ("val_accuracy", "Accuracy of the supernet", "accuracy, %", "measured", lambda v: 100 * v),
-        ("derived_predicted_ms", "Predicted latency of the cell in lead", "predicted, ms",
-         "predicted", float),
-        ("expected_cost", "Expected cost under α", "LAT(α), in its unit", "predicted", float),
+def _facts(network: NetworkFacts) -> tuple[Cell, ...]:
+    return (
+        network.predicted_ms, network.predicted_std_ms, network.measured_ms, network.macs / 1e6,
+        network.params / 1e6,
     )  # fmt: skip
-    for column, title, label, evidence, scale in figures:
-        traces = []
+
+
+def _histories(searches: Sequence[Search]) -> Iterator[Block]:
+    units = list(dict.fromkeys(search.unit for search in searches))
+    figures: list[tuple[str, str, str, Evidence, Callable[[float], float], str | None]] = [
+        ("val_accuracy", "Accuracy of the supernet", "accuracy, %", "measured",
+         lambda v: 100 * v, None),
+        ("derived_predicted_ms", "Predicted latency of the cell in lead", "predicted, ms",
+         "predicted", float, None),
+        *(("expected_cost", "Expected cost under α", f"LAT(α), {unit}", "predicted", float, unit)
+          for unit in units),
+    ]  # fmt: skip
+    for column, title, label, evidence, scale, unit in figures:
+        traces, scaled = [], None
         for search in searches:
             points = [
                 (row.number("epoch"), scale(value))
                 for row in search.epochs
                 if (value := row.optional_number(column)) is not None
             ]
-            if points:
+            if points and unit in (None, search.unit):
                 x, y = zip(*points, strict=True)
                 traces.append(Trace(search.name, x, y, points=len(points) < 30))
+                scaled = scaled or search.scaled
         if traces:
             ends = "; ".join(f"{t.name} ends at {t.y[-1]:.3g}" for t in traces)
+            in_unit = f" in {unit}" if unit is not None and len(units) > 1 else ""
             yield LinesFigure(
-                title=f"{title}, epoch by epoch",
+                title=f"{title}{in_unit}, epoch by epoch",
                 description=f"{title} after each epoch of {len(traces)} searches: {ends}.",
                 evidence=with_evidence(evidence, scaled),
                 x_label="epoch",
@@ -138,7 +155,7 @@ def _sweep(source: str, rows: Sequence[Content]) -> Iterator[Block]:
     unit = rows[0].optional_text("cost_unit") or "ms"
     spots, front, table = [], [], []
     for row in rows:
-        name, cost = row.text("name"), row.number("cost")
+        name, cost = shown_name(row.text("name")), row.number("cost")
         accuracy = 100 * row.number("val_accuracy")
         on_front = row.get("pareto") is True
         spots.append(Spot(name, cost, accuracy))
