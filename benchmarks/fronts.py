@@ -68,7 +68,7 @@ class Tabulated(Objective):
     """A number of each cell that is known already, by identifier."""
 
     def __init__(self, quantity: str, unit: str, values: Numbers) -> None:
-        self.quantity, self.unit, self._values = quantity, unit, torch.from_numpy(values)
+        self.quantity, self.unit, self._values = quantity, unit, torch.tensor(values)
 
     def __call__(self, encodings: Tensor) -> Tensor:
         return self._values[torch.from_numpy(SPACE.rank(SPACE.decode(encodings.numpy())))]
@@ -306,6 +306,8 @@ def controls(judges: dict[str, Judge]) -> dict[str, Any]:
 def device_blind(judges: dict[str, Judge]) -> dict[str, float]:
     """How much slower other devices' fastest cell of an accuracy is than a device's own."""
     own = {name: judge.fastest(judge.kept, EQUAL_ACCURACY) for name, judge in judges.items()}
+    if None in own.values():
+        raise SystemExit(f"no cell has an accuracy of {EQUAL_ACCURACY} %")
     times = [
         float(judge.latency[own[other]] / judge.latency[own[device]])
         for device, judge in judges.items()

@@ -76,8 +76,8 @@ COST = QuantityPrior(
     proportional=True,
     view_odds={"all": 0.7, "reaching": 0.15, "live": 0.15},
 )
-# Of accuracies' normal scores: nothing is known of what makes them, only that no part is larger than
-# the whole. Dead operations change nothing.
+# Of accuracies' normal scores: nothing is known of what makes them, only that no part is larger
+# than the whole. Dead operations probably do not count.
 ACCURACY = QuantityPrior(
     constant=(0.0, 0.5),
     groups=dict.fromkeys(COST.groups, (0.0, 0.5)),

@@ -1,8 +1,8 @@
 """Normal scores: a quantity without a scale of its own, by rank.
 
-Accuracies crowd together below the best one, and a few are far off: no linear model has such errors.
-What a value would be if as many were below it in a normal distribution is what a linear model is
-fitted to; the observed values lead back.
+Accuracies crowd together below the best one, and a few are far off: no linear model has such
+errors. What a value would be if as many were below it in a normal distribution is what a linear
+model is fitted to; the observed values lead back.
 """
 
 from __future__ import annotations
