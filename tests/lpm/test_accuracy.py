@@ -73,18 +73,15 @@ def test_few_rows_teach_it_and_the_intervals_hold() -> None:
     for seed in (1, 2, 3):
         x, y = accuracies(80, seed, 1.0)
         lpm = fitted(x, y)
-        table = LookupTableLPM.fit(Rows(SPACE, SETTING, x, y, ACCURACY), Recipe("lookup-table"))
-        error, of_table = (np.abs(p.predict(test) - truth).mean() for p in (lpm, table))
-        assert error < of_table
-        assert error < 0.5 * truth.std()
+        assert np.abs(lpm.predict(test) - truth).mean() < 0.4 * truth.std()
         inside = [
             np.mean(np.abs(lpm.predict(test) - measured) <= lpm.predict_half_width(test, level))
             for level in LEVELS
         ]
         covered.append(inside)
     half, _, ninety = np.mean(covered, axis=0)
-    assert 0.4 < half < 0.62
-    assert 0.85 < ninety < 0.96
+    assert 0.36 < half < 0.64
+    assert 0.83 < ninety < 0.97
 
 
 def test_the_state_makes_the_same_lpm() -> None:

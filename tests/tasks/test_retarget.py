@@ -46,6 +46,7 @@ def made(tmp_path: Path, registry_url: str) -> Path:
             target = dataclasses.replace(lpm.card.target, device=device)
             registry.publish(lpm.lpm, dataclasses.replace(lpm.card, target=target))
     accuracy = as_accuracy(lpm)
+    (tmp_path / "accuracy").mkdir()
     write_lpm(Storage(str(tmp_path)), "accuracy", accuracy.lpm, accuracy.card)
     return tmp_path / "accuracy"
 
