@@ -21,7 +21,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -68,7 +68,7 @@ class Tabulated(Objective):
     """A number of each cell that is known already, by identifier."""
 
     def __init__(self, quantity: str, unit: str, values: Numbers) -> None:
-        self.quantity, self.unit, self._values = quantity, unit, torch.from_numpy(values)
+        self.quantity, self.unit, self._values = quantity, unit, torch.tensor(values)
 
     def __call__(self, encodings: Tensor) -> Tensor:
         return self._values[torch.from_numpy(SPACE.rank(SPACE.decode(encodings.numpy())))]
@@ -85,23 +85,20 @@ class Table:
     def read(cls, folder: Path) -> Table:
         """The tables ``accuracy.parquet`` and ``latency.parquet`` of a folder."""
 
-        def by_id(name: str, suffix: str) -> dict[str, Numbers]:
+        def columns(name: str, suffix: str) -> dict[str, Numbers]:
             table = pq.read_table(folder / name)
-            ids = np.concatenate(
-                [SPACE.rank(SPACE.parse(text)) for text in table["arch"].to_pylist()]
-            )
-            if not np.array_equal(np.sort(ids), np.arange(SPACE.size)):
-                raise SystemExit(f"{folder / name} does not have every cell once")
-            found = {}
-            for column in table.column_names:
-                if column.endswith(suffix):
-                    values = np.empty(SPACE.size)
-                    values[ids] = table[column].to_numpy()
-                    found[column.removesuffix(suffix)] = values
-            return found
+            some = range(0, SPACE.size, 97)
+            texts = [SPACE.format(row) for row in SPACE.unrank(list(some))]
+            if len(table) != SPACE.size or texts != table["arch"].take(list(some)).to_pylist():
+                raise SystemExit(f"{folder / name} does not have the cells by identifier")
+            return {
+                column.removesuffix(suffix): table[column].to_numpy()
+                for column in table.column_names
+                if column.endswith(suffix)
+            }
 
-        (accuracy,) = by_id("accuracy.parquet", "_accuracy_percent").values()
-        return cls(accuracy, by_id("latency.parquet", "_ms"))
+        (accuracy,) = columns("accuracy.parquet", "_accuracy_percent").values()
+        return cls(accuracy, columns("latency.parquet", "_ms"))
 
 
 class Judge:
@@ -258,10 +255,8 @@ def column(judges: dict[str, Judge], cells_of: Column, seeds: int) -> dict[str, 
         seconds = (time.process_time() - started) / seeds
         found = [judge.describe(cells) for cells in sets]
         devices[device] = {name: mean(row[name] for row in found) for name in found[0]}
-        devices[device]["equal_accuracy_found"] = mean(
-            float(row["slowdown_at_equal_accuracy"] is not None) for row in found
-        )
-        devices[device]["cpu_seconds"] = seconds
+        equal = [row["slowdown_at_equal_accuracy"] is not None for row in found]
+        devices[device] |= {"equal_accuracy_found": mean(equal), "cpu_seconds": seconds}
     measures = next(iter(devices.values()))
     return {
         "seeds": seeds,
@@ -271,7 +266,7 @@ def column(judges: dict[str, Judge], cells_of: Column, seeds: int) -> dict[str, 
     }
 
 
-def mean(values: Iterator[float | None] | Sequence[float | None]) -> float | None:
+def mean(values: Iterable[float | None]) -> float | None:
     """Of those that there are; None: of none."""
     there = [value for value in values if value is not None]
     return float(np.mean(there)) if there else None
@@ -309,6 +304,8 @@ def controls(judges: dict[str, Judge]) -> dict[str, Any]:
 def device_blind(judges: dict[str, Judge]) -> dict[str, float]:
     """How much slower other devices' fastest cell of an accuracy is than a device's own."""
     own = {name: judge.fastest(judge.kept, EQUAL_ACCURACY) for name, judge in judges.items()}
+    if None in own.values():
+        raise SystemExit(f"no cell has an accuracy of {EQUAL_ACCURACY} %")
     times = [
         float(judge.latency[own[other]] / judge.latency[own[device]])
         for device, judge in judges.items()
@@ -323,54 +320,68 @@ def device_blind(judges: dict[str, Judge]) -> dict[str, float]:
     }
 
 
+def predicted_latencies(
+    table: Table, cells: int, seeds: int
+) -> tuple[dict[str, list[PredictedObjective]], float]:
+    """Of each device, LPMs of ``cells`` random cells, one a seed; and the CPU seconds of one."""
+    started = time.process_time()
+    lpms = {}
+    for device, latency in table.latency.items():
+        measured = [some(cells, seed) for seed in range(seeds)]
+        lpms[device] = [
+            learnt(ids, latency[ids], LATENCY, seed) for seed, ids in enumerate(measured)
+        ]
+    return lpms, (time.process_time() - started) / (seeds * len(lpms))
+
+
 def retargets(
-    table: Table, judges: dict[str, Judge], accuracies: dict[str, Sequence[Tabulated]], seeds: int
+    table: Table,
+    judges: dict[str, Judge],
+    accuracies: dict[str, Sequence[Tabulated]],
+    lpms: dict[str, list[PredictedObjective]],
 ) -> dict[str, Any]:
-    """Fronts by each source of accuracies, with true latencies and with LPMs from few cells.
+    """Fronts by each source of accuracies, with true latencies and with LPMs.
 
     Args:
-        accuracies: one objective a seed; where there are fewer than seeds, they take turns.
+        accuracies: one objective a seed; where there are fewer than LPMs, they take turns.
+        lpms: of each device, one a seed.
     """
     result = {}
+    seeds = len(next(iter(lpms.values())))
+    true = {name: Tabulated(LATENCY, "ms", ms) for name, ms in table.latency.items()}
     for name, objectives in accuracies.items():
 
         def known(device: str, seed: int, of: Sequence[Tabulated] = objectives) -> Cells:
-            latency = Tabulated(LATENCY, "ms", table.latency[device])
-            return retargeted(of[seed % len(of)], latency)
+            return retargeted(of[seed], true[device])
 
         def predicted(device: str, seed: int, of: Sequence[Tabulated] = objectives) -> Cells:
-            cells = some(MEASURED, seed)
-            latency = learnt(cells, table.latency[device][cells], LATENCY, seed)
-            return retargeted(of[seed % len(of)], latency)
+            return retargeted(of[seed % len(of)], lpms[device][seed])
 
-        for what, cells_of, times in (
-            ("true latencies", known, len(objectives)),
-            (f"LPMs from {MEASURED} cells", predicted, seeds),
-        ):
-            result[f"{name}, {what}"] = column(judges, cells_of, times)
+        result[f"{name}, true latencies"] = column(judges, known, len(objectives))
+        result[f"{name}, LPMs from {MEASURED} cells"] = column(judges, predicted, seeds)
     return result
 
 
 def limits(
-    table: Table, judges: dict[str, Judge], accuracy: Objective, confidence: float | None, seed: int
-) -> dict[str, Any]:
-    """Whether limits are kept: the most accurate cell within each, by an LPM from few cells.
+    judges: dict[str, Judge], accuracy: Objective, bounds: dict[str, Objective]
+) -> dict[str, float]:
+    """Whether limits are kept: the most accurate cell within each, by what is predicted.
 
     The limits of a device divide the range of its exact front into equal parts.
+
+    Args:
+        judges: of the devices.
+        accuracy: what is maximised.
+        bounds: of each device, what is to be within the limit.
     """
     exceeded, slack, refused = [], [], 0
     for device, judge in judges.items():
-        cells = some(MEASURED_FOR_LIMITS, 2000 + seed)
-        latency: Objective = learnt(cells, table.latency[device][cells], LATENCY, seed)
-        if confidence is not None:
-            assert isinstance(latency, PredictedObjective)
-            latency = PredictedBound(latency, confidence)
-        latency = everywhere(latency)
+        bound = everywhere(bounds[device])
         ends = judge.latency[judge.exact]
         for part in (np.arange(LIMITS) + 0.5) / LIMITS:
             limit = float(ends.min() + part * (ends.max() - ends.min()))
             try:
-                chosen = most_accurate(SPACE, accuracy, [Limit(device, latency, limit)])
+                chosen = most_accurate(SPACE, accuracy, [Limit(device, bound, limit)])
             except InputError:
                 refused += 1
                 continue
@@ -387,15 +398,20 @@ def limits(
 
 def kept_limits(table: Table, judges: dict[str, Judge], seeds: int) -> dict[str, Any]:
     """:func:`limits` with the true accuracies, with and without a confidence, over seeds."""
+    lpms, _ = predicted_latencies(table, MEASURED_FOR_LIMITS, seeds)
     result: dict[str, Any] = {
         "limits_per_device": LIMITS,
-        "measured": MEASURED_FOR_LIMITS,
+        "measurements_per_lpm": MEASURED_FOR_LIMITS,
         "accuracies": "true",
     }
     for name, confidence in ((f"confidence {CONFIDENCE}", CONFIDENCE), ("no confidence", None)):
-        runs = [
-            limits(table, judges, true_accuracy(table), confidence, seed) for seed in range(seeds)
-        ]
+        runs = []
+        for seed in range(seeds):
+            bounds: dict[str, Objective] = {
+                device: of[seed] if confidence is None else PredictedBound(of[seed], confidence)
+                for device, of in lpms.items()
+            }
+            runs.append(limits(judges, true_accuracy(table), bounds))
         result[name] = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
         result[name]["exceeded_percent_by_seed"] = [run["exceeded_percent"] for run in runs]
     return result
@@ -413,13 +429,13 @@ def run(table: Table, files: Sequence[Path], sizes: Sequence[int], seeds: int) -
         accuracies[name] = [oracle(table, n, seed) for seed in range(seeds)]
     if files:
         accuracies["accuracy LPM"] = [from_file(path) for path in files]
-    fits = max(1, seeds * len(sizes) + len(files))
-    seconds = (time.process_time() - started) / fits
-    columns |= retargets(table, judges, accuracies, max(seeds, len(files)))
+    seconds = (time.process_time() - started) / max(1, seeds * len(sizes) + len(files))
+    lpms, latency_seconds = predicted_latencies(table, MEASURED, max(seeds, len(files)))
+    columns |= retargets(table, judges, accuracies, lpms)
     for name, measures in columns.items():
         say(f"{measures['mean']['share']:.4f} (least {measures['least_share']:.4f})  {name}")
     return {
-        "cpu_seconds_per_accuracy_lpm": seconds,
+        "cpu_seconds": {"an accuracy LPM": seconds, "a latency LPM": latency_seconds},
         "device_blind_slowdown": device_blind(judges),
         "columns": columns,
         "limits": kept_limits(table, judges, seeds),

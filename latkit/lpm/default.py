@@ -28,6 +28,7 @@ from latkit.lpm.priors import COST, QuantityPrior, prior_for
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.residual import ResidualEnsemble, fit_residual
 from latkit.lpm.rows import Rows
+from latkit.lpm.scores import NormalScores
 from latkit.lpm.threads import one_thread
 from latkit.lpm.transfer import TransferPrior
 from latkit.spaces import SearchSpace, Setting, get_space
@@ -81,11 +82,11 @@ class DefaultLPM(LPM):
         models: list[_Model],
         residual: ResidualEnsemble | None,
         transfer: TransferPrior | None = None,
-        offset: float | None = None,
+        scores: NormalScores | None = None,
     ) -> None:
         self._features, self._scale, self._noise = features, scale, noise
         self._quantiles, self._models, self._residual = quantiles, models, residual
-        self._transfer, self._offset = transfer, offset
+        self._transfer, self._scores = transfer, scores
         self._served: dict[torch.dtype, list[_Model]] = {}
         self.hyper_parameters = {
             "space": features.space.name,
@@ -94,8 +95,6 @@ class DefaultLPM(LPM):
             "gate": 0.0 if residual is None else residual.gate,
             "sources": [] if transfer is None else transfer.to_dicts(),
         }
-        if offset is not None:
-            self.hyper_parameters["offset"] = offset
 
     @classmethod
     @one_thread()
@@ -118,7 +117,7 @@ class DefaultLPM(LPM):
             raise LPMError(f"a value is not a {kind}", "leave its row out")
         features = StructuralFeatures.of(rows.space, rows.setting)
         x = torch.from_numpy(np.asarray(rows.encodings, dtype=np.float64))
-        offset = None
+        scores = None
         if prior.proportional:
             scale = _scale(features, x, values)
             values = values / scale
@@ -127,8 +126,8 @@ class DefaultLPM(LPM):
                 "an accuracy is no device's, to be transferred to another", "leave it out"
             )
         else:
-            offset, scale = float(np.median(values)), float(values.std()) or 1.0
-            values = (values - offset) / scale
+            scores, scale = NormalScores.of(values), 1.0
+            values = scores.of_values(values)
 
         with_transfer = (False,) if transfer is None else (False, True)
         hypotheses = [(view, transfers) for view in features.views for transfers in with_transfer]
@@ -161,7 +160,7 @@ class DefaultLPM(LPM):
             residual, out_of_fold = learnt
             standardized = standardized - out_of_fold * unit
         quantiles = _quantiles(standardized)
-        return cls(features, scale, noise, quantiles, models, residual, transfer, offset)
+        return cls(features, scale, noise, quantiles, models, residual, transfer, scores)
 
     @property
     def gate(self) -> float:
@@ -169,14 +168,18 @@ class DefaultLPM(LPM):
         return 0.0 if self._residual is None else self._residual.gate
 
     def mean(self, encodings: Tensor) -> Tensor:
+        total = self._total(encodings)
+        return total * self._scale if self._scores is None else self._scores.to_values(total)
+
+    def _total(self, encodings: Tensor) -> Tensor:
+        """Predictions on the scale of the prior."""
         total = torch.zeros_like(encodings[:, 0])
         for model in self._in(encodings.dtype):
             total = total + model.share * (self._columns(encodings, model) @ model.weights)
         if self._residual is not None:
             level = self._level(total.detach())  # a scale, and no way to the encoding
             total = total + self._noise * level * self._residual(encodings)
-        total = total * self._scale
-        return total if self._offset is None else total + self._offset
+        return total
 
     def half_width(self, encodings: Tensor, level: float) -> Tensor:
         # In double precision: where there is little noise, variances are tiny differences.
@@ -193,12 +196,18 @@ class DefaultLPM(LPM):
         variance = torch.zeros_like(mean)
         for share, predicted, spread in parts:
             variance = variance + share * (spread + (predicted - mean) ** 2)
-        width = variance.sqrt() * self._scale * float(self._quantiles[LEVELS.index(level)])
+        width = variance.sqrt() * float(self._quantiles[LEVELS.index(level)])
+        if self._scores is None:
+            width = width * self._scale
+        else:
+            total = self._total(x)
+            ends = self._scores.to_values(torch.stack([total - width, total + width]))
+            width = (ends[1] - ends[0]) / 2
         return width.to(encodings.dtype)
 
     def _level(self, values: Tensor) -> Tensor:
         """What the noise is relative to; see ``bayes.noise_level``."""
-        return values.clamp(*LEVELS_OF_NOISE) if self._offset is None else torch.ones_like(values)
+        return values.clamp(*LEVELS_OF_NOISE) if self._scores is None else torch.ones_like(values)
 
     def _columns(self, encodings: Tensor, model: _Model) -> Tensor:
         """What a model's weights multiply: ``b x (p + 2)``, and ``S`` more if it transfers."""
@@ -234,6 +243,8 @@ class DefaultLPM(LPM):
             tensors |= {f"source.{name}": t for name, t in self._transfer.state().items()}
         if self._residual is not None:
             tensors |= {f"residual.{name}": t for name, t in self._residual.state().items()}
+        if self._scores is not None:
+            tensors |= {f"scores.{name}": t for name, t in self._scores.state().items()}
         scalars = torch.tensor([self._scale, self._noise], dtype=torch.float64)
         return {**tensors, "scale_and_noise": scalars, "quantiles": self._quantiles}
 
@@ -257,8 +268,10 @@ class DefaultLPM(LPM):
         if hyper_parameters["sources"]:
             transfer = TransferPrior.from_state(hyper_parameters["sources"], part("source."), cls)
         scale, noise = state["scale_and_noise"].tolist()
-        quantiles, offset = state["quantiles"], hyper_parameters.get("offset")
-        return cls(features, scale, noise, quantiles, models, residual, transfer, offset)
+        curve = part("scores.")
+        scores = NormalScores.from_state(curve) if curve else None
+        quantiles = state["quantiles"]
+        return cls(features, scale, noise, quantiles, models, residual, transfer, scores)
 
     def training_facts(self) -> dict[str, Any]:
         return {"gate": self.gate}

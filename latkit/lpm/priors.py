@@ -17,7 +17,7 @@ SOURCES_SCALE = 0.3
 
 @dataclass(frozen=True)
 class QuantityPrior:
-    """What is assumed of values that are scaled to be about one (costs) or about zero (qualities).
+    """What is assumed of values that are scaled to be about one (costs), or of normal scores.
 
     Attributes:
         constant: mean and usual standard deviation of the constant.
@@ -76,8 +76,8 @@ COST = QuantityPrior(
     proportional=True,
     view_odds={"all": 0.7, "reaching": 0.15, "live": 0.15},
 )
-# Of accuracies less their median, over their standard deviation: nothing is known of what makes
-# them, only that the parts are not much larger than the whole. Dead operations change nothing.
+# Of accuracies' normal scores: nothing is known of what makes them, only that no part is larger
+# than the whole. Dead operations probably do not count.
 ACCURACY = QuantityPrior(
     constant=(0.0, 0.5),
     groups=dict.fromkeys(COST.groups, (0.0, 0.5)),

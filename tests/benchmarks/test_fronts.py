@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import fronts
@@ -61,16 +65,24 @@ def test_cells_of_most_weights(ties: str) -> None:
     assert np.array_equal(cells, by_weights(judge, ties))
 
 
-def test_a_run_at_tiny_size(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    for name, value in (("RANDOM_DRAWS", 5), ("LIMITS", 3), ("MEASURED_FOR_LIMITS", 20)):
+def test_a_run_at_tiny_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = {
+        "RANDOM_DRAWS": 5, "LIMITS": 3, "MEASURED_FOR_LIMITS": 20, "EQUAL_ACCURACY": 55.0,
+    }  # fmt: skip
+    for name, value in settings.items():
         monkeypatch.setattr(fronts, name, value)
-    result = run(TABLE, [], sizes=(40,), seeds=1)
+    some = fronts.some(40, 3)
+    file = tmp_path / "accuracies.parquet"
+    pq.write_table(pa.table({"arch_id": some, "accuracy_percent": TABLE.accuracy[some]}), file)
+    result = run(TABLE, [file], sizes=(40,), seeds=1)
     columns = result["columns"]
     shares = {name: column["mean"]["share"] for name, column in columns.items()}
     assert shares["exact front"] == pytest.approx(1.0)
     assert shares["true accuracies, true latencies"] > 0.99
     assert shares["random 24 cells"] < shares["true accuracies, LPMs from 10 cells"]
+    assert "accuracy LPM, LPMs from 10 cells" in shares
     assert set(columns["exact front"]["devices"]) == set(TABLE.latency)
+    assert result["device_blind_slowdown"]["mean"] >= 1
     for column in columns.values():
         assert column["least_share"] <= column["mean"]["share"] <= 1 + 1e-9
     limits = result["limits"]

@@ -64,7 +64,7 @@ def test_a_limit_with_confidence_leaves_room(lpm: LPM) -> None:
     accuracy, latency = CurvedObjective(1, SPACE), PredictedObjective(lpm)
     every = SPACE.unrank(np.arange(SPACE.size))
     predicted = evaluate(SPACE, latency, every)
-    limit = float(np.quantile(predicted, 0.4))
+    limit = float(np.quantile(predicted, 0.8))
     bound = PredictedBound(latency, 0.9)
     upper = evaluate(SPACE, bound, every)
     assert (upper > predicted).all()
