@@ -82,7 +82,9 @@ class SearchRequest:
         """
         methods = (*method_names(), ONE_SHOT)
         if self.method not in (None, *methods):
-            raise InputError(f"method={self.method} is unknown", f"use one of: {', '.join(methods)}")
+            raise InputError(
+                f"method={self.method} is unknown", f"use one of: {', '.join(methods)}"
+            )
         if self.device is None:
             raise InputError(
                 "a search needs the LPM of a device",

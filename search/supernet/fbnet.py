@@ -57,8 +57,7 @@ class FbnetMixture(MixtureNetwork):
                 "leave out --cells",
             )
         macro = "fbnet" if resolution >= LARGE_RESOLUTION else "fbnet-cifar"
-        # The layers take images of any size, and settings multiples of 32, of which this is the
-        # next.
+        # The layers take images of any size; a setting's is a multiple of 32, here the next one.
         next_resolution = -(-resolution // 32) * 32
         return FbnetConfig(
             macro=macro, channels=channels, resolution=next_resolution, classes=classes
