@@ -90,6 +90,21 @@ def fit_accuracy(
     return TrainedLPM(lpm, card)
 
 
+def warnings_of(card: LPMCard) -> list[str]:
+    """What a user should know before trusting the LPM to rank, one line each."""
+    fix = "train longer (--epochs), or evaluate more of them (--subnets)"
+    spearman: Any = card.metrics["spearman"]
+    of_macs: Any = card.baselines["macs_only"]["spearman"]
+    if spearman is None:
+        return [f"all sub-networks are as accurate, or predicted to be: {fix}"]
+    if of_macs is not None and spearman <= of_macs:
+        return [
+            f"the accuracy LPM ranks sub-networks no better than a straight line in MACs (Spearman "
+            f"{spearman:.3f} against {of_macs:.3f}): {fix}"
+        ]
+    return []
+
+
 def write_accuracy(out: Path, trained: TrainedLPM) -> None:
     """Write the LPM's files into the folder ``lpm`` of a search's.
 

@@ -10,14 +10,13 @@ from typing import Any
 from latkit.core.errors import Interrupted, SearchError
 from latkit.core.events import Listener, Progress
 from latkit.core.files import write_json_atomically
-from latkit.lpm.training import warnings_of
 from latkit.search.claim import claimed
 from latkit.search.data import load_noted
 from latkit.search.distributed import Processes
 from latkit.search.image_source import ImageData
 from latkit.search.network_training import GO_ON, StepReport
 from latkit.search.oneshot import ONE_SHOT
-from latkit.search.oneshot.accuracy import fit_accuracy, write_accuracy
+from latkit.search.oneshot.accuracy import fit_accuracy, warnings_of, write_accuracy
 from latkit.search.oneshot.config import OneShotConfig
 from latkit.search.oneshot.evaluation import SUBNETS, evaluate_subnets
 from latkit.search.oneshot.plan import plan

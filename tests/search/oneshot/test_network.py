@@ -70,12 +70,14 @@ def test_the_networks_of_the_space_are_in_it(training: bool) -> None:
     mixture = made_mixture()
     fair, x = FairPaths(mixture.space, 0), images(1)
     rows = [fair.row(number) for number in range(7)]  # with every operation
-    for row in rows:
+    for number, row in enumerate(rows):
         twin = discrete_twin(mixture, row).train(training)
         expected = twin(x)
         assert expected.std() > 1e-2
         logits = mixture.train(training)(x, row.tolist())
         torch.testing.assert_close(logits, expected, rtol=0, atol=1e-10)
+        if number:
+            continue
         # The running statistics of what was computed moved as PyTorch moves them.
         for name, tensor in discrete_twin(mixture, row).state_dict().items():
             torch.testing.assert_close(tensor, twin.state_dict()[name], msg=name)
