@@ -42,6 +42,7 @@ _NAMES = (
     "MeasureRequest",
     "MeasureResult",
     "MeasuredRow",
+    "OneShotResult",
     "Prediction",
     "Predictions",
     "Probe",

@@ -37,6 +37,7 @@ from latkit.reports.draw import draw as run_draw
 from latkit.reports.report import ReportRequest, ReportResult
 from latkit.reports.report import report as run_report
 from latkit.search.image_source import DataOptions
+from latkit.search.oneshot.result import OneShotResult
 from latkit.search.request import SearchRequest
 from latkit.search.result import SearchResult, SweepResult
 from latkit.search.run import search as run_search
@@ -77,6 +78,7 @@ __all__ = [
     "MeasureRequest",
     "MeasureResult",
     "MeasuredRow",
+    "OneShotResult",
     "Prediction",
     "Predictions",
     "Probe",
@@ -218,11 +220,13 @@ def predict(
 
 def search(
     request: SearchRequest | None = None, *, listener: Listener = SILENT, **fields: Any
-) -> SearchResult | SweepResult | None:
+) -> SearchResult | SweepResult | OneShotResult | None:
     """Search an architecture for a device whose LPM is published; see ``SearchRequest``.
 
-    Further keyword arguments change values of the preset's configuration, by their names in
-    ``latkit.search.config.SearchConfig``, e.g. ``epochs=2``.
+    With ``method="one-shot"`` all architectures are trained in one network, for no device. Further
+    keyword arguments change values of the preset's configuration, by their names in
+    ``latkit.search.config.SearchConfig`` (of one-shot in
+    ``latkit.search.oneshot.config.OneShotConfig``), e.g. ``epochs=2``.
 
     Returns:
         The result; None on other ranks than 0 of torchrun.

@@ -12,10 +12,20 @@ import torch
 from torch import Tensor
 
 from latkit.core.errors import InputError, from_os_error
+from latkit.core.events import Listener, Progress
 from latkit.search.image_source import DataOptions, ImageData, ImageSource, find_source
 from latkit.search.images import ImageListing, decode_image, listed, scale_images
 
-__all__ = ["DataOptions", "ImageData", "batches", "load_data", "load_split"]
+__all__ = [
+    "DataOptions",
+    "ImageData",
+    "batches",
+    "epoch_generator",
+    "load_data",
+    "load_noted",
+    "load_split",
+    "split_halves",
+]
 
 # Pixels of a side that images of files are scaled to, unless another resolution is given.
 RESOLUTION = 32
@@ -51,6 +61,25 @@ def load_data(
         images = origin.open(source, options)
         chosen = _choose(_count(images), limit, seed)
         return _checked(_taken(images, chosen, options, on_image))
+
+
+def load_noted(
+    source: str, limit: int | None, seed: int, options: DataOptions, listener: Listener
+) -> ImageData:
+    """:func:`load_data` with progress, and with warnings about what was left out."""
+    listener.note(f"reading images of {source}")
+
+    def report(done: int, total: int) -> None:
+        if done < total:  # what is noted next stands for the last one
+            listener.progress(Progress("images", done, total))
+
+    try:
+        data = load_data(source, limit, seed, options, report)
+    finally:
+        listener.end_progress()
+    for remark in data.remarks:
+        listener.warn(remark)
+    return data
 
 
 def load_split(
@@ -131,6 +160,22 @@ def _loading(source: str, options: DataOptions) -> Iterator[ImageSource]:
             f"memory ran out while the images of {source} were read",
             "use a smaller --limit or --resolution",
         ) from None
+
+
+def split_halves(data: ImageData, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the images that train the weights, and of the others."""
+    generator = torch.Generator().manual_seed(seed)
+    split = torch.randperm(len(data.labels), generator=generator)
+    half = len(data.labels) // 2
+    return split[:half], split[half:]
+
+
+def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
+    """One of an epoch's three streams of random numbers; the first is of the weights' batches.
+
+    They are distinct for any realistic number of epochs, and the same after a resume.
+    """
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 3 + stream)
 
 
 def batches(

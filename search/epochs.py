@@ -23,7 +23,7 @@ from latkit.search.collapse import (
     skip_share,
 )
 from latkit.search.config import SearchConfig, preset
-from latkit.search.data import batches
+from latkit.search.data import batches, epoch_generator, split_halves
 from latkit.search.decode import is_on_target
 from latkit.search.distributed import Processes
 from latkit.search.history import HistoryRow, read_history, write_history
@@ -122,8 +122,8 @@ class EpochLoop:
         self.config, self.space, self.lpm, self.data = config, space, lpm, data
         self.objective = objective
         self.out, self.device, self.processes = out, device, processes
-        half = len(data.labels) // 2
-        self.steps = half // config.batch
+        self._halves = split_halves(data, config.seed)
+        self.steps = len(self._halves[0]) // config.batch
         arch_steps = (config.epochs - config.warmup_epochs) * self.steps
         self.penalty = make_penalty(config, space, objective, arch_steps)
         try:
@@ -137,9 +137,6 @@ class EpochLoop:
         if self._partial is not None:
             self._kept = f"epoch {self.finished + 1}, step {self._partial.step}"
         self.history = read_history(out, self.finished, self.supernet.alpha_names)
-        seed = torch.Generator().manual_seed(config.seed)
-        split = torch.randperm(len(data.labels), generator=seed)
-        self._halves = split[:half], split[half:]
         self._normalisation = data.normalisation()
         self._done_before = self.finished * self.steps
         if self._partial is not None:
@@ -195,7 +192,7 @@ class EpochLoop:
         started = time.perf_counter()
         self.optimizer.set_epoch(epoch, config.epochs)
         # One stream for the weights' batches, one for α's, one for LAT's samples.
-        streams = [_generator(config.seed, epoch, stream) for stream in range(3)]
+        streams = [epoch_generator(config.seed, epoch, stream) for stream in range(3)]
         totals = torch.zeros(5, dtype=torch.float64)
         first, seconds = 0, 0.0
         if self._partial is not None:
@@ -341,11 +338,6 @@ def _numbers(losses: StepLosses) -> Tensor:
 
 def _stop(where: str) -> NoReturn:
     raise Interrupted(f"interrupted; everything up to {where} is kept", _GO_ON)
-
-
-def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:
-    # Distinct for any realistic number of epochs, and the same after a resume.
-    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 3 + stream)
 
 
 def _memory_ran_out(error: Exception, when: str) -> Exception:

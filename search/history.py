@@ -1,4 +1,4 @@
-"""``history.parquet``: a row for each finished epoch of a search."""
+"""``history.parquet``: a row for each finished epoch of a search, or of a training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from latkit.core.errors import SearchError, from_os_error
+from latkit.core.errors import LatkitError, SearchError, from_os_error
 from latkit.core.files import write_atomically
 from latkit.core.parquet import read_parquet, write_parquet
 from latkit.dataset.cast import cast_to_schema
@@ -47,8 +47,7 @@ def write_history(out: Path, rows: Sequence[dict[str, Any]], alpha_names: Sequen
     Raises:
         OSError: the folder cannot be written.
     """
-    table = pa.Table.from_pylist(list(rows), schema=schema_of(alpha_names))
-    write_atomically(out / HISTORY, lambda path: write_parquet(path, table))
+    write_epochs(out, rows, schema_of(alpha_names))
 
 
 def read_history(out: Path, finished: int, alpha_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -63,23 +62,47 @@ def read_history(out: Path, finished: int, alpha_names: Sequence[str]) -> list[d
         SearchError: the file is corrupt, or lacks some of them.
         LatkitError: it cannot be read.
     """
-    path = out / HISTORY
-    fix = "put it back, or choose another --out"
+    return read_epochs(out, finished, schema_of(alpha_names), SearchError)
+
+
+def write_epochs(folder: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Write the rows of all epochs.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    write_atomically(folder / HISTORY, lambda path: write_parquet(path, table))
+
+
+def read_epochs(
+    folder: Path, finished: int, schema: pa.Schema, error_class: type[LatkitError]
+) -> list[dict[str, Any]]:
+    """The rows of the finished epochs.
+
+    Args:
+        folder: of the history.
+        finished: epochs that the checkpoint has finished.
+        schema: of the rows, ``epoch`` among them.
+        error_class: what is raised for a file that lacks something.
+
+    Raises:
+        LatkitError: the file is corrupt or lacks epochs (``error_class``), or cannot be read.
+    """
+    if not finished:
+        return []
+    path, fix = folder / HISTORY, "put it back, or choose another --out"
     rows: list[dict[str, Any]]
     try:
-        rows = cast_to_schema(read_parquet(path), schema_of(alpha_names)).to_pylist()
+        rows = cast_to_schema(read_parquet(path), schema).to_pylist()
     except FileNotFoundError:
-        if finished:
-            raise SearchError(
-                f"{path} is missing, but {finished} epochs are finished", fix
-            ) from None
-        return []
+        raise error_class(f"{path} is missing, but {finished} epochs are finished", fix) from None
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
     except ValueError as error:
-        raise SearchError(f"{path} is corrupt (no table of epochs: {error})", fix) from None
-    # A crash between the two files leaves the history one row ahead.
+        raise error_class(f"{path} is corrupt (no table of epochs: {error})", fix) from None
+    # A crash between the two files leaves the history one row ahead of the checkpoint.
     rows = rows[:finished]
     if [row["epoch"] for row in rows] != list(range(1, finished + 1)):
-        raise SearchError(f"{path} lacks some of the {finished} epochs that are finished", fix)
+        raise error_class(f"{path} lacks some of the {finished} epochs that are finished", fix)
     return rows

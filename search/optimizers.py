@@ -52,12 +52,21 @@ class Optimizer(ABC):
         self.weight_decay = weight_decay
         self.state: list[dict[str, Tensor]] = []
 
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Step along gradients, one of each parameter."""
+    def step(self, gradients: Sequence[Tensor | None]) -> None:
+        """Step along gradients, one of each parameter; without one, it and its state stay."""
         if not self.state:
             self.state = [self._fresh(parameter) for parameter in self.parameters]
-        with torch.no_grad():
-            self._step(list(gradients))
+        moving = [
+            (parameter, state, gradient)
+            for parameter, state, gradient in zip(
+                self.parameters, self.state, gradients, strict=True
+            )
+            if gradient is not None
+        ]
+        if moving:
+            parameters, states, given = map(list, zip(*moving, strict=True))
+            with torch.no_grad():
+                self._step(parameters, states, given)
 
     def state_dict(self) -> dict[str, Tensor]:
         """State by ``index/name``, not copied."""
@@ -85,16 +94,15 @@ class Optimizer(ABC):
             tensor.copy_(tensors[name])
         self.state = fresh
 
-    def _of_state(self, name: str) -> list[Tensor]:
-        return [state[name] for state in self.state]
-
     @abstractmethod
     def _fresh(self, parameter: Tensor) -> dict[str, Tensor]:
         """The state of a parameter before its first step."""
 
     @abstractmethod
-    def _step(self, gradients: list[Tensor]) -> None:
-        """Step, with a state."""
+    def _step(
+        self, parameters: list[Tensor], states: list[dict[str, Tensor]], gradients: list[Tensor]
+    ) -> None:
+        """Move some of the parameters, and their states."""
 
 
 class SGD(Optimizer):
@@ -109,9 +117,11 @@ class SGD(Optimizer):
     def _fresh(self, parameter: Tensor) -> dict[str, Tensor]:
         return {"momentum_buffer": torch.zeros_like(parameter, requires_grad=False)}
 
-    def _step(self, gradients: list[Tensor]) -> None:
+    def _step(
+        self, parameters: list[Tensor], states: list[dict[str, Tensor]], gradients: list[Tensor]
+    ) -> None:
         sgd(
-            self.parameters, gradients, [*self._of_state("momentum_buffer")],
+            parameters, gradients, [*_each(states, "momentum_buffer")],
             foreach=True, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
             dampening=0, nesterov=False, maximize=False,
         )  # fmt: skip
@@ -134,10 +144,12 @@ class Adam(Optimizer):
         mean, square = (torch.zeros_like(parameter, requires_grad=False) for _ in range(2))
         return {"step": torch.zeros(()), "exp_avg": mean, "exp_avg_sq": square}
 
-    def _step(self, gradients: list[Tensor]) -> None:
+    def _step(
+        self, parameters: list[Tensor], states: list[dict[str, Tensor]], gradients: list[Tensor]
+    ) -> None:
         adam(
-            self.parameters, gradients, self._of_state("exp_avg"), self._of_state("exp_avg_sq"),
-            [], self._of_state("step"), amsgrad=False, beta1=self.betas[0], beta2=self.betas[1],
+            parameters, gradients, _each(states, "exp_avg"), _each(states, "exp_avg_sq"), [],
+            _each(states, "step"), amsgrad=False, beta1=self.betas[0], beta2=self.betas[1],
             lr=self.lr, weight_decay=self.weight_decay, eps=ADAM_EPS, maximize=False,
         )  # fmt: skip
 
@@ -146,3 +158,7 @@ def clip_gradients(gradients: Sequence[Tensor], largest: float) -> None:
     """Shorten gradients in place to the largest norm, as ``nn.utils.clip_grad_norm_`` does."""
     norm = nn.utils.get_total_norm(gradients, foreach=True)
     torch._foreach_mul_([*gradients], (largest / (norm + 1e-6)).clamp_max(1))
+
+
+def _each(states: Sequence[Mapping[str, Tensor]], name: str) -> list[Tensor]:
+    return [state[name] for state in states]

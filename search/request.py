@@ -13,7 +13,8 @@ from latkit.core.errors import InputError
 from latkit.core.requests import check_seed, check_types, set_paths, set_tuples
 from latkit.search.config import SearchConfig, preset, with_rates
 from latkit.search.image_source import DataOptions
-from latkit.search.supernet import default_method
+from latkit.search.oneshot import ONE_SHOT
+from latkit.search.supernet import default_method, method_names
 from latkit.search.sweep import Search, plan_sweep
 from latkit.spaces import SPACES
 
@@ -26,17 +27,19 @@ class SearchRequest:
     """A search, or a sweep of several.
 
     Attributes:
-        device: reference of the LPM to search with: device[/backend[/setting]][@version].
+        device: reference of the LPM to search with: device[/backend[/setting]][@version]; None for
+            the method ``one-shot``, which knows no device.
         also: references of the LPMs of further devices; see ``SearchConfig.cost``.
         space: name of the search space.
         data: name of an image source, or a path that one recognises.
         data_options: how images are read.
-        out: folder of the search; None: ``searches/DEVICE``.
+        out: folder of the search; None: ``searches/DEVICE``, or ``searches/one-shot-SPACE``.
         preset: of the configuration, ``paper`` or ``cpu``.
         method: how it is searched; None: the first method for the space.
         changes: values of the configuration instead of the preset's, by their names in
-            ``SearchConfig``; besides ``weight_lr`` and ``arch_lr`` for the learning rates, and
-            ``scale_lr`` to scale the preset's with the batch.
+            ``SearchConfig`` (of one-shot in ``OneShotConfig``); of the former besides ``weight_lr``
+            and ``arch_lr`` for the learning rates, and ``scale_lr`` to scale the preset's with the
+            batch.
         sweep_lambda: search once for each of these λ; None: no sweep.
         sweep_target_ms: search once for each of these targets; None: no sweep.
         jobs: searches of a sweep at once; None: the cores, on a GPU 1.
@@ -44,7 +47,7 @@ class SearchRequest:
         registry: URL of the LPMs; None: the default one.
     """
 
-    device: str
+    device: str | None = None
     also: tuple[str, ...] = ()
     space: str = "darts"
     data: str = "digits"
@@ -77,6 +80,16 @@ class SearchRequest:
             InputError: values exclude each other, or one cannot work.
             PluginError: a plug-in does not load.
         """
+        methods = (*method_names(), ONE_SHOT)
+        if self.method not in (None, *methods):
+            raise InputError(
+                f"method={self.method} is unknown", f"use one of: {', '.join(methods)}"
+            )
+        if self.device is None:
+            raise InputError(
+                "a search needs the LPM of a device",
+                "name one by --device, or use --method one-shot",
+            )
         changes = dict(self.changes)
         self._check_names(changes)
         weights = [name in changes for name in ("lambda_per_ms", "target_ms")]

@@ -17,11 +17,14 @@ from latkit.core.quantities import LATENCY
 from latkit.registry import Registry
 from latkit.search.collapse import signs_of_collapse
 from latkit.search.config import SearchConfig
-from latkit.search.data import load_data
+from latkit.search.data import load_noted
 from latkit.search.distributed import Processes, joined, processes_here, rank_zero_output
 from latkit.search.epochs import SearchOutcome, SearchProgress
 from latkit.search.image_source import DataOptions, ImageData
 from latkit.search.objectives import Objective, PredictedObjective
+from latkit.search.oneshot import ONE_SHOT
+from latkit.search.oneshot.result import OneShotResult
+from latkit.search.oneshot.run import one_shot
 from latkit.search.parts import check_reach, check_weight_is_given, objective_of, weighed_by
 from latkit.search.report import SearchLPM, finish
 from latkit.search.request import SearchRequest
@@ -37,8 +40,9 @@ from latkit.spaces.reader import parse_row
 
 def search(
     request: SearchRequest, *, listener: Listener = SILENT
-) -> SearchResult | SweepResult | None:
-    """Search an architecture for a device whose LPM is published (LA-DARTS), or a sweep of them.
+) -> SearchResult | SweepResult | OneShotResult | None:
+    """Search an architecture for a device whose LPM is published (LA-DARTS), or a sweep of them; or
+    train all architectures in one network, for no device (``latkit.search.oneshot``).
 
     Each epoch is checkpointed, and so is the step at which SIGINT or SIGTERM ends the search: the
     same request goes on. At the end what was found is predicted by every LPM of the registry, and
@@ -69,6 +73,11 @@ def search(
     with joined(processes, where), rank_zero_output(processes):
         if not processes.is_main:
             listener = SILENT
+        trained_on = (
+            f"training the supernet on {where} (torch-cuda is {probe.status}: {probe.reason})"
+        )
+        if request.method == ONE_SHOT:
+            return one_shot(request, where, trained_on, processes, listener)
         config, searches = request.plan()
         if request.tensorboard:
             check_tensorboard()
@@ -76,9 +85,7 @@ def search(
         objective = task.objective(config)
         if not request.has_weight:
             check_weight_is_given(config, task.space, objective)
-        listener.note(
-            f"training the supernet on {where} (torch-cuda is {probe.status}: {probe.reason})"
-        )
+        listener.note(trained_on)
         if searches is not None:
             if processes.world > 1:
                 raise InputError("a sweep starts its own processes", "start it without torchrun")
@@ -86,7 +93,7 @@ def search(
             targets = [search.config.target_ms for search in searches]
             check_reach(targets, task.space, objective, config.max_skips)
             data = task.load(request.data, config, request.data_options)
-            check_fits(config, data)
+            check_fits(config.batch, data)
             return task.run_several(searches, data, request.jobs, request.tensorboard)
         with processes.main_first():
             data = task.load(request.data, config, request.data_options)
@@ -136,6 +143,7 @@ class _Task:
         cls, request: SearchRequest, config: SearchConfig, where: str, listener: Listener
     ) -> _Task:
         space, registry = get_space(request.space), Registry(request.registry)
+        assert request.device is not None  # as the request's plan makes sure
         entry = registry.resolve(request.device, space.name, LATENCY)
         latency = SearchLPM(entry, *registry.load(entry))
         others = [registry.resolve(also, space.name, LATENCY) for also in request.also]
@@ -152,20 +160,9 @@ class _Task:
         )
 
     def load(self, source: str, config: SearchConfig, options: DataOptions) -> ImageData:
-        """The images, with progress, what they are, and warnings about what was left out."""
+        """The images, with notes of what they are and what they are searched with."""
         listener = self.listener
-        listener.note(f"reading images of {source}")
-
-        def report(done: int, total: int) -> None:
-            if done < total:  # the note below stands for the last one
-                listener.progress(Progress("images", done, total))
-
-        try:
-            data = load_data(source, config.limit, config.seed, options, report)
-        finally:
-            listener.end_progress()
-        for remark in data.remarks:
-            listener.warn(remark)
+        data = load_noted(source, config.limit, config.seed, options, listener)
         cards = {lpm.entry: lpm.card for lpm in (self.latency, *self.weighed)}
         lpms = ", ".join(
             f"{entry.reference} (MAPE {_percent(card.metrics['mape_percent'])})"

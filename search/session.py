@@ -91,7 +91,7 @@ def run_search(
     config.check(space.name)
     supernet = get_supernet(config.method, space.name)
     processes.check_batch(config.batch)
-    check_fits(config, data, processes)
+    check_fits(config.batch, data, processes)
     objective = objective or PredictedObjective(lpm)
     check_reach([config.target_ms], space, objective, config.max_skips)
     identity = {**config.to_dict(), "data": data.identity(), "lpm": lpm_reference}
@@ -125,18 +125,18 @@ def what_is_kept(out: Path) -> str:
     return "the last checkpoint is kept" if kept else "nothing is kept yet"
 
 
-def check_fits(config: SearchConfig, data: ImageData, processes: Processes = ALONE) -> None:
-    """Raises: InputError: the images do not fill a batch of each level."""
+def check_fits(batch: int, data: ImageData, processes: Processes = ALONE) -> None:
+    """Raises: InputError: half of the images do not fill a batch."""
     images, world = len(data.labels), processes.world
     half = images // 2
-    if config.batch <= half:
+    if batch <= half:
         return
     # Equal parts of at least two images, which batch norm needs.
     largest = half // world * world
     fix = f"use --batch {largest} or less, or more images"
     if largest < 2 * world:
         fix = f"use at least {4 * world} images (a larger --limit, or other data)"
-    raise InputError(f"a batch of {config.batch} is larger than half of the {images} images", fix)
+    raise InputError(f"a batch of {batch} is larger than half of the {images} images", fix)
 
 
 def check_same_everywhere(identity: dict[str, Any], processes: Processes) -> None:

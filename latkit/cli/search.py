@@ -38,9 +38,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 
 # fmt: off
 @click.command(name="search")
-@click.option("--device", required=True,
+@click.option("--device",
               help="LPM to search with: device[/backend[/setting]][@version]. See latkit lpms "
-                   "list.")
+                   "list. Not for --method one-shot.")
 @click.option("--space", default="darts", show_default=True, help="Search space.")
 @click.option("--also-device", "also", multiple=True,
               help="LPM of a further device to be fast on; repeatable. See --cost.")
@@ -49,7 +49,18 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 @click.option("--preset", type=click.Choice(["paper", "cpu"]), default="paper", show_default=True,
               help="paper: C=16, 50 epochs, for a GPU. cpu: scaled down to minutes on two cores. "
                    "The options below change single values.")
-@click.option("--method", help="darts, or for the space darts pc-darts too [the space's first].")
+@click.option("--method",
+              help="darts, or for the space darts pc-darts too [the space's first]. one-shot: all "
+                   "architectures in one network, for no device; of the options below it has "
+                   "--epochs, --cells, --channels, --batch, --weight-lr, --limit and --seed.")
+@click.option("--paths", type=COUNT,
+              help="Of one-shot: sub-networks whose gradients a step averages [1].")
+@click.option("--subnets", type=COUNT,
+              help="Of one-shot: sub-networks to evaluate on held-out images, which an LPM of the "
+                   "accuracy is fitted to [paper: 1000, cpu: 200].")
+@click.option("--eval-images", type=COUNT, help="Of one-shot: images for each of them [all held "
+              "out].")
+@click.option("--eval-batch", type=COUNT, help="Of one-shot: and of a batch of these [256].")
 @click.option("--order", type=int, help="Of the bi-level optimisation, 1 or 2 [1].")
 @click.option("--lambda", "lambda_per_ms", type=float,
               help="Weight of the predicted latency in the loss, per ms [paper: 0.2, cpu: 0.02]; "
@@ -69,7 +80,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 @click.option("--samples", type=COUNT,
               help="Sub-networks per estimate of the expected latency [paper and cpu: 20].")
 @click.option("--lpm-noise", type=float, help="Noise added to predictions (Table 3) [0].")
-@click.option("--epochs", type=COUNT, help="[paper: 50, cpu: 4]")
+@click.option("--epochs", type=COUNT, help="[paper: 50, cpu: 4; one-shot of paper: 250]")
 @click.option("--warmup-epochs", type=click.IntRange(min=0),
               help="First epochs that train weights only [darts: 0; pc-darts: paper 15, cpu 1].")
 @click.option("--cells", type=COUNT,
@@ -100,7 +111,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 @click.option("--jobs", type=COUNT, help="Searches of a sweep at once [the cores; on a GPU 1].")
 @json_option
 def command(
-    device: str,
+    device: str | None,
     space: str,
     also: tuple[str, ...],
     data: str,
@@ -121,7 +132,7 @@ def command(
     expected latency that the LPM predicts. Each epoch is checkpointed, and so is the step at which
     Ctrl-C or SIGTERM ends the search: the same command goes on. At the end the found network is
     drawn, predicted by every LPM of the registry, and measured, if the LPM's backend and hardware
-    are here.
+    are here. One-shot ends with an LPM of the accuracy instead.
 
     \b
     Examples:
@@ -134,10 +145,13 @@ def command(
       latkit search --device my-gpu --cost energy --lambda 0.01
       latkit search --device my-cpu --data cifar10 --preset cpu --lambda 0.05
       latkit search --device my-cpu --preset cpu --sweep-lambda 0,0.01,0.02
+      latkit search --method one-shot --space nasbench201 --data cifar10 --preset cpu
       torchrun --nproc-per-node 2 -m latkit search --device p100 --data cifar10
     """
     from latkit.cli.progress import Terminal
+    from latkit.reports.one_shot import one_shot_parts
     from latkit.reports.search import search_parts, sweep_parts
+    from latkit.search.oneshot.result import OneShotResult
     from latkit.search.request import SearchRequest
     from latkit.search.result import SweepResult
     from latkit.search.run import search
@@ -154,6 +168,8 @@ def command(
         print_json(result.to_dict())
     elif isinstance(result, SweepResult):
         show(sweep_parts(result))
+    elif isinstance(result, OneShotResult):
+        show(one_shot_parts(result))
     else:
         show(search_parts(result))
     if isinstance(result, SweepResult):

@@ -17,7 +17,8 @@ class Metrics:
 
     Attributes:
         quantity: its name; ``mae`` and ``rmse`` are in its unit.
-        mae, mape_percent: mean absolute and relative error (the paper's Table 1).
+        mae, mape_percent: mean absolute and relative error (the paper's Table 1); relative errors
+            are of measured values other than 0, which an accuracy may be.
         rmse: root of the mean squared error.
         within_5_percent, within_10_percent: shares of predictions, in percent.
         spearman, kendall_tau: rank correlations; None for constant predictions.
@@ -74,7 +75,8 @@ def prediction_metrics(
     from scipy import stats  # takes as long to import as a search's other parts together
 
     error = predicted - measured
-    relative = np.abs(error) / measured
+    positive = measured > 0
+    relative = np.abs(error)[positive] / measured[positive] if positive.any() else np.zeros(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constant or too few values: the result is None
         spearman = float(stats.spearmanr(predicted, measured).statistic)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -32,6 +33,8 @@ TRAIN_SHARE = 0.8
 # Below this, a fifth is too few to judge an error by, and the paper's network learns nothing.
 MIN_ARCHITECTURES = 20
 MIN_JUDGES = 5
+# Of the intervals that cards have the coverage of.
+_JUDGED_LEVELS = (0.5, 0.9)
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,37 @@ def _fit(rows: Rows, recipe: Recipe, listener: Listener = SILENT) -> LPM:
 
 
 @one_thread()
+def cross_validate(rows: Rows, recipe: Recipe) -> Metrics:
+    """Metrics of predictions of each row by an LPM that was fitted to all but a fifth of them.
+
+    Raises:
+        LPMError: too few rows, or training failed.
+    """
+    order = np.random.default_rng(recipe.seed).permutation(len(rows))
+    predicted = np.zeros(len(rows))
+    widths = {level: np.zeros(len(rows)) for level in _JUDGED_LEVELS}
+    for fold in range(FOLDS):
+        held_out = order[fold::FOLDS]
+        encodings = rows.encodings[held_out]
+        lpm = fit(rows.take(np.setdiff1d(order, held_out)), recipe)
+        predicted[held_out] = lpm.predict(encodings)
+        for level, width in widths.items():
+            width[held_out] = lpm.predict_half_width(encodings, level)
+    metrics = prediction_metrics(predicted, rows.values, rows.quantity)
+    return _with_coverage(metrics, predicted - rows.values, widths)
+
+
+def _with_coverage(
+    metrics: Metrics, errors: FloatArray, widths: Mapping[float, FloatArray]
+) -> Metrics:
+    """Metrics with those of the intervals, of each level the half-widths."""
+    covered = {
+        f"coverage_{round(100 * level)}": coverage(errors, width) for level, width in widths.items()
+    }
+    return dataclasses.replace(metrics, **covered)  # type: ignore[arg-type]
+
+
+@one_thread()
 def judge(lpm: LPM, rows: Rows) -> Metrics:
     """Metrics of an LPM on rows it was not fitted to.
 
@@ -183,14 +217,11 @@ def judge(lpm: LPM, rows: Rows) -> Metrics:
     if lpm.needs_calibration:
         lpm.calibrate(error[calibrating])
         judging = ~calibrating if len(rows) > 1 else calibrating
-    covered = {
-        f"coverage_{round(100 * level)}": coverage(
-            error[judging], lpm.predict_half_width(rows.encodings[judging], level)
-        )
-        for level in (0.5, 0.9)
+    widths = {
+        level: lpm.predict_half_width(rows.encodings[judging], level) for level in _JUDGED_LEVELS
     }
     metrics = prediction_metrics(predicted, rows.values, rows.quantity)
-    return dataclasses.replace(metrics, **covered)  # type: ignore[arg-type]
+    return _with_coverage(metrics, error[judging], widths)
 
 
 def learning_curve(

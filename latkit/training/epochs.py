@@ -1,59 +1,28 @@
-"""The epochs of one seed's training: steps, tests, history, checkpoints and weights."""
+"""The epochs of one seed's training: steps, tests and weights."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latkit.core.errors import Interrupted, TrainingError
-from latkit.core.memory import memory_ran_out
+from latkit.core.errors import TrainingError
 from latkit.search.data import batches
 from latkit.search.distributed import Processes
-from latkit.training.checkpoint import (
-    BEST,
-    CHECKPOINT,
-    LAST,
-    PartialEpoch,
-    load_checkpoint,
-    save_checkpoint,
-    save_weights,
-)
+from latkit.search.network_training import NetworkTraining, memory_errors
 from latkit.training.config import PRESETS
 from latkit.training.data import TrainingData, cut_out
-from latkit.training.history import HistoryRow, best_row, read_history, write_history
+from latkit.training.history import SCHEMA, best_row
 from latkit.training.request import TrainingPlan
 from latkit.training.step import Trainer, make_network
-
-_GO_ON = "run the same command to go on"
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What the loop reports after each step.
-
-    Attributes:
-        seed: that is trained.
-        epoch: from 1; the one that is running.
-        step: of the epoch, from 1.
-        train_loss: of this step.
-        test_error_percent: of the last finished epoch; None before there is one.
-    """
-
-    seed: int
-    epoch: int
-    step: int
-    train_loss: float
-    test_error_percent: float | None
+from latkit.training.weights import BEST, LAST, save_weights
 
 
-class SeedTraining:
+class SeedTraining(NetworkTraining):
     """One seed's state and the steps that move it.
 
     Args:
@@ -69,6 +38,9 @@ class SeedTraining:
         TrainingError: the checkpoint or the history is corrupt, or memory ran out.
     """
 
+    schema = SCHEMA
+    error_class = TrainingError
+
     def __init__(
         self,
         plan: TrainingPlan,
@@ -78,80 +50,32 @@ class SeedTraining:
         device: torch.device,
         processes: Processes,
     ) -> None:
-        self.plan, self.data, self.seed, self.folder = plan, data, seed, folder
-        self.processes = processes
+        self.plan, self.data, self.seed = plan, data, seed
         config = plan.config
-        self.steps = steps_per_epoch(data, plan)
-        try:
+        with memory_errors(TrainingError, "while the network was made"):
             network = make_network(plan.space, plan.architecture, plan.network, config, seed)
             self.trainer = Trainer(network.to(device), config, device, processes)
-            self.finished, self._partial = load_checkpoint(folder, network, self.trainer.optimizer)
-        except (RuntimeError, MemoryError) as error:
-            raise _memory_ran_out(error, "while the network was made") from None
-        self.history: list[HistoryRow] = read_history(folder, self.finished)
-        self._kept = f"epoch {self.finished}" if self.finished else None
-        if self._partial is not None:
-            self._kept = f"epoch {self.finished + 1}, step {self._partial.step}"
-        elif self.finished:
-            self._save_weights()  # a crash may have come between them and the checkpoint
-
-    def run(
-        self, on_step: Callable[[StepReport], None], stop: Callable[[], bool]
-    ) -> Sequence[HistoryRow]:
-        """Train to the last epoch.
-
-        Args:
-            on_step: called after each step.
-            stop: called after each step: whether to write a checkpoint and end there.
-
-        Returns:
-            The rows of all epochs.
-
-        Raises:
-            TrainingError: a loss is not finite, or memory ran out.
-            Interrupted: ``stop`` returned true in one of the processes.
-            OSError: the folder cannot be written.
-        """
-        while self.finished < self.plan.config.epochs:
-            self._epoch(on_step, stop)
-        return self.history
-
-    def _epoch(self, on_step: Callable[[StepReport], None], stop: Callable[[], bool]) -> None:
-        """One epoch, or the rest of one that was begun; its row, checkpoint and weights."""
-        config, epoch = self.plan.config, self.finished
-        started = time.perf_counter()
-        self.trainer.set_epoch(epoch)
-        totals, first, seconds = torch.zeros(2, dtype=torch.float64), 0, 0.0
-        if self._partial is not None:
-            first, seconds = self._partial.step, self._partial.seconds
-            totals += self._partial.totals
-            self._partial = None
-        test_error = self.history[-1]["test_error_percent"] if self.history else None
-        passed = batches(
-            self.data.train, torch.arange(len(self.data.train.labels)), config.batch,
-            (self.data.mean, self.data.std), _generator(self.seed, epoch),
-            skip=first, share=self.processes.share,
+        super().__init__(
+            network, self.trainer.optimizer, folder, config.epochs, steps_per_epoch(data, plan),
+            config.batch, processes, f"seed {seed}",
         )  # fmt: skip
-        stopping = False
-        for step, (x, labels) in enumerate(passed, start=first + 1):
-            values, stopping = self._step(step, x, labels, stop)
-            totals += values
-            on_step(StepReport(self.seed, epoch + 1, step, values[0].item(), test_error))
-            if stopping and step < self.steps:
-                seconds += time.perf_counter() - started
-                self._save(PartialEpoch(step, totals, seconds))
-                self._stop(f"epoch {epoch + 1}, step {step}")
-        self._finish_epoch(totals, seconds - started)
-        if stopping:
-            self._stop(f"epoch {epoch + 1}")
+        if self.finished and not self.steps_done % self.steps:
+            self.keep()  # a crash may have come between the weights and the checkpoint
 
-    def _step(
-        self, step: int, x: Tensor, labels: Tensor, stop: Callable[[], bool]
-    ) -> tuple[Tensor, bool]:
-        """One step; loss and wrong predictions over all processes, and whether one is to stop."""
+    def set_epoch(self, epoch: int) -> None:
+        self.trainer.set_epoch(epoch)
+
+    def batches(self, epoch: int, skip: int) -> Iterator[tuple[Tensor, Tensor]]:
+        images = torch.arange(len(self.data.train.labels))
+        return batches(
+            self.data.train, images, self.plan.config.batch, (self.data.mean, self.data.std),
+            _generator(self.seed, epoch), skip=skip, share=self.processes.share,
+        )  # fmt: skip
+
+    def step(self, epoch: int, step: int, x: Tensor, labels: Tensor) -> Tensor:
         config, processes = self.plan.config, self.processes
         # Random numbers are each step's own: then nothing needs to be kept of a generator.
-        here = (self.seed, self.finished, step)
+        here = (self.seed, epoch, step)
         if config.cutout:
             centres = torch.randint(
                 self.data.resolution, (2, config.batch), generator=_generator(*here)
@@ -159,52 +83,20 @@ class SeedTraining:
             # Drawn for the whole batch, whatever part of it is this process's.
             part = config.batch // processes.world
             cut_out(x, centres[:, processes.rank * part :][:, :part], config.cutout)
-        where = f"epoch {self.finished + 1}, step {step}"
-        try:
-            numbers = self.trainer.step(x, labels, _seed_of(*here, 1 + processes.rank))
-        except (RuntimeError, MemoryError) as error:
-            raise _memory_ran_out(error, f"in {where}; {self._what_is_kept()}") from None
-        # Together with the request to stop, so that all processes end after the same step.
-        values = processes.average(torch.cat([numbers, numbers.new_tensor([stop()])]))
-        if not torch.isfinite(values).all():
-            self._refuse(where)
-        values[1] *= processes.world
-        return values[:2], bool(values[2] > 0)
+        return self.trainer.step(x, labels, _seed_of(*here, 1 + processes.rank))
 
-    def _finish_epoch(self, totals: Tensor, seconds: float) -> None:
+    def row(self, loss: float, counted: float) -> dict[str, Any]:
         test_loss, test_error = self.trainer.test(self.data)
-        # A gradient may have become infinite behind a loss that was not.
-        if not all(torch.isfinite(value).all() for value in self.trainer.parameters):
-            self._refuse(f"the test of epoch {self.finished + 1}")
-        self.finished += 1
-        loss, wrong = (totals / self.steps).tolist()
-        self.history.append(
-            {
-                "epoch": self.finished,
-                "train_loss": loss,
-                "train_error_percent": 100 * wrong / self.plan.config.batch,
-                "test_loss": test_loss,
-                "test_error_percent": test_error,
-                "learning_rate": self.trainer.optimizer.lr,
-                "seconds": seconds + time.perf_counter(),
-            }
-        )
-        # In this order a crash in between leaves one row too many, which resuming drops, or
-        # weights of an earlier epoch, which resuming writes again.
-        if self.processes.is_main:
-            write_history(self.folder, self.history)
-        self._save(None)
-        self._save_weights()
+        return {
+            "train_loss": loss,
+            "train_error_percent": 100 * counted,
+            "test_loss": test_loss,
+            "test_error_percent": test_error,
+            "learning_rate": self.optimizer.lr,
+        }
 
-    def _save(self, partial: PartialEpoch | None) -> None:
-        if self.processes.is_main:
-            network, optimizer = self.trainer.network, self.trainer.optimizer
-            save_checkpoint(self.folder, self.finished, network, optimizer, partial)
-        self._kept = f"epoch {self.finished}"
-        # Nobody leaves before it is written: torchrun ends all processes when one has ended.
-        self.processes.wait()
-
-    def _save_weights(self) -> None:
+    def keep(self) -> None:
+        """The weights of the last epoch, and of the best one where that is the last."""
         if not self.processes.is_main:
             return
         row = self.history[-1]
@@ -215,12 +107,11 @@ class SeedTraining:
             "epoch": row["epoch"],
             "test_error_percent": row["test_error_percent"],
         }
-        save_weights(self.folder / LAST, self.trainer.network, about)
+        save_weights(self.folder / LAST, self.network, about)
         if best_row(self.history) is row:
-            save_weights(self.folder / BEST, self.trainer.network, about)
+            save_weights(self.folder / BEST, self.network, about)
 
-    def _refuse(self, where: str) -> NoReturn:
-        """Raises: TrainingError: numbers are not finite any more."""
+    def calmer(self) -> str:
         config = self.plan.config
         usual = PRESETS[self.plan.preset].lr
         options = [f"--lr {usual if config.lr > usual else config.lr / 3:.1g}"]
@@ -230,20 +121,7 @@ class SeedTraining:
             options.append("--clip 5")
         if config.precision != "fp32":
             options.append("--precision fp32")
-        raise TrainingError(
-            f"seed {self.seed}: the loss is not finite in {where}; {self._what_is_kept()}",
-            f"train in another --out with {', or '.join(options)}",
-        )
-
-    def _what_is_kept(self) -> str:
-        if self._kept is None:
-            return "nothing is kept yet"
-        return f"the checkpoint of {self._kept} is kept in {self.folder / CHECKPOINT}"
-
-    def _stop(self, where: str) -> NoReturn:
-        raise Interrupted(
-            f"interrupted; everything up to seed {self.seed}, {where} is kept", _GO_ON
-        )
+        return ", or ".join(options)
 
 
 def steps_per_epoch(data: TrainingData, plan: TrainingPlan) -> int:
@@ -258,14 +136,3 @@ def _seed_of(*numbers: int) -> int:
 
 def _generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(_seed_of(*numbers))
-
-
-def _memory_ran_out(error: Exception, when: str) -> Exception:
-    """What to raise for an error of PyTorch's: itself, if it is another."""
-    if not memory_ran_out(error):
-        return error
-    return TrainingError(
-        f"memory ran out {when}",
-        "free some and run the same command again, or use a smaller --batch, --channels or "
-        "--cells in another --out",
-    )

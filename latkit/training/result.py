@@ -14,9 +14,9 @@ from latkit.core.errors import SpaceError, TrainingError, from_os_error
 from latkit.core.version import __version__
 from latkit.spaces import NetworkConfig, Setting, get_space
 from latkit.spaces.architecture import architecture_cost
-from latkit.training.checkpoint import BEST, LAST
 from latkit.training.history import HistoryRow, best_row
 from latkit.training.request import TrainingPlan
+from latkit.training.weights import BEST, LAST
 
 TRAINING = "training.json"
 KIND, FORMAT_VERSION = "training", 1

@@ -11,19 +11,21 @@ import torch
 
 from latkit.backends import BACKENDS
 from latkit.core.cpu import cpu_name
-from latkit.core.errors import Interrupted
+from latkit.core.errors import Interrupted, TrainingError
 from latkit.core.events import SILENT, Listener, Progress
 from latkit.core.files import write_json_atomically
+from latkit.search.claim import claimed
 from latkit.search.distributed import Processes, joined, processes_here, rank_zero_output
+from latkit.search.network_checkpoint import progress_of
+from latkit.search.network_training import StepReport
 from latkit.search.session import check_same_everywhere
 from latkit.search.signals import stop_on_signals
-from latkit.training.checkpoint import progress_of
 from latkit.training.data import TrainingData, load
-from latkit.training.epochs import SeedTraining, StepReport, steps_per_epoch
+from latkit.training.epochs import SeedTraining, steps_per_epoch
 from latkit.training.history import read_history
 from latkit.training.request import TrainingPlan, TrainingRequest
 from latkit.training.result import TRAINING, SeedResult, TrainingResult, seed_folder
-from latkit.training.session import claimed, identity
+from latkit.training.session import identity
 
 
 def train(request: TrainingRequest, *, listener: Listener = SILENT) -> TrainingResult | None:
@@ -85,7 +87,7 @@ class _Training:
     def run(self, seeds: range) -> TrainingResult | None:
         content = identity(self.plan, self.data)
         check_same_everywhere(content, self.processes)
-        with claimed(self.out, content, self.processes):
+        with claimed(self.out, content, self.processes, "training", TrainingError):
             on_step = self._reporter(seeds)
             result = None
             try:
@@ -104,12 +106,13 @@ class _Training:
         return result
 
     def _seed(
-        self, seed: int, on_step: Callable[[StepReport], None], stop: Callable[[], bool]
+        self, seed: int, on_step: Callable[[int, StepReport], None], stop: Callable[[], bool]
     ) -> None:
         folder = seed_folder(self.out, seed)
         folder.mkdir(exist_ok=True)
         device = self.processes.place(self.where)
-        SeedTraining(self.plan, self.data, seed, folder, device, self.processes).run(on_step, stop)
+        training = SeedTraining(self.plan, self.data, seed, folder, device, self.processes)
+        training.run(lambda now: on_step(seed, now), stop)
 
     def _write(self) -> TrainingResult | None:
         """The result of every finished seed of the folder, of earlier requests too."""
@@ -118,19 +121,19 @@ class _Training:
         seeds = []
         for seed in sorted(int(path.name.removeprefix("seed-")) for path in _folders(self.out)):
             folder, epochs = seed_folder(self.out, seed), self.plan.config.epochs
-            if progress_of(folder)[0] == epochs:
+            if progress_of(folder, TrainingError)[0] == epochs:
                 seeds.append(SeedResult(seed, read_history(folder, epochs)))
         on = torch.cuda.get_device_name() if self.where == "cuda" else cpu_name()
         result = TrainingResult.of(self.plan, self.data.to_dict(), on, seeds, self.out)
         write_json_atomically(self.out / TRAINING, result.to_dict())
         return result
 
-    def _reporter(self, seeds: range) -> Callable[[StepReport], None]:
+    def _reporter(self, seeds: range) -> Callable[[int, StepReport], None]:
         """What turns the steps of all seeds into one progress."""
         epochs, steps = self.plan.config.epochs, steps_per_epoch(self.data, self.plan)
         before = {}
         for seed in seeds:
-            epoch, step = progress_of(seed_folder(self.out, seed))
+            epoch, step = progress_of(seed_folder(self.out, seed), TrainingError)
             before[seed] = epoch * steps + step
         done_before = sum(before.values())
         if done_before:
@@ -139,14 +142,15 @@ class _Training:
             )
         done = dict(before)
 
-        def report(now: StepReport) -> None:
-            done[now.seed] = (now.epoch - 1) * steps + now.step
-            error = now.test_error_percent
-            tested = "" if error is None else f", test error {error:.2f} %"
+        def report(seed: int, now: StepReport) -> None:
+            done[seed] = (now.epoch - 1) * steps + now.step
+            tested = ""
+            if now.last is not None:
+                tested = f", test error {now.last['test_error_percent']:.2f} %"
             self.listener.progress(
                 Progress(
                     "steps", sum(done.values()), len(seeds) * epochs * steps, done_before,
-                    f"seed {now.seed}, epoch {now.epoch} of {epochs}, loss {now.train_loss:.3f}"
+                    f"seed {seed}, epoch {now.epoch} of {epochs}, loss {now.train_loss:.3f}"
                     f"{tested}",
                 )
             )  # fmt: skip

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from latkit.core.errors import InputError
 from latkit.search.supernet.base import SUPERNETS
-from latkit.search.supernet.mixture import Mixture, MixtureNetwork, MixtureSupernet, Pick
+from latkit.search.supernet.mixture import (
+    MIXTURES,
+    Mixture,
+    MixtureNetwork,
+    MixtureSupernet,
+    Pick,
+)
 from latkit.spaces import SearchSpace
 from latkit.spaces.fbnet.config import LAYERS, FbnetConfig, LayerPlace
 from latkit.spaces.fbnet.network import build_layer, head, stem
@@ -24,20 +30,38 @@ if TYPE_CHECKING:
 LARGE_RESOLUTION = 128
 
 
+@MIXTURES.register("fbnet")
 class FbnetMixture(MixtureNetwork):
     """Stem, 22 mixtures, head.
 
-    Args:
-        space: the space.
-        config: strides, widths and classes.
-        image_channels: channels of the images.
+    Images of 128 pixels and more go through the strides as published, smaller ones through those
+    for CIFAR.
     """
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"cells": LAYERS},
+        "cpu": {"cells": LAYERS},
+    }
+
     def __init__(self, space: SearchSpace, config: FbnetConfig, image_channels: int = 3) -> None:
-        super().__init__()
+        super().__init__(space, config, image_channels)
         self.stem = stem(config, image_channels)
         self.layers = nn.ModuleList(_mixture(space, place) for place in config.walk())
         self.head = head(config)
+
+    @classmethod
+    def config_of(cls, cells: int, channels: int, resolution: int, classes: int) -> FbnetConfig:
+        if cells != LAYERS:
+            raise InputError(
+                f"cells={cells} does not fit fbnet, which has {LAYERS} layers",
+                "leave out --cells",
+            )
+        macro = "fbnet" if resolution >= LARGE_RESOLUTION else "fbnet-cifar"
+        # The layers take images of any size; a setting's is a multiple of 32, here the next one.
+        next_resolution = -(-resolution // 32) * 32
+        return FbnetConfig(
+            macro=macro, channels=channels, resolution=next_resolution, classes=classes
+        )
 
     def forward(self, x: Tensor, picks: Sequence[Pick]) -> Tensor:
         x = self.stem(x)
@@ -53,11 +77,7 @@ def _mixture(space: SearchSpace, place: LayerPlace) -> Mixture:
 
 @SUPERNETS.register("darts.fbnet")
 class FbnetSupernet(MixtureSupernet):
-    """One α, a row for each layer; ``cells`` of a search are the 22 layers, which are fixed.
-
-    Images of 128 pixels and more are searched with the strides as published, smaller ones with
-    those for CIFAR.
-    """
+    """One α, a row for each layer; ``cells`` of a search are the 22 layers, which are fixed."""
 
     spaces = ("fbnet",)
     alpha_names = ("layers",)
@@ -65,19 +85,11 @@ class FbnetSupernet(MixtureSupernet):
     derived_name = "the network"
     # The space chooses its depth by skips, the published networks too: no number of them is a sign.
     most_skips = None
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {"cells": LAYERS},
-        "cpu": {"cells": LAYERS},
-    }
+    presets = FbnetMixture.presets
 
     @classmethod
     def check(cls, config: SearchConfig) -> None:
-        if config.cells != LAYERS:
-            raise InputError(
-                f"cells={config.cells} does not fit fbnet, which has {LAYERS} layers",
-                "leave out --cells",
-            )
-        network_of(config, 32, 10)  # whatever the images are
+        FbnetMixture.config_of(config.cells, config.channels, 32, 10)  # whatever the images are
 
     @classmethod
     def build(
@@ -88,19 +100,5 @@ class FbnetSupernet(MixtureSupernet):
         image_channels: int,
         resolution: int,
     ) -> FbnetSupernet:
-        network = network_of(config, resolution, classes)
+        network = FbnetMixture.config_of(config.cells, config.channels, resolution, classes)
         return cls(space, network, FbnetMixture(space, network, image_channels))
-
-
-def network_of(config: SearchConfig, resolution: int, classes: int) -> FbnetConfig:
-    """The network of a search, whose ``cells`` are not looked at, for images of a resolution.
-
-    Raises:
-        InputError: the channels do not scale the stages.
-    """
-    macro = "fbnet" if resolution >= LARGE_RESOLUTION else "fbnet-cifar"
-    # The layers take images of any size, and settings multiples of 32, of which this is the next.
-    next_resolution = -(-resolution // 32) * 32
-    return FbnetConfig(
-        macro=macro, channels=config.channels, resolution=next_resolution, classes=classes
-    )

@@ -8,20 +8,22 @@ weighted sum then flows on (DARTS), or the index of one of them, which alone is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from latkit.core.plugins import Plugins
 from latkit.search.supernet.base import ALPHA_INIT_SCALE, Supernet
 from latkit.search.supernet.norms import obey
 from latkit.search.supernet.sums import mix
 from latkit.spaces import Architecture, ChoiceMatrix, SearchSpace
 from latkit.spaces.setting import NetworkConfig
 
-# Of an edge: weights of its operations, ``O``-dim, or the index of one.
+# Of an edge: weights of its operations, ``O``-dim, or the index of one; ``ABSENT`` where a space
+# keeps some of its edges only.
 Pick: TypeAlias = "Tensor | int"
 
 # What adds nothing, in the spaces that have it.
@@ -65,11 +67,53 @@ class MixtureNetwork(nn.Module, ABC):
 
     Batch norms within mixtures have no affine parameters while α is searched (DARTS, section 3):
     they would only scale what α scales.
+
+    Args:
+        space: the space.
+        config: the network around an architecture.
+        image_channels: channels of the images.
+
+    Attributes:
+        presets: by preset of a search, values of its configuration that differ from those of
+            DARTS.
     """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def __init__(self, space: SearchSpace, config: NetworkConfig, image_channels: int) -> None:
+        super().__init__()
+        self.space, self.config = space, config
+
+    @classmethod
+    @abstractmethod
+    def config_of(cls, cells: int, channels: int, resolution: int, classes: int) -> NetworkConfig:
+        """The network around an architecture, as the space describes it.
+
+        Args:
+            cells, channels: sizes that a search was given.
+            resolution: pixels of the images' sides.
+            classes: width of the classifier.
+
+        Raises:
+            InputError: one of the sizes cannot be.
+        """
 
     @abstractmethod
     def forward(self, x: Tensor, picks: Sequence[Pick]) -> Tensor:
         """Logits of ``B x image_channels x H x W`` images; ``picks`` are of the space's edges."""
+
+
+# Of each space whose networks can be trained all in one.
+MIXTURES: Plugins[MixtureNetwork] = Plugins(
+    "space of a one-shot search",
+    "latkit.one_shot_networks",
+    MixtureNetwork,  # type: ignore[type-abstract]
+    {
+        "darts": "latkit.search.oneshot.darts",
+        "nasbench201": "latkit.search.supernet.nasbench201",
+        "fbnet": "latkit.search.supernet.fbnet",
+    },
+)
 
 
 class MixtureSupernet(Supernet):

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from latkit.search.supernet.base import SUPERNETS
-from latkit.search.supernet.mixture import Mixture, MixtureNetwork, MixtureSupernet, Pick
+from latkit.search.supernet.mixture import (
+    MIXTURES,
+    Mixture,
+    MixtureNetwork,
+    MixtureSupernet,
+    Pick,
+)
 from latkit.spaces import SearchSpace
 from latkit.spaces.nasbench201.config import NasBench201Config
 from latkit.spaces.nasbench201.network import ResidualBlock, build_edge, norm_relu, stem
@@ -38,19 +44,20 @@ class MixtureCell(nn.Module):
         return nodes[-1]
 
 
+@MIXTURES.register("nasbench201")
 class NasBench201Mixture(MixtureNetwork):
-    """The benchmark's network: stem, three stages of cells, residual blocks between them.
+    """The benchmark's network: stem, three stages of cells, residual blocks between them."""
 
-    Args:
-        space: the space.
-        config: depth, width and classes.
-        image_channels: channels of the images.
-    """
+    # The benchmark's own depth; the stem and the blocks come on top.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"cells": 15},
+        "cpu": {"cells": 3},
+    }
 
     def __init__(
         self, space: SearchSpace, config: NasBench201Config, image_channels: int = 3
     ) -> None:
-        super().__init__()
+        super().__init__(space, config, image_channels)
         c = config.channels
         self.stem = stem(c, image_channels)
         self.cells = nn.ModuleList()
@@ -61,6 +68,14 @@ class NasBench201Mixture(MixtureNetwork):
             self.cells.extend(MixtureCell(space, c) for _ in range(stage.cells))
         self.last = norm_relu(c)
         self.classifier = nn.Linear(c, config.classes)
+
+    @classmethod
+    def config_of(
+        cls, cells: int, channels: int, resolution: int, classes: int
+    ) -> NasBench201Config:
+        return NasBench201Config(
+            cells=cells, channels=channels, resolution=resolution, classes=classes
+        )
 
     def forward(self, x: Tensor, picks: Sequence[Pick]) -> Tensor:
         x = self.stem(x)
@@ -81,15 +96,13 @@ class NasBench201Supernet(MixtureSupernet):
     # DARTS+'s criterion again: all but 2 of the 156 best cells of the benchmark (1 %, by their
     # accuracy on CIFAR-100) have at most two skip connections.
     most_skips = 2
-    # The benchmark's own depth; the stem and the blocks come on top.
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {"cells": 15},
-        "cpu": {"cells": 3},
-    }
+    presets = NasBench201Mixture.presets
 
     @classmethod
     def check(cls, config: SearchConfig) -> None:
-        _network_of(config, 32, 10)  # whatever the images are
+        NasBench201Mixture.config_of(
+            config.cells, config.channels, 32, 10
+        )  # whatever the images are
 
     @classmethod
     def build(
@@ -100,11 +113,5 @@ class NasBench201Supernet(MixtureSupernet):
         image_channels: int,
         resolution: int,
     ) -> NasBench201Supernet:
-        network = _network_of(config, resolution, classes)
+        network = NasBench201Mixture.config_of(config.cells, config.channels, resolution, classes)
         return cls(space, network, NasBench201Mixture(space, network, image_channels))
-
-
-def _network_of(config: SearchConfig, resolution: int, classes: int) -> NasBench201Config:
-    return NasBench201Config(
-        cells=config.cells, channels=config.channels, resolution=resolution, classes=classes
-    )

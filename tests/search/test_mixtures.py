@@ -21,7 +21,7 @@ from latkit.networks.make import construct
 from latkit.search.bilevel import FirstOrder, OptimizerConfig, SecondOrder
 from latkit.search.config import SearchConfig, preset
 from latkit.search.supernet.base import BatchNormMode, get_supernet
-from latkit.search.supernet.fbnet import network_of
+from latkit.search.supernet.fbnet import FbnetMixture
 from latkit.search.supernet.mixture import Mixture, MixtureSupernet
 from latkit.search.supernet.norms import ModedNorm, obey
 from latkit.spaces import get_space
@@ -276,7 +276,7 @@ def test_bf16_stays_close() -> None:
     [(8, "fbnet-cifar", 32), (124, "fbnet-cifar", 128), (132, "fbnet", 160), (224, "fbnet", 224)],
 )
 def test_fbnets_strides_fit_the_images(resolution: int, macro: str, next_resolution: int) -> None:
-    network = network_of(config_of("fbnet"), resolution, 10)
+    network = FbnetMixture.config_of(22, 4, resolution, 10)
     assert (network.macro, network.resolution) == (macro, next_resolution)
 
 

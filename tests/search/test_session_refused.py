@@ -94,17 +94,16 @@ class TestRefused:
         few = load_data("digits", images, 0)
         processes = Processes(0, world)
         with pytest.raises(InputError, match=f"a batch of {batch} is larger than half .*{fix}"):
-            check_fits(dataclasses.replace(MICRO, batch=batch), few, processes)
+            check_fits(batch, few, processes)
         if (advised := re.search("batch ([0-9]+)", fix)) is not None:
-            config = dataclasses.replace(MICRO, batch=int(advised[1]))
+            batch = int(advised[1])
         else:
             enough = re.search("least ([0-9]+)", fix)
             assert enough is not None
             few = load_data("digits", int(enough[1]), 0)
-            config = dataclasses.replace(MICRO, batch=2 * world)
-        config.check()
-        processes.check_batch(config.batch)
-        check_fits(config, few, processes)
+            batch = 2 * world
+        processes.check_batch(batch)
+        check_fits(batch, few, processes)
 
     def test_a_batch_larger_than_the_data(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
         with pytest.raises(InputError, match=r"batch of 64 .* use --batch 32"):

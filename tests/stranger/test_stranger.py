@@ -19,6 +19,10 @@ SEARCH = (
     "--channels", "4", "--batch", "16", "--epochs", "2", "--cost", "squared",
     "--estimator", "enumeration", "--lambda", "0.01", "--out", "found",
 )  # fmt: skip
+ONE_SHOT = (
+    "search", "--method", "one-shot", "--space", "toy", "--data", "stripes", "--preset", "cpu",
+    "--channels", "4", "--batch", "16", "--epochs", "1", "--subnets", "20", "--out", "shared",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,10 @@ def test_one_of_each(stranger: Path, tmp_path: Path) -> None:
     predicted = result["found"]["predicted_ms"]
     assert weighed["found"] == pytest.approx(predicted**2, rel=1e-3)
     assert result["found"]["measured_ms"] > 0
+
+    shared = latkit(*ONE_SHOT)
+    assert shared["network"]["repeats"] == 2
+    assert shared["accuracy_lpm"]["cross_validated"]["n_test"] == 20
 
     exported = latkit("export", "found/result.json", "--setting", "toy", "--out", "toy.onnx")
     assert exported["genotype"] == result["genotype"]

@@ -14,10 +14,10 @@ from latkit.search.distributed import ALONE
 from latkit.search.optimizers import clip_gradients
 from latkit.spaces import get_space
 from latkit.spaces.nasbench201.network import NasBench201Network
-from latkit.training.checkpoint import save_weights
 from latkit.training.config import TrainingConfig
 from latkit.training.request import TrainingRequest
 from latkit.training.step import Trainer, make_network
+from latkit.training.weights import save_weights
 
 
 def test_the_auxiliary_head_is_of_training_alone(tmp_path: Path) -> None:

@@ -113,9 +113,9 @@ def imagenet_stem1(c: int) -> nn.Module:
     )
 
 
-def cifar_stem(c: int) -> nn.Module:
-    """One convolution to three times ``c`` channels."""
-    return nn.Sequential(nn.Conv2d(3, 3 * c, 3, padding=1, bias=False), nn.BatchNorm2d(3 * c))
+def cifar_stem(c: int, c_in: int = 3) -> nn.Module:
+    """One convolution of images to three times ``c`` channels."""
+    return nn.Sequential(nn.Conv2d(c_in, 3 * c, 3, padding=1, bias=False), nn.BatchNorm2d(3 * c))
 
 
 class Network(nn.Module):

@@ -1,4 +1,4 @@
-"""A training's state as one safetensors file, and weights to use as others.
+"""The state of one network's training as a safetensors file.
 
 Everything random in a step comes from (seed, epoch, step), so that no generator's state is kept.
 """
@@ -15,16 +15,13 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
-from latkit.core.errors import TrainingError, from_os_error
+from latkit.core.errors import LatkitError, from_os_error
 from latkit.core.files import write_atomically
 from latkit.search.optimizers import Optimizer
 
 CHECKPOINT = "checkpoint.safetensors"
-LAST, BEST = "last.safetensors", "best.safetensors"
 HEADER = "latkit"
 FORMAT_VERSION = 1
-# Of names of tensors that belong to training alone.
-AUXILIARY = "auxiliary_head."
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class PartialEpoch:
 
     Attributes:
         step: steps done.
-        totals: sums of their losses and wrong predictions, float64.
+        totals: sums of their losses and of what is counted, float64.
         seconds: time that they took.
     """
 
@@ -63,29 +60,34 @@ def save_checkpoint(
     if partial is not None:
         tensors["partial/totals"] = partial.totals
         header["partial"] = {"step": partial.step, "seconds": partial.seconds}
-    _write(folder / CHECKPOINT, tensors, header)
+    write_tensors(folder / CHECKPOINT, tensors, header)
 
 
 def load_checkpoint(
-    folder: Path, network: nn.Module, optimizer: Optimizer
+    folder: Path, network: nn.Module, optimizer: Optimizer, error_class: type[LatkitError]
 ) -> tuple[int, PartialEpoch | None]:
     """Restore the state.
+
+    Args:
+        folder: of the checkpoint.
+        network, optimizer: are given the state.
+        error_class: what is raised for a checkpoint that does not fit.
 
     Returns:
         The number of finished epochs (0 without a checkpoint), and the unfinished epoch after them.
 
     Raises:
-        TrainingError: the checkpoint is corrupt, or of another network or version.
-        LatkitError: it cannot be read.
+        LatkitError: the checkpoint is corrupt, or of another network or version (``error_class``);
+            or it cannot be read.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return 0, None
-    header, tensors = _read(path)
+    header, tensors = _read(path, error_class)
     try:
         version = header["format_version"]
         if version != FORMAT_VERSION:
-            raise TrainingError(
+            raise error_class(
                 f"checkpoint {path} has format version {version}, not {FORMAT_VERSION}",
                 "go on with the version of latkit that wrote it, or choose another --out",
             )
@@ -96,46 +98,34 @@ def load_checkpoint(
             partial = PartialEpoch(begun["step"], tensors["partial/totals"], begun["seconds"])
         return int(header["epoch"]), partial
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise TrainingError(
+        raise error_class(
             f"checkpoint {path} is of another training ({_first_line(error)})",
             "put back the one of this training, or choose another --out",
         ) from None
 
 
-def progress_of(folder: Path) -> tuple[int, int]:
+def progress_of(folder: Path, error_class: type[LatkitError]) -> tuple[int, int]:
     """Finished epochs of a checkpoint, and steps of the next one; 0 and 0 without a checkpoint.
 
     Raises:
-        TrainingError: it is corrupt.
-        LatkitError: it cannot be read.
+        LatkitError: it is corrupt (``error_class``), or cannot be read.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return 0, 0
-    header, _ = _read(path, tensors=False)
+    header, _ = _read(path, error_class, tensors=False)
     try:
         return int(header["epoch"]), int(header.get("partial", {"step": 0})["step"])
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise _corrupt(path, "its header is no latkit's") from None
+        raise _corrupt(path, "its header is no latkit's", error_class) from None
 
 
-def save_weights(path: Path, network: nn.Module, about: Mapping[str, Any]) -> None:
-    """Write a network's tensors, without those of training alone.
-
-    Args:
-        path: of the file.
-        network: in whatever mode.
-        about: what the file's header has of them.
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors, and a header of JSON.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    state = network.state_dict()
-    kept = {name: tensor for name, tensor in state.items() if not name.startswith(AUXILIARY)}
-    _write(path, kept, about)
-
-
-def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {HEADER: json.dumps(header)}
     write_atomically(
@@ -143,12 +133,13 @@ def _write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any])
     )
 
 
-def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(
+    path: Path, error_class: type[LatkitError], tensors: bool = True
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A file's header and its tensors.
 
     Raises:
-        TrainingError: its content is corrupt.
-        LatkitError: it cannot be read.
+        LatkitError: its content is corrupt (``error_class``), or it cannot be read.
     """
     try:
         # Python's own errors have the path and a number, which those of safetensors lack.
@@ -161,13 +152,13 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, T
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise _corrupt(path, _first_line(error)) from None
+        raise _corrupt(path, _first_line(error), error_class) from None
 
 
-def _corrupt(path: Path, reason: str) -> TrainingError:
-    return TrainingError(
+def _corrupt(path: Path, reason: str, error_class: type[LatkitError]) -> LatkitError:
+    return error_class(
         f"checkpoint {path} is corrupt ({reason})",
-        "delete it to begin this seed again, or choose another --out",
+        "delete it to begin its training again, or choose another --out",
     )
 
 

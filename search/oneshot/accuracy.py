@@ -1,0 +1,122 @@
+"""The accuracy LPM: predicts the held-out accuracy of every sub-network from those evaluated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latkit.core.quantities import ACCURACY
+from latkit.core.storage import Storage
+from latkit.core.version import __version__
+from latkit.dataset import Target
+from latkit.lpm.base import FOLDS
+from latkit.lpm.linear import MacsLPM
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
+from latkit.lpm.store import LPMCard, write_lpm
+from latkit.lpm.training import TrainedLPM, cross_validate, fit
+from latkit.search.oneshot import ONE_SHOT
+from latkit.spaces import SearchSpace, Setting
+from latkit.spaces.setting import NetworkConfig
+
+FOLDER = "lpm"
+# Of no device: what the card's target has in the places of a device and a backend.
+DEVICE, BACKEND = ONE_SHOT, "supernet"
+
+
+def fit_accuracy(
+    space: SearchSpace,
+    network: NetworkConfig,
+    subnets: Sequence[Mapping[str, Any]],
+    seed: int,
+    protocol: Mapping[str, Any],
+) -> TrainedLPM:
+    """An LPM of the default kind of the accuracies of all sub-networks, cross-validated.
+
+    Args:
+        space: of the sub-networks.
+        network: around them in the one-shot network.
+        subnets: rows with ``arch``, ``arch_id`` and ``accuracy_percent``.
+        seed: of the folds, and of what is random in a fit.
+        protocol: how they were evaluated, for the card.
+
+    Raises:
+        LPMError: training failed.
+    """
+    setting = Setting(network)
+    ids = np.array([row["arch_id"] for row in subnets], dtype=np.int64)
+    matrix = space.from_file(ids, [row["arch"] for row in subnets])
+    values = np.array([row["accuracy_percent"] for row in subnets], dtype=np.float64)
+    rows = Rows(space, setting, space.encode(matrix).astype(np.float64), values, ACCURACY)
+    recipe = Recipe(quantity=ACCURACY, seed=seed)
+    started = time.perf_counter()
+    lpm = fit(rows, recipe)
+    fit_seconds = time.perf_counter() - started
+    baseline = cross_validate(rows, Recipe(MacsLPM.name, quantity=ACCURACY, seed=seed))
+    card = LPMCard(
+        kind=lpm.name,
+        cost=ACCURACY,
+        target=Target(space.name, DEVICE, BACKEND, setting),
+        fingerprint={},
+        dataset={
+            "digest": _digest(subnets),
+            "rows": len(rows),
+            "rows_left_out": 0,
+            "architectures": len(rows),
+            "retest_sd_percent": None,
+            "accuracy_range_percent": [float(values.min()), float(values.max())],
+            "protocol": dict(protocol),
+            "anchor": None,
+            "anchor_median_ms": None,
+        },
+        metrics={
+            **cross_validate(rows, recipe).to_dict(),
+            "n_train": len(rows),
+            "fit_seconds": fit_seconds,
+        },
+        baselines={"macs_only": baseline.to_dict()},
+        training={"kind": recipe.kind, "seed": seed, "folds": FOLDS, **lpm.training_facts()},
+        hyper_parameters=lpm.hyper_parameters,
+        latkit_version=__version__,
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    return TrainedLPM(lpm, card)
+
+
+def warnings_of(card: LPMCard) -> list[str]:
+    """What a user should know before trusting the LPM to rank, one line each."""
+    fix = "train longer (--epochs), or evaluate more of them (--subnets)"
+    spearman: Any = card.metrics["spearman"]
+    of_macs: Any = card.baselines["macs_only"]["spearman"]
+    if spearman is None:
+        return [f"all sub-networks are as accurate, or predicted to be: {fix}"]
+    if of_macs is not None and spearman <= of_macs:
+        return [
+            f"the accuracy LPM ranks sub-networks no better than a straight line in MACs (Spearman "
+            f"{spearman:.3f} against {of_macs:.3f}): {fix}"
+        ]
+    return []
+
+
+def write_accuracy(out: Path, trained: TrainedLPM) -> None:
+    """Write the LPM's files into the folder ``lpm`` of a search's.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    storage = Storage(str(out))
+    storage.make_folder(FOLDER)
+    write_lpm(storage, FOLDER, trained.lpm, trained.card)
+
+
+def _digest(subnets: Sequence[Mapping[str, Any]]) -> str:
+    """What identifies the sub-networks and their accuracies."""
+    content = [[row["arch"], row["accuracy_percent"]] for row in subnets]
+    return f"sha256:{hashlib.sha256(json.dumps(content).encode()).hexdigest()}"
