@@ -66,6 +66,7 @@ def test_names_and_units() -> None:
         "latency_ms": ("ms", "ms", "latency_range_ms"),
         "energy_mj": ("mJ", "mj", "energy_range_mj"),
         "peak_memory_mb": ("MiB", "mb", "peak_memory_range_mb"),
+        "accuracy_percent": ("%", "percent", "accuracy_range_percent"),
     }
     with pytest.raises(InputError, match=r"unknown quantity 'watts'.*latency_ms, energy_mj"):
         Recipe(quantity="watts")
