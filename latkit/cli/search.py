@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from latkit.cli.data_options import data_options
 from latkit.cli.output import SEED, UserPath, json_option, print_json, show
-
-if TYPE_CHECKING:
-    from latkit.search.image_source import DataOptions
 
 COUNT = click.IntRange(min=1)
 
@@ -110,22 +106,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 @click.option("--sweep-target-ms", type=Numbers(), help="The same over --target-ms.")
 @click.option("--jobs", type=COUNT, help="Searches of a sweep at once [the cores; on a GPU 1].")
 @json_option
-def command(
-    device: str | None,
-    space: str,
-    also: tuple[str, ...],
-    data: str,
-    data_options: DataOptions,
-    out: Path | None,
-    preset: str,
-    method: str | None,
-    tensorboard: bool,
-    sweep_lambda: tuple[float, ...] | None,
-    sweep_target_ms: tuple[float, ...] | None,
-    jobs: int | None,
-    as_json: bool,
-    **changes: Any,
-) -> None:
+def command(as_json: bool, **fields: Any) -> None:
     """Search an architecture for a device whose LPM is published (LA-DARTS).
 
     The loss of the architecture parameters is the validation loss plus lambda times the
@@ -156,12 +137,10 @@ def command(
     from latkit.search.result import SweepResult
     from latkit.search.run import search
 
-    request = SearchRequest(
-        device, also, space, data, data_options, out, preset, method,
-        {name: value for name, value in changes.items() if value is not None},
-        sweep_lambda, sweep_target_ms, jobs, tensorboard,
-    )  # fmt: skip
-    result = search(request, listener=Terminal())
+    # What is no field of a request is a value of the preset's that is to be another.
+    changes = {name: fields.pop(name) for name in {*fields} - {*SearchRequest.__dataclass_fields__}}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    result = search(SearchRequest(**fields, changes=changes), listener=Terminal())
     if result is None:  # rank 0 prints
         return
     if as_json:
