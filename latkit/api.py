@@ -51,6 +51,8 @@ from latkit.tasks.measure_request import MeasureRequest
 from latkit.tasks.measurement import MeasureResult, run_measure
 from latkit.tasks.measurement_file import MeasuredRow
 from latkit.tasks.profile import ProfileRequest, ProfileResult, run_profile
+from latkit.tasks.retarget import RetargetRequest, RetargetResult
+from latkit.tasks.retarget import retarget as run_retarget
 from latkit.training.request import TrainingRequest
 from latkit.training.result import TrainingResult
 from latkit.training.run import train as run_training
@@ -88,6 +90,8 @@ __all__ = [
     "Registry",
     "ReportRequest",
     "ReportResult",
+    "RetargetRequest",
+    "RetargetResult",
     "SearchRequest",
     "SearchResult",
     "SpaceInfo",
@@ -117,6 +121,7 @@ __all__ = [
     "predict",
     "profile",
     "report",
+    "retarget",
     "search",
     "spaces",
     "summarize",
@@ -241,6 +246,21 @@ def search(
         before = request.changes if request is not None else {}
         fields["changes"] = {**before, **fields.get("changes", {}), **changes}
     return run_search(_request(SearchRequest, request, fields), listener=listener)
+
+
+def retarget(accuracy: str | Path | RetargetRequest, **fields: Any) -> RetargetResult:
+    """The architectures for other devices from one accuracy LPM; see ``RetargetRequest``.
+
+    Args:
+        accuracy: the folder of a one-shot search, or an accuracy LPM, or a whole request.
+        fields: of the request.
+
+    Raises:
+        LatkitError: see ``latkit.tasks.retarget.retarget``.
+    """
+    if isinstance(accuracy, RetargetRequest):
+        return run_retarget(_request(RetargetRequest, accuracy, fields))
+    return run_retarget(_request(RetargetRequest, None, {"accuracy": accuracy, **fields}))
 
 
 def train(

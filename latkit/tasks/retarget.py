@@ -24,6 +24,7 @@ from latkit.search.objectives import (
     PredictedBound,
     PredictedObjective,
 )
+from latkit.search.oneshot.accuracy import FOLDER
 from latkit.search.retarget import Condition, Front, Limit, Near, most_accurate, pareto_front
 from latkit.spaces import ChoiceMatrix, SearchSpace, Setting, get_space
 from latkit.spaces.registry import analytic_table
@@ -36,7 +37,8 @@ class RetargetRequest:
     """What is wanted of the architectures for one device or several.
 
     Attributes:
-        accuracy: the accuracy LPM: its folder, or its reference in the registry.
+        accuracy: the accuracy LPM: its folder, that of the one-shot search which ended with it, or
+            its reference in the registry.
         device: references of the devices' latency LPMs, all of one setting.
         space: of the LPMs.
         target_ms: the latency to be near, one for all devices or one each.
@@ -237,8 +239,9 @@ def _energy_of(lpm: PublishedLPM, request: RetargetRequest, registry: Registry) 
 
 
 def _load_accuracy(request: RetargetRequest, registry: Registry) -> PublishedLPM:
-    folder = Path(request.accuracy)
-    if (folder / CARD).exists():
+    given = Path(request.accuracy)
+    folder = next((path for path in (given, given / FOLDER) if (path / CARD).exists()), None)
+    if folder is not None:
         model, card = read_lpm(Storage(str(folder.parent)), folder.name)
         lpm = PublishedLPM(model, card, str(folder))
     else:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import latkit
 from latkit.core.errors import InputError
 from latkit.core.quantities import ACCURACY
 from latkit.core.storage import Storage
@@ -53,6 +54,18 @@ def made(tmp_path: Path, registry_url: str) -> Path:
 
 def cost(result: RetargetResult, point: int, quantity: str = "latency_ms") -> float:
     return next(c.value for c in result.points[point].costs if c.quantity == quantity)
+
+
+def test_from_the_folder_of_a_search(made: Path) -> None:
+    """As a one-shot search leaves it, through the front door."""
+    run = made.with_name("run")
+    run.mkdir()
+    made.rename(run / "lpm")
+    found = latkit.retarget(run, device="a", max_ms=(20,))
+    assert found.accuracy == str(run / "lpm")
+    assert cost(found, 0) <= 20
+    front = latkit.retarget(latkit.RetargetRequest(run, ("a",)), front=3)
+    assert len(front.points) == 3
 
 
 def test_the_most_accurate_within_limits(made: Path) -> None:
