@@ -53,10 +53,11 @@ class Condition(ABC):
 
 @dataclass(frozen=True)
 class Limit(Condition):
-    """The cost is at most the value."""
+    """The cost is at most the value; one that is not positive is no prediction to rely on."""
 
     def excess(self, costs: FloatArray) -> FloatArray:
-        return np.maximum(0.0, costs / self.value - 1)
+        share = costs / self.value
+        return np.where(costs > 0, np.maximum(0.0, share - 1), 1 - share)
 
     def __str__(self) -> str:
         return f"{self.name} at most {self.value:g} {self.objective.unit}"

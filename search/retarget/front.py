@@ -99,18 +99,16 @@ def pareto_front(
         raise InputError("a front needs a cost beside the accuracy", "name one")
 
     def points(rows: ChoiceMatrix) -> FloatArray:
-        columns = [-evaluate(space, accuracy, rows)]
-        columns += [evaluate(space, cost, rows) for cost in costs]
-        if conditions:
-            columns.append(total_excess(space, conditions, rows))
-        return np.column_stack(columns)
+        predicted = np.column_stack([evaluate(space, cost, rows) for cost in costs])
+        # What is predicted to cost nothing is too far from what the LPM was trained on.
+        excess = total_excess(space, conditions, rows)
+        excess += np.where(predicted > 0, 0.0, 1 - predicted).sum(1)
+        return np.column_stack([-evaluate(space, accuracy, rows), predicted, excess])
 
     found = explore(space, points, seed, enumerated)
-    kept = np.arange(len(found.rows))
-    if conditions:
-        kept = np.flatnonzero(found.points[:, -1] == 0)
-        if not len(kept):
-            raise infeasible(space, conditions)
+    kept = np.flatnonzero(found.points[:, -1] == 0)
+    if not len(kept):
+        raise infeasible(space, conditions)
     kept = kept[np.argsort(found.points[kept, 1], kind="stable")]
     chosen = found.points[kept]
     return Front(

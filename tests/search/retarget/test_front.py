@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from latkit.core.errors import InputError
 from latkit.lpm.base import FloatArray
@@ -176,3 +177,26 @@ def test_indicators_by_hand() -> None:
     assert gd_plus(points, truth) == pytest.approx(np.hypot(0.2, 0.2) / 2)
     better = np.array([[0.0, 0.0]])
     assert igd_plus(better, truth) == gd_plus(better, truth) == 0
+
+
+class Shifted(Objective):
+    """A latency that is predicted too low by the same everywhere."""
+
+    quantity, unit = "latency_ms", "ms"
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def __call__(self, encodings: Tensor) -> Tensor:
+        return LATENCY(encodings) - self.by
+
+
+@pytest.mark.parametrize("enumerated", [ENUMERATE, SEARCH])
+def test_what_is_predicted_to_take_no_time_is_left_out(enumerated: int) -> None:
+    by = float(np.quantile(TRUE[LATENCY], 0.3))
+    shifted, positive = Shifted(by), TRUE[LATENCY] > by
+    front = pareto_front(SMALL, ACCURACY, [shifted], enumerated=enumerated)
+    assert set(SMALL.rank(front.rows).tolist()) == set(expected([LATENCY], positive).tolist())
+    tight = Limit("latency", shifted, 1e-9)
+    with pytest.raises(InputError):
+        most_accurate(SMALL, ACCURACY, [tight], enumerated=enumerated)
