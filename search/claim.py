@@ -70,8 +70,22 @@ def _claim(out: Path, content: dict[str, Any], what: str, error_class: type[Latk
             )
         write_json_atomically(path, content)
         return
+    changed = named_differences(content, read_config(path, error_class))
+    if changed:
+        raise error_class(
+            f"{out} holds another training or search (now / then: {'; '.join(changed)})",
+            "choose another --out, or repeat the earlier command exactly, on the same data",
+        )
+
+
+def read_config(path: Path, error_class: type[LatkitError]) -> dict[str, Any]:
+    """What a folder's ``config.json`` has.
+
+    Raises:
+        LatkitError: it is corrupt (``error_class``), or cannot be read.
+    """
     try:
-        changed = named_differences(content, dict(json.loads(path.read_text(encoding="utf-8"))))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
     except (TypeError, ValueError):
@@ -79,8 +93,3 @@ def _claim(out: Path, content: dict[str, Any], what: str, error_class: type[Latk
             f"{path} is corrupt: it is not an object of JSON",
             "put it back from a copy, or choose another --out",
         ) from None
-    if changed:
-        raise error_class(
-            f"{out} holds another training or search (now / then: {'; '.join(changed)})",
-            "choose another --out, or repeat the earlier command exactly, on the same data",
-        )

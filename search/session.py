@@ -20,6 +20,7 @@ from latkit.core.errors import InputError, SearchError, from_os_error
 from latkit.core.files import write_json_atomically
 from latkit.lpm.base import LPM
 from latkit.search.checkpoint import CHECKPOINT
+from latkit.search.claim import CONFIG, read_config
 from latkit.search.config import SearchConfig
 from latkit.search.distributed import ALONE, Processes
 from latkit.search.epochs import EpochLoop, SearchOutcome, SearchProgress
@@ -43,7 +44,6 @@ __all__ = [
     "what_is_kept",
 ]
 
-CONFIG = "config.json"
 RESULT = "result.json"
 
 
@@ -163,16 +163,8 @@ def _claim(
             )
         write_json_atomically(path, content)
         return
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        changed = named_differences(content, dict(earlier))
-    except OSError as error:
-        raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (TypeError, ValueError):
-        raise SearchError(
-            f"{path} is corrupt: it is not an object of JSON",
-            "put it back from a copy, or choose another --out",
-        ) from None
+    earlier = read_config(path, SearchError)
+    changed = named_differences(content, earlier)
     if changed and is_extension(out, content, earlier, space, supernet):
         write_json_atomically(path, content)
     elif changed:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import latkit.backends.tensorrt as backend_module
-from tests.backends.tensorrt.simulated import VERSIONS, Cuda, TorchGraphs, simulate_tensorrt
+from tests.backends.tensorrt.simulated import VERSIONS, simulate_tensorrt
+from tests.backends.tensorrt.simulated_cuda import Cuda, TorchGraphs
 
 
 class Simulated:

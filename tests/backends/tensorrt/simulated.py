@@ -1,18 +1,15 @@
-"""TensorRT and pycuda without a GPU: a simulation that is strict about the API and the order.
+"""TensorRT without a GPU: a simulation that is strict about the API and the order.
 
 :func:`simulate_tensorrt` makes a module with exactly the names that a release has, as recorded from
 the real package: using another, or giving a method other arguments, fails. What engines compute is
-computed by ONNX Runtime on the CPU. The CUDA side runs nothing before it is waited for, so that a
-forgotten synchronisation reads stale memory; uses of freed memory and of no context are errors.
+computed by ONNX Runtime on the CPU. The CUDA side is in ``simulated_cuda``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -22,6 +19,7 @@ import onnx
 import onnxruntime
 
 from latkit.backends.tensorrt_engine import get_log
+from tests.backends.tensorrt.simulated_cuda import Cuda
 
 VERSIONS = ("8.6.1", "10.0.1", "10.16.1.11", "11.4.0.106")
 
@@ -30,176 +28,6 @@ def load_api(version: str) -> dict[str, dict[str, list[str] | None]]:
     text = Path(__file__).with_name(f"api-{version}.json").read_text()
     api: dict[str, dict[str, list[str] | None]] = json.loads(text)
     return api
-
-
-# --- CUDA -------------------------------------------------------------------------------------
-
-
-class CudaError(Exception):
-    """Like pycuda's, whose module it claims: it derives from Exception alone."""
-
-    __module__ = "pycuda._driver"
-
-
-class CudaMemoryError(CudaError):
-    __module__ = "pycuda._driver"
-
-
-class _Alive(list[str]):
-    """Classes of the objects that are there, each until it is collected."""
-
-    def watch(self, owner: Any, cls: str) -> None:
-        self.append(cls)
-        weakref.finalize(owner, self.remove, cls)
-
-
-class Cuda:
-    """What of ``pycuda.driver`` 2022.2 to 2026.1 the backend uses, by the names in its sources."""
-
-    Error = CudaError
-    MemoryError = CudaMemoryError
-
-    class device_attribute:
-        MULTIPROCESSOR_COUNT = "multiprocessors"
-
-    def __init__(self, gpu: str = "Tesla T4", capability: tuple[int, int] = (7, 5)) -> None:
-        self.gpu, self.capability = gpu, capability
-        self.memory_mb = 16384
-        self.buffers: dict[int, bytearray] = {}
-        self.streams: dict[int, Any] = {}
-        self.contexts: list[Any] = []
-        self.now_ms = 0.0
-        self.failing_init = ""
-        self.alive = _Alive()  # objects of TensorRT that use the context
-        self.executing: weakref.WeakSet[Any] = weakref.WeakSet()
-        cuda = self
-
-        class Context:
-            def push(self) -> None:
-                cuda.contexts.append(self)
-
-            def detach(self) -> None:
-                """What gives a primary context back; popping it does not."""
-                assert cuda.contexts[-1:] == [self], "detached while not current"
-                assert not cuda.alive, f"objects outlive the context: {cuda.alive}"
-                cuda.contexts.pop()
-
-        class Device:
-            def __init__(self, index: int) -> None:
-                assert index == 0
-
-            @staticmethod
-            def count() -> int:
-                return 1
-
-            def name(self) -> str:
-                return cuda.gpu
-
-            def pci_bus_id(self) -> str:
-                return "0000:3B:00.0"
-
-            def compute_capability(self) -> tuple[int, int]:
-                return cuda.capability
-
-            def total_memory(self) -> int:
-                return cuda.memory_mb * 2**20
-
-            def get_attribute(self, attribute: str) -> int:
-                return {"multiprocessors": 40}[attribute]
-
-            def retain_primary_context(self) -> Context:
-                return Context()
-
-        class Stream:
-            def __init__(self, flags: int = 0) -> None:
-                cuda.need_context()
-                self.handle = 1000 + len(cuda.streams)
-                self.queue: list[Callable[[], None]] = []
-                self.captured: list[Callable[[], None]] | None = None
-                cuda.streams[self.handle] = self
-
-            def add(self, work: Callable[[], None]) -> None:
-                (self.queue if self.captured is None else self.captured).append(work)
-
-            def synchronize(self) -> None:
-                while self.queue:
-                    self.queue.pop(0)()
-
-        class Event:
-            def __init__(self, flags: int = 0) -> None:
-                self.at_ms: float | None = None
-                self.stream: Stream | None = None
-
-            def record(self, stream: Stream) -> Any:
-                def mark() -> None:
-                    self.at_ms = cuda.now_ms
-
-                self.stream = stream
-                stream.add(mark)
-                return self
-
-            def synchronize(self) -> Any:
-                assert self.stream is not None
-                self.stream.synchronize()
-                return self
-
-            def time_till(self, other: Event) -> float:
-                if self.at_ms is None or other.at_ms is None:
-                    raise CudaError("cuEventElapsedTime failed: device not ready")
-                return other.at_ms - self.at_ms
-
-        class DeviceAllocation:
-            def __init__(self, address: int) -> None:
-                self._address = address
-
-            def __int__(self) -> int:
-                return self._address
-
-            def free(self) -> None:
-                users = [c for c in cuda.executing if self._address in c._addresses.values()]
-                assert not users, "freed under an execution context"
-                del cuda.buffers[self._address]
-
-        self.Device, self.Stream, self.Event = Device, Stream, Event
-        self._allocation = DeviceAllocation
-
-    def need_context(self) -> None:
-        if not self.contexts:
-            raise CudaError("invalid device context")
-
-    def init(self) -> None:
-        if self.failing_init:
-            raise CudaError(self.failing_init)
-
-    def get_driver_version(self) -> int:
-        return 12040
-
-    def mem_alloc(self, nbytes: int) -> Any:
-        self.need_context()
-        if sum(map(len, self.buffers.values())) + nbytes > self.memory_mb * 2**20:
-            raise CudaMemoryError("cuMemAlloc failed: out of memory")
-        address = 4096 + max(self.buffers, default=0)
-        self.buffers[address] = bytearray(nbytes)
-        return self._allocation(address)
-
-    def memcpy_htod(self, dest: Any, src: np.ndarray) -> None:
-        assert src.flags.c_contiguous
-        buffer = self._buffer(int(dest))
-        assert len(buffer) == src.nbytes
-        buffer[:] = src.tobytes()
-
-    def memcpy_dtoh(self, dest: np.ndarray, src: Any) -> None:
-        buffer = self._buffer(int(src))
-        assert len(buffer) == dest.nbytes
-        dest.reshape(-1)[:] = np.frombuffer(bytes(buffer), dest.dtype)
-
-    def _buffer(self, address: int) -> bytearray:
-        if address not in self.buffers:
-            raise CudaError("invalid argument: the memory was freed")
-        return self.buffers[address]
-
-
-# --- TensorRT ---------------------------------------------------------------------------------
 
 
 class Enumerator:
@@ -459,50 +287,3 @@ class _Behaviour:
         context._has_run = True
         stream.add(compute)
         return True
-
-
-# --- PyTorch's CUDA graphs --------------------------------------------------------------------
-
-
-class TorchGraphs:
-    """What of ``torch.cuda`` captures and replays graphs, on simulated streams."""
-
-    def __init__(self, cuda: Cuda) -> None:
-        self.current: Any = None
-        self.captures_nothing = False
-        simulation = self
-
-        class ExternalStream:
-            def __init__(self, handle: int) -> None:
-                self.stream = cuda.streams[handle]
-
-        class CUDAGraph:
-            def __init__(self) -> None:
-                self.works: list[Callable[[], None]] = []
-
-            def replay(self) -> None:
-                simulation.current.stream.queue.extend(self.works)
-
-        self.ExternalStream, self.CUDAGraph = ExternalStream, CUDAGraph
-
-    @contextlib.contextmanager
-    def graph(self, graph: Any, stream: Any) -> Iterator[None]:
-        """Like PyTorch's: a capture in which something failed cannot be ended."""
-        before, self.current = self.current, stream
-        stream.stream.captured = []
-        yield
-        graph.works = [] if self.captures_nothing else stream.stream.captured
-        stream.stream.captured = None
-        if not graph.works and not self.captures_nothing:
-            raise RuntimeError(
-                "CUDA error: operation failed due to a previous error during capture"
-            )
-        self.current = before  # not reached above: PyTorch leaves its stream there
-
-    @contextlib.contextmanager
-    def stream(self, stream: Any) -> Iterator[None]:
-        before, self.current = self.current, stream
-        try:
-            yield
-        finally:
-            self.current = before

@@ -20,7 +20,8 @@ from latkit.backends.tensorrt_api import (
     timing_cache_name,
 )
 from latkit.core.errors import BackendError
-from tests.backends.tensorrt.simulated import VERSIONS, Cuda, load_api, simulate_tensorrt
+from tests.backends.tensorrt.simulated import VERSIONS, load_api, simulate_tensorrt
+from tests.backends.tensorrt.simulated_cuda import Cuda
 
 T4 = ("Tesla T4", (7, 5))
 
