@@ -28,10 +28,11 @@ from latkit.search.request import SearchRequest
 from latkit.search.result import SearchResult, SweepResult
 from latkit.search.run import search
 from latkit.search.session import run_search
-from latkit.search.supernet import default_method
+from latkit.search.supernet import default_method, get_supernet
 from latkit.spaces import Setting, get_preset, get_space
 from tests.search.test_mixtures import config_of, made_supernet
 from tests.support.commands import RunLatkit, check, ok
+from tests.support.places import SHARED
 from tests.support.synthetic import formula_lpm, formula_values
 
 SETTING_TEXTS = {
@@ -250,3 +251,16 @@ def test_refused(latkit: RunLatkit) -> None:
     check(latkit, *search, "--space", "darts", says=("--space fbnet or nasbench201",), code=2)
     check(latkit, *search, "--space", "fbnet", "--cells", 5, says=("22", "--cells"), code=2)
     assert not Path("found").exists()
+
+
+def test_the_best_cells_of_nasbench201_have_few_skips() -> None:
+    """Why its supernet has DARTS+'s criterion of collapse (docs/search.md)."""
+    table = SHARED / "data" / "nasbench201" / "accuracy.parquet"
+    if not table.exists():
+        pytest.skip("the table of accuracies is not beside this checkout")
+    space, supernet = get_space("nasbench201"), get_supernet("darts", "nasbench201")
+    (column,) = [n for n in pq.read_schema(str(table)).names if n.endswith("_accuracy_percent")]
+    accuracy = pq.read_table(str(table))[column].to_numpy()
+    best = np.argsort(-accuracy, kind="stable")[: space.size // 100]
+    counts = (space.unrank(best) == space.operations.index("skip_connect")).sum(1)
+    assert (len(best), int((counts <= supernet.most_skips).sum())) == (156, 154)
