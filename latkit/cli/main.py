@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from latkit.cli.output import print_json
-from latkit.cli.streams import OutputError, guarded_streams
+from latkit.core.streams import OutputError, guarded_streams
 from latkit.core.errors import Interrupted, LatkitError
 from latkit.core.version import __version__
 

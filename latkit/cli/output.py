@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from latkit.cli.streams import columns_of, is_styled, printable
+from latkit.core.streams import columns_of, is_styled, printable
 from latkit.core.files import expand_user
 from latkit.core.requests import MOST_SEED
 

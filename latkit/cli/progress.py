@@ -8,7 +8,7 @@ import time
 import click
 
 from latkit.cli.output import note, warn
-from latkit.cli.streams import columns_of, is_rewritable
+from latkit.core.streams import columns_of, is_rewritable
 from latkit.core.events import Listener, Progress
 
 # Seconds between progress lines where stderr is no terminal.

@@ -1,4 +1,4 @@
-"""The standard streams of a command: signs that they lack, full ones, closed ones."""
+"""The standard streams of a process: signs that they lack, full ones, closed ones."""
 
 from __future__ import annotations
 
