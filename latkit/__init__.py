@@ -52,6 +52,7 @@ _NAMES = (
     "Registry",
     "ReportRequest",
     "ReportResult",
+    "RetargetPoint",
     "RetargetRequest",
     "RetargetResult",
     "SearchRequest",

@@ -51,8 +51,9 @@ from latkit.tasks.measure_request import MeasureRequest
 from latkit.tasks.measurement import MeasureResult, run_measure
 from latkit.tasks.measurement_file import MeasuredRow
 from latkit.tasks.profile import ProfileRequest, ProfileResult, run_profile
-from latkit.tasks.retarget import RetargetRequest, RetargetResult
 from latkit.tasks.retarget import retarget as run_retarget
+from latkit.tasks.retarget_request import RetargetRequest
+from latkit.tasks.retarget_result import RetargetPoint, RetargetResult
 from latkit.training.request import TrainingRequest
 from latkit.training.result import TrainingResult
 from latkit.training.run import train as run_training
@@ -90,6 +91,7 @@ __all__ = [
     "Registry",
     "ReportRequest",
     "ReportResult",
+    "RetargetPoint",
     "RetargetRequest",
     "RetargetResult",
     "SearchRequest",
@@ -248,19 +250,22 @@ def search(
     return run_search(_request(SearchRequest, request, fields), listener=listener)
 
 
-def retarget(accuracy: str | Path | RetargetRequest, **fields: Any) -> RetargetResult:
-    """The architectures for other devices from one accuracy LPM; see ``RetargetRequest``.
+def retarget(
+    run: str | Path | RetargetRequest, *, listener: Listener = SILENT, **fields: Any
+) -> RetargetResult:
+    """The architectures for other devices from one search; see ``RetargetRequest``.
 
     Args:
-        accuracy: the folder of a one-shot search, or an accuracy LPM, or a whole request.
+        run: the folder of a one-shot search, or an accuracy LPM, or a whole request.
+        listener: receives notes, warnings and the progress of measuring.
         fields: of the request.
 
     Raises:
         LatkitError: see ``latkit.tasks.retarget.retarget``.
     """
-    if isinstance(accuracy, RetargetRequest):
-        return run_retarget(_request(RetargetRequest, accuracy, fields))
-    return run_retarget(_request(RetargetRequest, None, {"accuracy": accuracy, **fields}))
+    if isinstance(run, RetargetRequest):
+        return run_retarget(_request(RetargetRequest, run, fields), listener)
+    return run_retarget(_request(RetargetRequest, None, {"run": run, **fields}), listener)
 
 
 def train(

@@ -131,6 +131,17 @@ class PredictedObjective(Objective):
     def coefficients(self) -> tuple[Tensor, float] | None:
         return self.lpm.coefficients()
 
+    # Two of one LPM are the same: what was computed of the one serves the other.
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, PredictedObjective)
+            and other.lpm is self.lpm
+            and other.quantity == self.quantity
+        )
+
+    def __hash__(self) -> int:
+        return hash((id(self.lpm), self.quantity))
+
 
 @OBJECTIVES.register("energy")
 class PredictedEnergy(PredictedObjective):

@@ -10,8 +10,8 @@ from typing import NoReturn
 import click
 
 from latkit.cli.output import print_json
-from latkit.core.streams import OutputError, guarded_streams
 from latkit.core.errors import Interrupted, LatkitError
+from latkit.core.streams import OutputError, guarded_streams
 from latkit.core.version import __version__
 
 # Command, its module under latkit.cli, and its line in `latkit --help`: written here so that
@@ -25,6 +25,7 @@ _COMMANDS = {
     "train-lpm": ("train_lpm", "Train a latency prediction module on a dataset and publish it."),
     "predict": ("predict", "Predict latencies of architectures by a published LPM."),
     "search": ("search", "Search an architecture for a device whose LPM is published."),
+    "retarget": ("retarget", "Choose architectures for other devices from a one-shot search."),
     "train": ("train", "Train an architecture from scratch and test it."),
     "export": ("export", "Write a network as an ONNX file or a TensorRT engine."),
     "draw": ("draw", "Draw an architecture as SVG, PNG or PDF."),

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from latkit.core.streams import columns_of, is_styled, printable
 from latkit.core.files import expand_user
 from latkit.core.requests import MOST_SEED
+from latkit.core.streams import columns_of, is_styled, printable
 
 if TYPE_CHECKING:
     from latkit.reports.parts import Part

@@ -8,8 +8,8 @@ import time
 import click
 
 from latkit.cli.output import note, warn
-from latkit.core.streams import columns_of, is_rewritable
 from latkit.core.events import Listener, Progress
+from latkit.core.streams import columns_of, is_rewritable
 
 # Seconds between progress lines where stderr is no terminal.
 LINE_SECONDS = 15.0

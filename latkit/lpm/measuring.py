@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from latkit.backends import BACKENDS, probe_backend
+from latkit.backends import BACKENDS, Backend, probe_backend
 from latkit.backends.base import fingerprint
 from latkit.core.device import environment_differences, hardware_differences, pinned_to
-from latkit.core.errors import LatkitError
+from latkit.core.errors import BackendError, LatkitError
 from latkit.lpm.store import LPMCard
 from latkit.profiling.protocol import Protocol
 from latkit.profiling.session import Replicates, measure
@@ -15,6 +16,46 @@ from latkit.spaces import Architecture
 
 # Of each network.
 MEASUREMENTS = 8
+
+
+class NotHereError(BackendError):
+    """What an LPM is of is not this machine, or cannot be run here."""
+
+    def __init__(self, cause: str, fix: str = "measure on the machine that the LPM is of") -> None:
+        super().__init__(cause, fix)
+
+
+@contextmanager
+def opened_as_profiled(card: LPMCard) -> Iterator[tuple[Backend, Protocol]]:
+    """The open backend and the protocol that an LPM's dataset was measured with.
+
+    Args:
+        card: of the LPM; the process keeps to the protocol's cores as long as this lasts.
+
+    Raises:
+        NotHereError: the LPM's backend or hardware is not here.
+        LatkitError: the protocol is of another version, or the backend cannot be opened.
+    """
+    target = card.target
+    if target.backend not in BACKENDS.names():
+        raise NotHereError(f"this version has no backend {target.backend}")
+    probe = probe_backend(target.backend)
+    if not probe.usable:
+        raise NotHereError(f"{target.backend} is {probe.status} here: {probe.reason}")
+    # As the LPM's dataset was measured, so that the results are comparable.
+    protocol = Protocol.from_dict(card.dataset.get("protocol", {}))
+    with BACKENDS.get(target.backend)(threads=protocol.threads) as backend:
+        here = fingerprint(backend)
+        for what, different in (
+            ("other hardware than", hardware_differences(here, card.fingerprint)),
+            ("another environment than that of", environment_differences(here, card.fingerprint)),
+        ):
+            if different:
+                raise NotHereError(
+                    f"this is {what} {target.device} (here / there: {'; '.join(different)})"
+                )
+        with pinned_to(protocol.cores):
+            yield backend, protocol
 
 
 def measure_as_profiled(
@@ -29,29 +70,10 @@ def measure_as_profiled(
     Returns:
         The measurements of each network, and None; or None, and why nothing was measured.
     """
-    target = card.target
-    if target.backend not in BACKENDS.names():
-        return None, f"this version has no backend {target.backend}"
-    probe = probe_backend(target.backend)
-    if not probe.usable:
-        return None, f"{target.backend} is {probe.status} here: {probe.reason}"
     try:
-        # As the LPM's dataset was measured, so that the results are comparable.
-        protocol = Protocol.from_dict(card.dataset.get("protocol", {}))
-        with BACKENDS.get(target.backend)(threads=protocol.threads) as backend:
-            here = fingerprint(backend)
-            for what, different in (
-                ("other hardware than", hardware_differences(here, card.fingerprint)),
-                (
-                    "another environment than that of",
-                    environment_differences(here, card.fingerprint),
-                ),
-            ):
-                if different:
-                    return None, (
-                        f"this is {what} {target.device} (here / there: {'; '.join(different)})"
-                    )
-            with pinned_to(protocol.cores):
-                return measure(backend, networks, target.setting, protocol, MEASUREMENTS), None
+        with opened_as_profiled(card) as (backend, protocol):
+            return measure(backend, networks, card.target.setting, protocol, MEASUREMENTS), None
+    except NotHereError as error:
+        return None, error.cause
     except LatkitError as error:
         return None, str(error)

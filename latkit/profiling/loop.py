@@ -19,8 +19,11 @@ from latkit.dataset.writer import DatasetWriter
 from latkit.profiling.plan import Work, panel
 from latkit.profiling.protocol import Measurement, Protocol, anchor_name, choose_clock
 from latkit.profiling.session import Session
-from latkit.spaces import get_space
+from latkit.spaces import ChoiceMatrix, get_space
 from latkit.spaces.architecture import architecture_costs
+
+# For disturbed measurements, at most so many times as many are made as are wanted.
+MOST_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +127,7 @@ def profile(
             if done_before:
                 listener.note(f"going on: {done_before} of {work.total} measurements are in {out}")
             with Session(backend, target.setting, protocol, meter) as session:
-                measurer = _Measurer(session, writer, target)
+                measurer = Measurer(session, writer, target)
                 ends = panel(space, work.total - work.done).tolist()
                 measurer.measure_panel(ends, PANEL_START)
                 disturbed = 0
@@ -171,8 +174,14 @@ def _made(writer: DatasetWriter, file_ids: list[int]) -> Iterator[tuple[int, flo
             yield index[file_id], done.value, DISTURBED in done.flags
 
 
-class _Measurer:
-    """Measures architectures by their identifiers and writes the rows."""
+class Measurer:
+    """Measures architectures by their identifiers and writes the rows.
+
+    Args:
+        session: open.
+        writer: of the dataset, open.
+        target: what the dataset is about.
+    """
 
     def __init__(self, session: Session, writer: DatasetWriter, target: Target) -> None:
         self._session = session
@@ -196,8 +205,29 @@ class _Measurer:
             The measurement, and its latency at the machine's present speed.
         """
         row = self._space.unrank(arch_id)[0]
-        (file_id,) = self._space.file_ids(row).tolist()
         done = self._session.measure(self._space.architecture(row, self._setting.network))
+        return done, self._append(row, done, flags)
+
+    def measure_until(self, arch_id: int, wanted: int) -> None:
+        """Build an architecture, and measure it until so many measurements are undisturbed.
+
+        Those that the dataset has count; ``MOST_ATTEMPTS`` times as many are made at most.
+        """
+        row = self._space.unrank(arch_id)[0]
+        (file_id,) = self._space.file_ids(row).tolist()
+        flags = [done.flags for (known, _), done in self._writer.done.items() if known == file_id]
+        made, quiet = len(flags), sum(DISTURBED not in f for f in flags)
+        if not is_measured(made, quiet, wanted):
+            network = self._space.architecture(row, self._setting.network)
+            with self._session.backend.compile(network, self._setting) as runner:
+                while not is_measured(made, quiet, wanted):
+                    done = self._session.measure_runner(runner)
+                    self._append(row, done)
+                    made, quiet = made + 1, quiet + (not done.disturbed)
+
+    def _append(self, row: ChoiceMatrix, done: Measurement, flags: Iterable[str] = ()) -> float:
+        """Write a measurement; its latency at the machine's present speed."""
+        (file_id,) = self._space.file_ids(row).tolist()
         wanted = self._writer.manifest.metrics
         if set(done.metrics) != set(wanted):
             raise BackendError(
@@ -219,4 +249,10 @@ class _Measurer:
             }
         )
         self._replicates[file_id] += 1
-        return done, measured["latency_ms"]
+        latency_ms: float = measured["latency_ms"]
+        return latency_ms
+
+
+def is_measured(made: int, quiet: int, wanted: int) -> bool:
+    """Whether so many measurements, of them undisturbed ones, are as many as are wanted."""
+    return quiet >= wanted or made >= MOST_ATTEMPTS * wanted

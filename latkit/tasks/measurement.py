@@ -16,6 +16,7 @@ from latkit.core.errors import BackendError, InputError, LatkitError, SpaceError
 from latkit.core.events import SILENT, Listener, Progress
 from latkit.dataset import LatencyDataset, Manifest, Target
 from latkit.dataset.writer import DatasetWriter
+from latkit.profiling.loop import is_measured
 from latkit.profiling.protocol import Protocol, anchor_name, choose_clock
 from latkit.profiling.session import Session
 from latkit.spaces import Setting
@@ -23,7 +24,7 @@ from latkit.spaces.models.space import ModelsConfig, model_id
 from latkit.tasks.choices import choose_backend, choose_device
 from latkit.tasks.measure_request import MeasureRequest
 from latkit.tasks.measurement_file import MeasuredRow, estimates, read_rows, write_rows
-from latkit.tasks.measuring import MOST_ATTEMPTS, Measurer
+from latkit.tasks.measuring import Measurer
 from latkit.tasks.paper_tables import PublishedRow, get_table
 from latkit.tasks.subjects import Subject, read_subjects, row_text
 
@@ -222,8 +223,8 @@ def _is_done(row: MeasuredRow | None, request: MeasureRequest) -> bool:
     """Whether a row has all that is requested."""
     if row is None or row.runs < request.runs:
         return False
-    lacks = row.measurements - row.disturbed < request.measurements
-    if lacks and row.measurements < MOST_ATTEMPTS * request.measurements:
+    quiet = row.measurements - row.disturbed
+    if not is_measured(row.measurements, quiet, request.measurements):
         return False
     lacks_layers = request.per_layer and row.layers is None
     return not lacks_layers and not (request.energy and row.energy_mj is None)

@@ -9,6 +9,7 @@ from latkit.dataset.writer import DatasetWriter
 from latkit.meters.energy import EnergyMeter, energy_per_run_mj
 from latkit.meters.nvml import find_gpu, gpu_state, load_nvml, state_flags
 from latkit.meters.resident import ResidentPeak
+from latkit.profiling.loop import is_measured
 from latkit.profiling.protocol import Measurement
 from latkit.profiling.session import Session
 from latkit.profiling.tail import PausedRunner, Tail
@@ -18,8 +19,6 @@ from latkit.tasks.measurement_file import LayerRow, MeasuredRow
 from latkit.tasks.paper_tables import DEVICE
 from latkit.tasks.subjects import ArchitectureSubject, Subject
 
-# A configuration is measured again for disturbed measurements until it has so many times as many.
-MOST_ATTEMPTS = 2
 LAYER_RUNS = 10
 
 
@@ -107,7 +106,7 @@ class Measurer:
         flags = {visit: d.flags for (a, visit), d in self._writer.done.items() if a == arch_id}
         good = sum(DISTURBED not in f for f in flags.values())
         visit = max(flags, default=-1) + 1
-        while good < wanted and visit < MOST_ATTEMPTS * wanted:
+        while not is_measured(visit, good, wanted):
             done = self._session.measure_runner(runner)
             self._append(done, subject, text, arch_id, visit)
             visit, good = visit + 1, good + (not done.disturbed)

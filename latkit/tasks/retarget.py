@@ -2,319 +2,401 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from latkit.core.errors import InputError
-from latkit.core.quantities import ACCURACY, get_quantity
-from latkit.core.requests import check_seed, set_tuples
-from latkit.core.storage import Storage
-from latkit.lpm.base import FloatArray
+from latkit.core.errors import InputError, Interrupted, SearchError, from_os_error
+from latkit.core.events import SILENT, Listener, Progress
+from latkit.core.files import write_json_atomically
+from latkit.core.quantities import get_quantity
+from latkit.lpm.measuring import NotHereError
 from latkit.lpm.prediction import PublishedLPM
-from latkit.lpm.store import CARD, read_lpm
 from latkit.lpm.threads import one_thread
 from latkit.registry import Registry, load_lpm
+from latkit.search.claim import claimed
+from latkit.search.distributed import ALONE
 from latkit.search.objectives import (
     MacsObjective,
     ParamsObjective,
     PredictedBound,
     PredictedObjective,
 )
-from latkit.search.oneshot.accuracy import FOLDER
-from latkit.search.retarget import Condition, Front, Limit, Near, most_accurate, pareto_front
+from latkit.search.oneshot.accuracy import warnings_of
+from latkit.search.retarget import Condition, Known, Limit, Near, most_accurate, pareto_front
+from latkit.search.session import RESULT
 from latkit.spaces import ChoiceMatrix, SearchSpace, Setting, get_space
 from latkit.spaces.registry import analytic_table
+from latkit.tasks.retarget_measuring import MeasuredDevice
+from latkit.tasks.retarget_request import RetargetRequest
+from latkit.tasks.retarget_result import (
+    PointCost,
+    RetargetedDevice,
+    RetargetPoint,
+    RetargetResult,
+)
+from latkit.tasks.retarget_run import read_accuracy
 
 ENERGY = "energy_mj"
 
 
-@dataclass(frozen=True)
-class RetargetRequest:
-    """What is wanted of the architectures for one device or several.
-
-    Attributes:
-        accuracy: the accuracy LPM: its folder, that of the one-shot search which ended with it, or
-            its reference in the registry.
-        device: references of the devices' latency LPMs, all of one setting.
-        space: of the LPMs.
-        target_ms: the latency to be near, one for all devices or one each.
-        max_ms: what the latency may be at most, likewise.
-        max_mj: what the energy of a run may be at most, likewise, by the energy LPMs of the same
-            targets.
-        max_macs_millions, max_params_millions: what the network may have at most.
-        front: how many points of the front are wanted; None: the one most accurate architecture.
-        confidence: with what probability limits of predicted costs are kept; None: the predictions
-            themselves are within them.
-        seed: of the search in a large space.
-        registry: URL of the LPMs; None: the default one.
-
-    Raises:
-        InputError: a value is out of range, or the numbers of devices and values do not fit.
-    """
-
-    accuracy: str | Path
-    device: tuple[str, ...]
-    space: str = "darts"
-    target_ms: tuple[float, ...] = ()
-    max_ms: tuple[float, ...] = ()
-    max_mj: tuple[float, ...] = ()
-    max_macs_millions: float | None = None
-    max_params_millions: float | None = None
-    front: int | None = None
-    confidence: float | None = None
-    seed: int = 0
-    registry: str | None = None
-
-    def __post_init__(self) -> None:
-        set_tuples(self, "device")
-        check_seed(self.seed)
-        if not self.device:
-            raise InputError("there is no device to retarget to", "name an LPM of one")
-        for name in ("target_ms", "max_ms", "max_mj"):
-            given = getattr(self, name)
-            values = tuple(given) if isinstance(given, (tuple, list)) else (given,)
-            if len(values) == 1:
-                values *= len(self.device)
-            object.__setattr__(self, name, values)
-            if values and len(values) != len(self.device):
-                raise InputError(
-                    f"{len(values)} values of {name} for {len(self.device)} devices",
-                    "give one for all devices, or one for each",
-                )
-        if self.front is not None and (self.front < 1 or self.target_ms):
-            raise InputError(
-                f"front={self.front} is not possible"
-                + (" with a target" if self.target_ms else ""),
-                "use 1 or more points, within limits",
-            )
-        if self.confidence is not None and not 0.5 <= self.confidence < 1:
-            raise InputError(
-                f"confidence={self.confidence:g} is out of range", "use 0.5 or more, below 1"
-            )
-
-
-@dataclass(frozen=True)
-class PredictedCost:
-    """What an LPM predicts of an architecture.
-
-    Attributes:
-        lpm: its reference.
-        quantity: the name of what is predicted, with its unit.
-        value: the prediction.
-        std: half the width of the interval that two thirds of measurements meet.
-    """
-
-    lpm: str
-    quantity: str
-    value: float
-    std: float
-
-    def to_dict(self) -> dict[str, Any]:
-        suffix = get_quantity(self.quantity).suffix
-        return {"lpm": self.lpm, self.quantity: self.value, f"std_{suffix}": self.std}
-
-
-@dataclass(frozen=True)
-class RetargetPoint:
-    """One architecture.
-
-    Attributes:
-        arch: its text in its space.
-        arch_id: its identifier.
-        accuracy: predicted.
-        costs: predicted, of each device in turn: the latency, and the energy where it is limited.
-        macs, params: of the network in the devices' setting.
-    """
-
-    arch: str
-    arch_id: int
-    accuracy: PredictedCost
-    costs: tuple[PredictedCost, ...]
-    macs: int
-    params: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "arch": self.arch,
-            "arch_id": self.arch_id,
-            **{k: v for k, v in self.accuracy.to_dict().items() if k != "lpm"},
-            "costs": [cost.to_dict() for cost in self.costs],
-            "macs": self.macs,
-            "params": self.params,
-        }
-
-
-@dataclass(frozen=True)
-class RetargetResult:
-    """The architectures for the devices, predicted and not measured.
-
-    Attributes:
-        space: its name.
-        setting: of the devices' LPMs.
-        accuracy: reference or folder of the accuracy LPM.
-        points: the one architecture, or the front by rising latency on the first device.
-        evaluated: how many architectures were looked at.
-        exhaustive: whether that were all of the space.
-        warnings: what to know of the LPMs, one line each.
-    """
-
-    space: str
-    setting: Setting
-    accuracy: str
-    points: tuple[RetargetPoint, ...]
-    evaluated: int
-    exhaustive: bool
-    warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "space": self.space,
-            "setting": self.setting.to_dict(),
-            "accuracy_lpm": self.accuracy,
-            "points": [point.to_dict() for point in self.points],
-            "evaluated": self.evaluated,
-            "exhaustive": self.exhaustive,
-            "warnings": list(self.warnings),
-        }
-
-
-@one_thread()
-def retarget(request: RetargetRequest) -> RetargetResult:
+def retarget(request: RetargetRequest, listener: Listener = SILENT) -> RetargetResult:
     """The architectures that are most accurate, as predicted, for one device or several.
 
-    Nothing is trained or measured, and no image is read.
+    Nothing is trained, and no image is read. What is measured is kept, measurement by measurement:
+    the same request goes on where an interrupted one stopped.
+
+    Args:
+        request: what is wanted.
+        listener: receives notes, warnings and the progress of measuring.
 
     Raises:
-        InputError: a reference is unknown or of another quantity, the LPMs are of different spaces
-            or settings, or no architecture keeps the limits.
+        InputError: a reference is unknown or of another quantity, the run has not ended, the LPMs
+            are of different spaces or settings, or no architecture keeps the limits.
+        NotHereError: candidates are to be measured, and none of the devices is here.
+        SearchError: the folder holds something else.
         LPMError: a file of an LPM is missing or corrupt.
-        LatkitError: a file cannot be read.
+        LatkitError: a file cannot be read or written.
     """
-    space, registry = get_space(request.space), Registry(request.registry)
-    accuracy = _load_accuracy(request, registry)
-    latencies = [_load(reference, request, registry) for reference in request.device]
-    energies = [_energy_of(lpm, request, registry) for lpm in latencies if request.max_mj]
-    costs = [*latencies, *energies]
-    setting = latencies[0].target.setting
-    for lpm in costs:
-        lpm.check_setting(setting)
-    conditions = _conditions(request, space, setting, latencies, energies)
-    predicted = _objective(accuracy)
-    if request.front is None:
-        choice = most_accurate(space, predicted, conditions, request.seed)
-        rows, evaluated, exhaustive = choice.row[None], choice.evaluated, choice.exhaustive
-    else:
-        found: Front = pareto_front(
-            space, predicted, [_objective(lpm) for lpm in latencies], conditions, request.seed
-        ).spread(request.front)
-        rows, evaluated, exhaustive = found.rows, found.evaluated, found.exhaustive
-    warnings = dict.fromkeys(line for lpm in (accuracy, *costs) for line in lpm.warnings)
-    return RetargetResult(
-        space.name,
-        setting,
-        accuracy.reference,
-        _points(space, setting, rows, accuracy, costs),
-        evaluated,
-        exhaustive,
-        tuple(warnings),
-    )
+    task = _Task.of(request)
+    found = task.choose(task.latencies, set())  # which refuses before anything is written
+    out = request.out or Path("retargets", task.devices, request.title)
+    with claimed(out, task.identity(), ALONE, "retargeting", SearchError):
+        try:
+            result = task.run(found, out, listener)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted; every finished measurement is kept in {out}",
+                "run the same command to go on",
+            ) from None
+        finally:
+            listener.end_progress()
+        try:
+            write_json_atomically(out / RESULT, result.to_dict())
+        except OSError as error:
+            raise from_os_error(error, f"write {out / RESULT}", "measurements are kept") from None
+    return result
 
 
-def _load(reference: str, request: RetargetRequest, registry: Registry) -> PublishedLPM:
-    lpm = load_lpm(reference, request.space, registry)
+@dataclass(frozen=True)
+class _Found:
+    """What was chosen.
+
+    Attributes:
+        points: the one architecture, or the front.
+        candidates: to be measured next, the most important one first; called with how many.
+    """
+
+    points: ChoiceMatrix
+    candidates: Callable[[int], ChoiceMatrix]
+    evaluated: int
+    exhaustive: bool
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A request with its LPMs."""
+
+    request: RetargetRequest
+    space: SearchSpace
+    setting: Setting
+    accuracy: PublishedLPM
+    latencies: tuple[PublishedLPM, ...]
+    energies: tuple[PublishedLPM, ...]
+
+    @classmethod
+    def of(cls, request: RetargetRequest) -> _Task:
+        registry = Registry(request.registry)
+        accuracy = read_accuracy(request.run, request.space, registry)
+        latencies = tuple(_load(name, accuracy.space, registry) for name in request.device)
+        setting = latencies[0].target.setting
+        for lpm in latencies[1:]:
+            if lpm.target.setting != setting:
+                raise InputError(
+                    f"{lpm.reference} is of the setting {lpm.target.setting.slug}, and "
+                    f"{latencies[0].reference} of {setting.slug}",
+                    "name LPMs of one setting: device/backend/setting",
+                )
+        energies = tuple(_energy_of(lpm, registry) for lpm in latencies if request.max_mj)
+        space = get_space(accuracy.space)
+        return cls(request, space, setting, accuracy, latencies, energies)
+
+    @property
+    def devices(self) -> str:
+        """The devices' names, as that of a folder."""
+        return "+".join(dict.fromkeys(lpm.target.device for lpm in self.latencies))
+
+    def identity(self) -> dict[str, Any]:
+        """What two runs of one folder have in common, as JSON.
+
+        Not how many candidates are measured: more of them may be.
+        """
+
+        def made(lpm: PublishedLPM) -> str:
+            # The time distinguishes a retrained LPM of the same name and number.
+            return f"{lpm.card.created_at}, {lpm.card.dataset['digest']}"
+
+        request = self.request
+        names = ("target_ms", "max_ms", "max_mj", "max_macs_millions", "max_params_millions",
+                 "front", "confidence", "seed")  # fmt: skip
+        content: dict[str, Any] = json.loads(
+            json.dumps(
+                {
+                    "method": "retarget",
+                    "space": self.space.name,
+                    "accuracy_lpm": made(self.accuracy),
+                    "lpms": {lpm.reference: made(lpm) for lpm in (*self.latencies, *self.energies)},
+                    **{name: getattr(request, name) for name in names},
+                }
+            )
+        )
+        return content
+
+    def run(self, found: _Found, out: Path, listener: Listener) -> RetargetResult:
+        """Measure, correct and choose again as long as candidates are to be measured.
+
+        Each round measures half of what is left, so that later ones follow the corrected LPMs.
+
+        Args:
+            found: what is chosen as long as nothing was measured.
+            out: the folder, claimed.
+            listener: as of :func:`retarget`.
+        """
+        request, latencies = self.request, self.latencies
+        here, reasons = self._here(out, listener)
+        before: int | None = None
+        while here:
+            done = set.intersection(*(device.done for device in here.values()))
+            before = len(done) if before is None else before
+            # What is begun, or done on one device alone, comes first.
+            todo = sorted(set().union(*(device.begun for device in here.values())) - done)
+            if not todo:
+                if done:
+                    latencies = tuple(
+                        here[lpm.reference].corrected() if lpm.reference in here else lpm
+                        for lpm in self.latencies
+                    )
+                    found = self.choose(latencies, done)
+                left = request.measure - len(done)
+                rows = found.candidates(math.ceil(left / 2)) if left > 0 else found.points[:0]
+                todo = [self.space.format(row) for row in rows]
+            if not todo:
+                break
+            self._measure(todo, here, len(done), before, listener)
+        points = self.describe(found.points, latencies, here)
+        chosen = {point.arch for point in points}
+        measured = dict.fromkeys(arch for device in here.values() for arch in device.measured)
+        rest = [self.space.parse(arch) for arch in measured if arch not in chosen]
+        others = self.describe(np.concatenate(rest), latencies, here) if rest else ()
+        lpms = (self.accuracy, *self.latencies, *self.energies)
+        warnings = [
+            *(line for lpm in lpms for line in lpm.warnings),
+            *warnings_of(self.accuracy.card),
+        ]
+        return RetargetResult(
+            self.space.name,
+            self.setting,
+            self.accuracy.reference,
+            tuple(map(str, self.wanted(self.latencies))),
+            tuple(
+                RetargetedDevice(
+                    lpm.reference,
+                    lpm.target,
+                    (known.value, known.high),
+                    len(here[lpm.reference].measured) if lpm.reference in here else 0,
+                    reasons.get(lpm.reference),
+                )
+                for lpm, known in zip(self.latencies, map(_known, self.latencies), strict=True)
+            ),
+            points,
+            tuple(sorted(others, key=lambda point: point.costs[0].value)),
+            request.front is not None,
+            found.evaluated,
+            found.exhaustive,
+            tuple(dict.fromkeys(warnings)),
+            out,
+        )
+
+    def _here(
+        self, out: Path, listener: Listener
+    ) -> tuple[dict[str, MeasuredDevice], dict[str, str]]:
+        """The devices that are here, and of the others the reason, each by its LPM's reference."""
+        here: dict[str, MeasuredDevice] = {}
+        reasons: dict[str, str] = {}
+        for lpm in self.latencies if self.request.measure else ():
+            try:
+                here[lpm.reference] = MeasuredDevice(lpm, out, self.request.seed)
+            except NotHereError as error:
+                reasons[lpm.reference] = error.cause
+        fix = "leave --measure out, or repeat the command where the device is"
+        if reasons and not here:
+            raise NotHereError("; ".join(reasons.values()), fix)
+        for reference, reason in reasons.items():
+            listener.warn(f"{reference} is predicted only: {reason}. Fix: {fix}")
+        return here, reasons
+
+    def _measure(
+        self,
+        archs: Sequence[str],
+        here: dict[str, MeasuredDevice],
+        done: int,
+        before: int,
+        listener: Listener,
+    ) -> None:
+        count, total = len(here), max(self.request.measure, done + len(archs))
+        made = count * done
+
+        def on_done() -> None:
+            nonlocal made
+            made += 1
+            listener.progress(Progress("candidates", made, count * total, count * before))
+
+        for device in here.values():
+            device.measure(archs, on_done)
+
+    def wanted(self, latencies: Sequence[PublishedLPM]) -> list[Condition]:
+        """The limits and targets of the request."""
+        request, space, setting = self.request, self.space, self.setting
+
+        def limit(lpm: PublishedLPM, value: float) -> Limit:
+            if request.confidence is None:
+                return Limit(_name(lpm), _objective(lpm), value)
+            bound = PredictedBound(_objective(lpm), request.confidence)
+            return Limit(f"{_name(lpm)} with probability {request.confidence:g}", bound, value)
+
+        conditions: list[Condition] = [
+            Near(_name(lpm), _objective(lpm), value)
+            for lpm, value in zip(latencies, request.target_ms, strict=False)
+        ]
+        for lpms, values in ((latencies, request.max_ms), (self.energies, request.max_mj)):
+            conditions += [limit(lpm, value) for lpm, value in zip(lpms, values, strict=False)]
+        if request.max_macs_millions is not None:
+            macs = MacsObjective(space, setting)
+            conditions.append(Limit("MACs", macs, request.max_macs_millions))
+        if request.max_params_millions is not None:
+            params = ParamsObjective(space, setting)
+            conditions.append(Limit("parameters", params, request.max_params_millions))
+        return conditions
+
+    @one_thread()
+    def choose(self, latencies: Sequence[PublishedLPM], done: set[str]) -> _Found:
+        """The architectures that the LPMs lead to.
+
+        Args:
+            latencies: the LPMs, corrected where anything was measured.
+            done: texts of the architectures that are not to be measured any more.
+
+        Raises:
+            InputError: no architecture keeps the limits.
+        """
+        request, space, objective = self.request, self.space, _objective(self.accuracy)
+        conditions = [*self.wanted(latencies), *map(_known, (*latencies, *self.energies))]
+
+        def is_done(row: ChoiceMatrix) -> bool:
+            return space.format(row) in done
+
+        if request.front is None:
+            choice = most_accurate(space, objective, conditions, request.seed)
+            near = [row for row in (choice.row, *choice.near) if not is_done(row)]
+
+            def nearest(count: int) -> ChoiceMatrix:
+                return np.array(near[:count], dtype=choice.row.dtype).reshape(-1, space.num_edges)
+
+            return _Found(choice.row[None], nearest, choice.evaluated, choice.exhaustive)
+        costs = [_objective(lpm) for lpm in latencies]
+        front = pareto_front(space, objective, costs, conditions, request.seed)
+        known = [number for number, row in enumerate(front.rows) if is_done(row)]
+
+        def between(count: int) -> ChoiceMatrix:
+            rows = front.spread(len(known) + count, known).rows
+            kept = [index for index, row in enumerate(rows) if not is_done(row)]
+            return rows[kept[:count]]
+
+        points = front.spread(request.front, known).rows
+        return _Found(points, between, front.evaluated, front.exhaustive)
+
+    @one_thread()
+    def describe(
+        self,
+        rows: ChoiceMatrix,
+        latencies: Sequence[PublishedLPM],
+        here: dict[str, MeasuredDevice],
+    ) -> tuple[RetargetPoint, ...]:
+        """What is known of architectures."""
+        space, encodings = self.space, self.space.encode(rows)
+        archs = [space.format(row) for row in rows]
+
+        def predictions(lpm: PublishedLPM) -> list[tuple[float, float]]:
+            values, stds = lpm.lpm.predict(encodings), lpm.lpm.predict_std(encodings)
+            return list(zip(values.tolist(), stds.tolist(), strict=True))
+
+        columns = []
+        for lpm, now in zip(
+            (*self.latencies, *self.energies), (*latencies, *self.energies), strict=True
+        ):
+            costs = [PointCost(lpm.reference, lpm.quantity, *pair) for pair in predictions(lpm)]
+            if now is not lpm:
+                measured = here[lpm.reference].measured
+                costs = [
+                    replace(
+                        cost,
+                        corrected=value,
+                        corrected_std=std,
+                        measured=measured[arch].latency_ms if arch in measured else None,
+                        measured_error=measured[arch].error_ms if arch in measured else None,
+                    )
+                    for cost, (value, std), arch in zip(costs, predictions(now), archs, strict=True)
+                ]
+            columns.append(costs)
+        sizes = analytic_table(space.name, self.setting.network).costs(rows)
+        return tuple(
+            RetargetPoint(
+                str(space.architecture(row, self.setting.network)), arch, int(arch_id),
+                percent, std_percent, tuple(own), size.macs, size.params,
+            )
+            for row, arch, arch_id, (percent, std_percent), own, size in zip(
+                rows, archs, space.rank(rows), predictions(self.accuracy),
+                zip(*columns, strict=True), sizes, strict=True,
+            )
+        )  # fmt: skip
+
+
+def _load(reference: str, space: str, registry: Registry) -> PublishedLPM:
+    try:
+        lpm = load_lpm(reference, space, registry)
+    except InputError as error:
+        # A --space of another one, which the registry proposes, is not the run's.
+        raise InputError(
+            error.cause,
+            f"name an LPM of the run's space, or make one: latkit profile --space {space} and "
+            "latkit train-lpm",
+        ) from None
     if not get_quantity(lpm.quantity).is_cost or lpm.unit != "ms":
         raise InputError(f"{reference!r} is an LPM of {lpm.quantity}", "name one of a latency")
     return lpm
 
 
-def _energy_of(lpm: PublishedLPM, request: RetargetRequest, registry: Registry) -> PublishedLPM:
+def _energy_of(lpm: PublishedLPM, registry: Registry) -> PublishedLPM:
     """The newest energy LPM of the same target."""
     target = lpm.target
     reference = f"{target.device}/{target.backend}/{target.setting.slug}+{ENERGY}"
-    return load_lpm(reference, request.space, registry)
+    return load_lpm(reference, target.space, registry)
 
 
-def _load_accuracy(request: RetargetRequest, registry: Registry) -> PublishedLPM:
-    given = Path(request.accuracy)
-    folder = next((path for path in (given, given / FOLDER) if (path / CARD).exists()), None)
-    if folder is not None:
-        model, card = read_lpm(Storage(str(folder.parent)), folder.name)
-        lpm = PublishedLPM(model, card, str(folder))
-    else:
-        lpm = load_lpm(str(request.accuracy), request.space, registry)
-    if lpm.quantity != ACCURACY:
-        raise InputError(
-            f"{request.accuracy} is an LPM of {lpm.quantity}", "name the LPM of an accuracy"
-        )
-    if lpm.space != request.space:
-        raise InputError(
-            f"{request.accuracy} is an LPM of the space {lpm.space}, not {request.space}",
-            f"use --space {lpm.space}, and LPMs of devices for it",
-        )
-    return lpm
+def _name(lpm: PublishedLPM) -> str:
+    return f"{get_quantity(lpm.quantity).noun} on {lpm.target.device}"
 
 
 def _objective(lpm: PublishedLPM) -> PredictedObjective:
     return PredictedObjective(lpm.lpm, lpm.quantity)
 
 
-def _conditions(
-    request: RetargetRequest,
-    space: SearchSpace,
-    setting: Setting,
-    latencies: Sequence[PublishedLPM],
-    energies: Sequence[PublishedLPM],
-) -> list[Condition]:
-    def name(lpm: PublishedLPM) -> str:
-        return f"{get_quantity(lpm.quantity).noun} on {lpm.target.device}"
-
-    def limit(lpm: PublishedLPM, value: float) -> Limit:
-        if request.confidence is None:
-            return Limit(name(lpm), _objective(lpm), value)
-        bound = PredictedBound(_objective(lpm), request.confidence)
-        return Limit(f"{name(lpm)} with probability {request.confidence:g}", bound, value)
-
-    conditions: list[Condition] = [
-        Near(name(lpm), _objective(lpm), value)
-        for lpm, value in zip(latencies, request.target_ms, strict=False)
-    ]
-    for lpms, values in ((latencies, request.max_ms), (energies, request.max_mj)):
-        conditions += [limit(lpm, value) for lpm, value in zip(lpms, values, strict=False)]
-    if request.max_macs_millions is not None:
-        macs = MacsObjective(space, setting)
-        conditions.append(Limit("MACs", macs, request.max_macs_millions))
-    if request.max_params_millions is not None:
-        params = ParamsObjective(space, setting)
-        conditions.append(Limit("parameters", params, request.max_params_millions))
-    return conditions
-
-
-def _points(
-    space: SearchSpace,
-    setting: Setting,
-    rows: ChoiceMatrix,
-    accuracy: PublishedLPM,
-    costs: Sequence[PublishedLPM],
-) -> tuple[RetargetPoint, ...]:
-    encodings = space.encode(rows)
-
-    def predictions(lpm: PublishedLPM) -> list[PredictedCost]:
-        values: FloatArray = lpm.lpm.predict(encodings)
-        stds = lpm.lpm.predict_std(encodings)
-        return [
-            PredictedCost(lpm.reference, lpm.quantity, float(value), float(std))
-            for value, std in zip(values, stds, strict=True)
-        ]
-
-    of_costs = np.array([predictions(lpm) for lpm in costs], dtype=object).T
-    sizes = analytic_table(space.name, setting.network).costs(rows)
-    return tuple(
-        RetargetPoint(space.format(row), int(arch_id), quality, tuple(own), size.macs, size.params)
-        for row, arch_id, quality, own, size in zip(
-            rows, space.rank(rows), predictions(accuracy), of_costs, sizes, strict=True
-        )
-    )
+def _known(lpm: PublishedLPM) -> Known:
+    """What the LPM is relied on for."""
+    least, largest = lpm.card.dataset[get_quantity(lpm.quantity).range_key]
+    return Known.of(_name(lpm), _objective(lpm), least, largest)

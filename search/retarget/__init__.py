@@ -5,13 +5,14 @@ hard limits or near a target. Both enumerate a small space and search a large on
 """
 
 from latkit.search.retarget.choice import Choice, most_accurate
-from latkit.search.retarget.conditions import Condition, Limit, Near
+from latkit.search.retarget.conditions import Condition, Known, Limit, Near
 from latkit.search.retarget.front import Front, pareto_front
 
 __all__ = [
     "Choice",
     "Condition",
     "Front",
+    "Known",
     "Limit",
     "Near",
     "most_accurate",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from latkit.lpm.base import FloatArray
-from latkit.search.objectives import Objective, evaluate
-from latkit.search.retarget.conditions import ENUMERATED, Condition, infeasible, total_excess
-from latkit.search.retarget.explore import explore
+from latkit.search.objectives import Objective
+from latkit.search.retarget.conditions import Condition, costs_of, infeasible, total_excess
+from latkit.search.retarget.explore import ENUMERATED, explore
 from latkit.spaces import ChoiceMatrix, SearchSpace
 
 
@@ -20,12 +20,15 @@ class Choice:
 
     Attributes:
         row: the architecture, a row of a choice matrix.
-        accuracy: predicted.
+        near: ``n x E``, more accurate ones that do not keep the conditions, by rising excess: of
+            those with no more excess none is more accurate.
+        accuracy: predicted, of the architecture.
         evaluated: how many architectures were looked at.
         exhaustive: whether that were all; else it is the best that was found.
     """
 
     row: ChoiceMatrix
+    near: ChoiceMatrix
     accuracy: float
     evaluated: int
     exhaustive: bool
@@ -52,15 +55,19 @@ def most_accurate(
     """
 
     def points(rows: ChoiceMatrix) -> FloatArray:
-        value = evaluate(space, accuracy, rows)
-        return np.column_stack([-value, total_excess(space, conditions, rows)])
+        costs = costs_of(space, rows)
+        return np.column_stack([-costs(accuracy), total_excess(conditions, costs, len(rows))])
 
     found = explore(space, points, seed, enumerated)
+    order = np.argsort(found.points[:, 1], kind="stable")
     # Of what none dominates, one alone keeps everything: the most accurate.
-    kept = np.flatnonzero(found.points[:, 1] == 0)
-    if not len(kept):
+    best, *_ = order
+    if found.points[best, 1] > 0:
         raise infeasible(space, conditions)
-    best = int(kept[0])
     return Choice(
-        found.rows[best], -float(found.points[best, 0]), found.evaluated, found.exhaustive
+        found.rows[best],
+        found.rows[order[1:]],
+        -float(found.points[best, 0]),
+        found.evaluated,
+        found.exhaustive,
     )

@@ -17,10 +17,11 @@ import numpy as np
 
 from latkit.lpm.base import FloatArray
 from latkit.search.decode import neighbours, strongest
-from latkit.search.retarget.conditions import ENUMERATED
 from latkit.search.retarget.indicators import nondominated
 from latkit.spaces import ChoiceMatrix, SearchSpace
 
+# Spaces that are not larger are enumerated: some seconds of any LPM.
+ENUMERATED = 200_000
 # Of the local search: architectures drawn at random and directions to begin with, architectures
 # visited at once, and evaluated in all.
 START, DIRECTIONS = 2048, 32

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from latkit.core.errors import InputError
 from latkit.lpm.base import FloatArray
-from latkit.search.objectives import Objective, evaluate
-from latkit.search.retarget.conditions import ENUMERATED, Condition, infeasible, total_excess
-from latkit.search.retarget.explore import explore
+from latkit.search.objectives import Objective
+from latkit.search.retarget.conditions import Condition, costs_of, infeasible, total_excess
+from latkit.search.retarget.explore import ENUMERATED, explore
 from latkit.spaces import ChoiceMatrix, SearchSpace
 
 
@@ -47,11 +47,15 @@ class Front:
             self.exhaustive,
         )
 
-    def spread(self, n: int) -> Front:
+    def spread(self, n: int, first: Sequence[int] = ()) -> Front:
         """``n`` points spread over the front, or all if there are no more.
 
         The ends first, then always the point that is farthest from those taken, where each axis is
         as long as the front.
+
+        Args:
+            n: how many.
+            first: numbers of points that are taken before all others.
 
         Raises:
             InputError: fewer than one.
@@ -60,14 +64,18 @@ class Front:
             raise InputError(f"{n} points make no front", "use 1 or more")
         if len(self) <= n:
             return self
+        if len(first) > n:
+            return self.take(np.sort(np.asarray(first, dtype=np.int64))).spread(n)
         points = np.column_stack([self.accuracy, self.costs])
         points = (points - points.min(0)) / np.maximum(np.ptp(points, axis=0), 1e-300)
         # The most accurate one, then what is farthest from it: the other end.
-        taken = [int(self.accuracy.argmax())]
+        taken = [*first] or [int(self.accuracy.argmax())]
         distance = np.full(len(self), np.inf)
+        for index in taken:
+            distance = np.minimum(distance, np.linalg.norm(points - points[index], axis=1))
         while len(taken) < n:
-            distance = np.minimum(distance, np.linalg.norm(points - points[taken[-1]], axis=1))
             taken.append(int(distance.argmax()))
+            distance = np.minimum(distance, np.linalg.norm(points - points[taken[-1]], axis=1))
         return self.take(np.sort(taken))
 
 
@@ -99,11 +107,12 @@ def pareto_front(
         raise InputError("a front needs a cost beside the accuracy", "name one")
 
     def points(rows: ChoiceMatrix) -> FloatArray:
-        predicted = np.column_stack([evaluate(space, cost, rows) for cost in costs])
+        values = costs_of(space, rows)
+        predicted = np.column_stack([values(cost) for cost in costs])
         # What is predicted to cost nothing is too far from what the LPM was trained on.
-        excess = total_excess(space, conditions, rows)
+        excess = total_excess(conditions, values, len(rows))
         excess += np.where(predicted > 0, 0.0, 1 - predicted).sum(1)
-        return np.column_stack([-evaluate(space, accuracy, rows), predicted, excess])
+        return np.column_stack([-values(accuracy), predicted, excess])
 
     found = explore(space, points, seed, enumerated)
     kept = np.flatnonzero(found.points[:, -1] == 0)

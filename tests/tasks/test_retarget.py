@@ -19,15 +19,18 @@ from latkit.lpm.training import TrainedLPM, train_lpm
 from latkit.registry import Registry
 from latkit.search.retarget import explore
 from latkit.spaces import get_space
-from latkit.tasks.retarget import RetargetRequest, RetargetResult, retarget
+from latkit.tasks.retarget import retarget
+from latkit.tasks.retarget_request import RetargetRequest
+from latkit.tasks.retarget_result import RetargetResult
 from tests.support.synthetic import MICRO, SPACE, both_dataset
 
 LATENCY_MS = (10, 50)  # of the formula's architectures, at least and at most
 
 
 @pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(explore, "EVALUATIONS", 2500)
+    monkeypatch.chdir(tmp_path)
 
 
 def as_accuracy(made: TrainedLPM) -> TrainedLPM:
@@ -53,7 +56,7 @@ def made(tmp_path: Path, registry_url: str) -> Path:
 
 
 def cost(result: RetargetResult, point: int, quantity: str = "latency_ms") -> float:
-    return next(c.value for c in result.points[point].costs if c.quantity == quantity)
+    return next(c.predicted for c in result.points[point].costs if c.quantity == quantity)
 
 
 def test_from_the_folder_of_a_search(made: Path) -> None:
@@ -73,7 +76,7 @@ def test_the_most_accurate_within_limits(made: Path) -> None:
     limited = retarget(RetargetRequest(made, ("a",), max_ms=20.0))
     (point,) = limited.points
     assert cost(limited, 0) <= 20
-    assert point.accuracy.value < free.points[0].accuracy.value
+    assert point.accuracy_percent < free.points[0].accuracy_percent
     row = SPACE.parse(point.arch)
     assert point.arch_id == SPACE.rank(row)[0]
     size = get_space("darts").analytic_table(MICRO.network).costs(row)[0]
@@ -84,7 +87,7 @@ def test_the_most_accurate_within_limits(made: Path) -> None:
     assert small.points[0].params <= 0.9 * point.params
     sure = retarget(RetargetRequest(made, ("a",), max_ms=20.0, confidence=0.9))
     (latency,) = sure.points[0].costs
-    assert latency.value + latency.std <= 20 + 1e-6
+    assert latency.predicted + latency.predicted_std <= 20 + 1e-6
 
 
 def test_near_a_target_on_two_devices_and_within_an_energy(made: Path) -> None:
@@ -98,15 +101,16 @@ def test_near_a_target_on_two_devices_and_within_an_energy(made: Path) -> None:
 def test_a_front_is_a_result_and_json(made: Path) -> None:
     result = retarget(RetargetRequest(str(made), "a", front=5))  # type: ignore[arg-type]
     times = [cost(result, index) for index in range(5)]
-    accuracies = [point.accuracy.value for point in result.points]
+    accuracies = [point.accuracy_percent for point in result.points]
     assert times == sorted(times)
     assert accuracies == sorted(accuracies)
-    content: dict[str, Any] = json.loads(json.dumps(result.to_dict()))
-    assert len(content["points"]) == 5
-    assert set(content["points"][0]) == {
-        "arch", "arch_id", "accuracy_percent", "std_percent", "costs", "macs", "params",
-    }  # fmt: skip
-    assert set(content["points"][0]["costs"][0]) == {"lpm", "latency_ms", "std_ms"}
+    content = json.loads((result.out / "result.json").read_text())
+    assert content == json.loads(json.dumps(result.to_dict()))
+    assert [point["name"] for point in content["points"]] == ["p1", "p2", "p3", "p4", "p5"]
+    (latency,) = content["points"][0]["costs"]
+    assert (latency["cost"], latency["unit"]) == ("latency_ms", "ms")
+    assert latency["predicted_ms"] == times[0]
+    assert latency["measured_ms"] is None
     assert not content["exhaustive"]
 
 
@@ -124,18 +128,18 @@ def test_a_front_is_a_result_and_json(made: Path) -> None:
 )
 def test_requests_that_cannot_be(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        RetargetRequest(**{"accuracy": "x", "device": ("a",), **changes})
+        RetargetRequest(**{"run": "x", "device": ("a",), **changes})
 
 
 def test_what_does_not_fit_is_refused(made: Path) -> None:
     for changes in (
         {"max_ms": 1.0},  # nothing is so fast
-        {"accuracy": "a"},  # an LPM of the latency
+        {"run": "a"},  # an LPM of the latency
         {"device": ("c",)},
         {"device": ("a+energy_mj",)},
         {"space": "nasbench201"},
     ):
         with pytest.raises(InputError) as info:
-            retarget(RetargetRequest(**{"accuracy": made, "device": ("a",), **changes}))
+            retarget(RetargetRequest(**{"run": made, "device": ("a",), **changes}))
         assert info.value.code == "input"
         assert "\n" not in str(info.value)

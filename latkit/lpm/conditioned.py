@@ -1,0 +1,111 @@
+"""An LPM and a few measurements more: what it was off by there corrects it everywhere.
+
+The relative error of an LPM is taken for a Gaussian process: as large as the LPM's own intervals at
+what was measured, and the more alike the more operations two architectures share. So measurements
+of a few architectures, such as those near a front, correct the predictions of their neighbours as
+well, and the interval of what was measured becomes that of the measurement. It is of any kind of
+LPM: all it takes of one are predictions and intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from latkit.core.errors import LPMError
+from latkit.core.events import SILENT, Listener
+from latkit.lpm.base import LPM, STANDARD, FloatArray
+from latkit.lpm.recipe import Recipe
+from latkit.lpm.rows import Rows
+
+# No LPM is surer of an architecture, nor a measurement of itself: shares of the value.
+LEAST_STD, LEAST_ERROR = 0.01, 0.002
+
+
+class ConditionedLPM(LPM):
+    """The posterior of an LPM's error, given measurements.
+
+    It is not published: what is to stay is trained on all measurements together.
+
+    Args:
+        lpm: the LPM.
+        encodings: ``n x E*O`` zeros and ones of different architectures.
+        values: ``n`` measured values, positive, in the unit of the LPM.
+        errors: of each the standard deviation of its mean; zero where it is not known.
+
+    Raises:
+        LPMError: nothing was measured.
+    """
+
+    name = "conditioned"
+    can_be_published = False
+    supports_gradient = False
+
+    def __init__(
+        self, lpm: LPM, encodings: FloatArray, values: FloatArray, errors: FloatArray
+    ) -> None:
+        if not len(values):
+            raise LPMError("there is nothing to condition an LPM on", "measure something")
+        self._lpm, self.hyper_parameters = lpm, {}
+        # In single precision, as it is served, and then as exact as the equations need it.
+        served = torch.as_tensor(np.asarray(encodings, dtype=np.float32))
+        with torch.inference_mode(False), torch.no_grad():
+            predicted = lpm.mean(served).double()
+            std = lpm.half_width(served, STANDARD).double()
+            self._relative = max(LEAST_STD, float((std / predicted.abs()).mean()))
+            std = self._relative * predicted.abs()
+            measured = torch.as_tensor(values, dtype=torch.float64)
+            error = torch.as_tensor(errors, dtype=torch.float64)
+            error = error.clamp_min(0).maximum(LEAST_ERROR * measured)
+            self._encodings = served.double()
+            covariance = _likeness(self._encodings, self._encodings)
+            covariance += torch.diag((error / std) ** 2)
+            off = (measured - predicted) / std
+            self._inverse = torch.linalg.inv(covariance)
+            self._weights = self._inverse @ off
+            # Where it was further off than its intervals say, they are too narrow elsewhere too.
+            self._widening = max(1.0, float(off @ self._weights) / len(off)) ** 0.5
+
+    @classmethod
+    def fit(cls, rows: Rows, recipe: Recipe, listener: Listener = SILENT) -> Self:
+        raise NotImplementedError("it is made of an LPM that was fitted")
+
+    def mean(self, encodings: Tensor) -> Tensor:
+        predicted = self._lpm.mean(encodings).double()
+        likeness = _likeness(encodings.double(), self._encodings)
+        off = self._relative * (likeness @ self._weights)
+        corrected: Tensor = predicted + predicted.abs() * off
+        return corrected.to(encodings.dtype)
+
+    def half_width(self, encodings: Tensor, level: float) -> Tensor:
+        likeness = _likeness(encodings.double(), self._encodings)
+        left = 1 - ((likeness @ self._inverse) * likeness).sum(1)
+        least = LEAST_ERROR / LEAST_STD
+        factor = self._widening * left.clamp_min(least**2).sqrt()
+        width: Tensor = self._lpm.half_width(encodings, level).double() * factor
+        return width.to(encodings.dtype)
+
+    def state(self) -> dict[str, Tensor]:
+        raise NotImplementedError("it is not published")
+
+    @classmethod
+    def from_state(cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> Self:
+        raise NotImplementedError("it is not published")
+
+    def source_devices(self) -> set[str]:
+        return self._lpm.source_devices()
+
+
+def _likeness(first: Tensor, second: Tensor) -> Tensor:
+    """``n x m``: the correlation of errors, from the share of operations in common.
+
+    Its square is that of the shared pairs of operations: an operation's error may depend on others.
+    """
+    shared = first @ second.T
+    share = shared / torch.outer(first.sum(1), second.sum(1)).sqrt().clamp_min(1)
+    return share**2
