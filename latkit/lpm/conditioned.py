@@ -57,19 +57,22 @@ class ConditionedLPM(LPM):
         with torch.inference_mode(False), torch.no_grad():
             predicted = lpm.mean(served).double()
             std = lpm.half_width(served, STANDARD).double()
-            self._relative = max(LEAST_STD, float((std / predicted.abs()).mean()))
-            std = self._relative * predicted.abs()
+            relative = max(LEAST_STD, float((std / predicted.abs()).mean()))
             measured = torch.as_tensor(values, dtype=torch.float64)
             error = torch.as_tensor(errors, dtype=torch.float64)
             error = error.clamp_min(0).maximum(LEAST_ERROR * measured)
             self._encodings = served.double()
-            covariance = _likeness(self._encodings, self._encodings)
-            covariance += torch.diag((error / std) ** 2)
-            off = (measured - predicted) / std
-            self._inverse = torch.linalg.inv(covariance)
-            self._weights = self._inverse @ off
+            likeness = _likeness(self._encodings, self._encodings)
+            self._widening = 1.0
             # Where it was further off than its intervals say, they are too narrow elsewhere too.
-            self._widening = max(1.0, float(off @ self._weights) / len(off)) ** 0.5
+            for _ in range(2):
+                share = self._widening * relative
+                noise = (error / (share * predicted.abs())) ** 2
+                self._inverse = torch.linalg.inv(likeness + torch.diag(noise))
+                off = (measured / predicted.abs() - predicted.sign()) / share
+                weights = self._inverse @ off
+                self._weights = share * weights
+                self._widening *= max(1.0, float(off @ weights) / len(off)) ** 0.5
 
     @classmethod
     def fit(cls, rows: Rows, recipe: Recipe, listener: Listener = SILENT) -> Self:
@@ -78,8 +81,7 @@ class ConditionedLPM(LPM):
     def mean(self, encodings: Tensor) -> Tensor:
         predicted = self._lpm.mean(encodings).double()
         likeness = _likeness(encodings.double(), self._encodings)
-        off = self._relative * (likeness @ self._weights)
-        corrected: Tensor = predicted + predicted.abs() * off
+        corrected: Tensor = predicted + predicted.abs() * (likeness @ self._weights)
         return corrected.to(encodings.dtype)
 
     def half_width(self, encodings: Tensor, level: float) -> Tensor:

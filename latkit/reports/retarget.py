@@ -23,8 +23,8 @@ def retarget_parts(result: RetargetResult) -> Iterator[Part]:
     looked = f"{result.evaluated:,} architectures"
     how = f"all {looked} of the space" if result.exhaustive else f"{looked} by local search"
     yield Note(
-        f"accuracies are those of sub-networks of {result.accuracy}, to rank by; ± holds two thirds "
-        f"of measurements; looked at: {how}"
+        f"accuracies are those of sub-networks of {result.accuracy}, to rank by; ± holds two "
+        f"thirds of measurements; looked at: {how}"
     )
     for device in result.devices:
         low, high = device.known_ms

@@ -90,7 +90,7 @@ class MeasuredDevice:
             self._read()
 
     def corrected(self) -> PublishedLPM:
-        """The LPM, corrected by what was measured."""
+        """The LPM, corrected by what was measured, and relied on for that too."""
         if not self.measured:
             return self.lpm
         rows = np.concatenate([self._space.parse(arch) for arch in self.measured])
@@ -104,7 +104,10 @@ class MeasuredDevice:
             np.array(values),
             np.array(errors),
         )
-        return replace(self.lpm, lpm=lpm)
+        card, key = self.lpm.card, self.lpm.card.quantity.range_key
+        least, largest = card.dataset[key]
+        known = {key: [min(least, *values), max(largest, *values)]}
+        return replace(self.lpm, lpm=lpm, card=replace(card, dataset={**card.dataset, **known}))
 
     def _read(self) -> None:
         dataset, card = LatencyDataset.open(self.folder), self.lpm.card

@@ -102,6 +102,7 @@ class OneShotResult:
                 "seconds": sum(row["seconds"] for row in self.history),
                 "last": dict(self.history[-1]),
             },
+            "epochs": [dict(row) for row in self.history],
             "subnets": self.subnets.to_dict(),
             "accuracy_lpm": {
                 "quantity": self.card.cost,

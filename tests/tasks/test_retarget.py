@@ -11,17 +11,17 @@ import pytest
 
 import latkit
 from latkit.core.errors import InputError
-from latkit.core.quantities import ACCURACY
 from latkit.core.storage import Storage
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.store import write_lpm
-from latkit.lpm.training import TrainedLPM, train_lpm
+from latkit.lpm.training import train_lpm
 from latkit.registry import Registry
 from latkit.search.retarget import explore
 from latkit.spaces import get_space
 from latkit.tasks.retarget import retarget
 from latkit.tasks.retarget_request import RetargetRequest
 from latkit.tasks.retarget_result import RetargetResult
+from tests.support.accuracy import as_accuracy
 from tests.support.synthetic import MICRO, SPACE, both_dataset
 
 LATENCY_MS = (10, 50)  # of the formula's architectures, at least and at most
@@ -31,12 +31,6 @@ LATENCY_MS = (10, 50)  # of the formula's architectures, at least and at most
 def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(explore, "EVALUATIONS", 2500)
     monkeypatch.chdir(tmp_path)
-
-
-def as_accuracy(made: TrainedLPM) -> TrainedLPM:
-    """What the energy is, taken for an accuracy: it rises with other operations than latency."""
-    dataset = {**made.card.dataset, "accuracy_range_percent": [0.0, 100.0]}
-    return TrainedLPM(made.lpm, dataclasses.replace(made.card, cost=ACCURACY, dataset=dataset))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from latkit.reports.page.data_sections import (
 from latkit.reports.page.headline import headlines
 from latkit.reports.page.inputs import Inputs
 from latkit.reports.page.lpm_sections import curve_section, lpm_section
+from latkit.reports.page.retarget_sections import one_shot_section, retarget_section
 from latkit.reports.page.run_sections import (
     benchmark_section,
     measurement_section,
@@ -91,6 +92,8 @@ def build_report(inputs: Inputs, title: str, created_at: str) -> Report:
         curve_section(inputs),
         search_section(searches, trainings),
         sweep_section(inputs.sweeps),
+        one_shot_section(inputs.one_shots),
+        retarget_section(inputs.retargets, trainings),
         cell_section(searches, inputs),
         device_matrix_section(searches, measurements),
         training_section(trainings, searches, measurements),

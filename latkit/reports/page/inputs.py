@@ -21,12 +21,14 @@ from latkit.reports.page.content import Content, read_json
 from latkit.spaces import SPACES
 
 UNDERSTOOD = (
-    "a dataset, an LPM (a folder, or a reference such as p100), a search or sweep, a training, a "
-    "measurement, a benchmark's JSON, what latkit train-lpm --json printed, or a folder of these"
+    "a dataset, an LPM (a folder, or a reference such as p100), a search, a sweep, a one-shot search "
+    "or what was retargeted from it, a training, a measurement, a benchmark's JSON, what latkit train-lpm --json printed, or a folder of these"
 )
 MEASUREMENT, TRAINING, RESULT, SWEEP = (
     "measurement.json", "training.json", "result.json", "sweep.json",
 )  # fmt: skip
+# Kinds that files name themselves, each of format version 1.
+_NAMED = ("training", "measurement", "one-shot", "retarget")
 # Files by whose names a folder is known, and what it is; the first one that is there decides.
 MARKERS = {
     MEASUREMENT: "measurement",
@@ -66,6 +68,8 @@ class Inputs:
     lpms: list[PublishedLPM] = field(default_factory=list)
     fits: list[Content] = field(default_factory=list)
     searches: list[Content] = field(default_factory=list)
+    one_shots: list[Content] = field(default_factory=list)
+    retargets: list[Content] = field(default_factory=list)
     sweeps: list[Content] = field(default_factory=list)
     trainings: list[Content] = field(default_factory=list)
     measurements: list[Content] = field(default_factory=list)
@@ -178,13 +182,15 @@ def _add_content(path: Path, content: Content, inputs: Inputs, seen: set[Path]) 
         return
     seen.add(path.resolve())
     version = content.get("format_version")
-    if kind in ("training", "measurement") and version != 1:
+    if kind in _NAMED and version != 1:
         raise InputError(
             f"{path} has format version {version}, this latkit reads 1",
             "use the version of latkit that wrote it",
         )
     {
         "search": inputs.searches,
+        "one-shot": inputs.one_shots,
+        "retarget": inputs.retargets,
         "sweep": inputs.sweeps,
         "training": inputs.trainings,
         "measurement": inputs.measurements,
@@ -197,7 +203,7 @@ def _add_content(path: Path, content: Content, inputs: Inputs, seen: set[Path]) 
 def _kind_of(content: Content) -> str | None:
     """What a JSON object is, by its fields."""
     value = content.value
-    if value.get("kind") in ("training", "measurement"):
+    if value.get("kind") in _NAMED:
         return str(value["kind"])
     if {"metrics", "baselines", "target", "training"} <= set(value):
         return "trained LPM"

@@ -21,7 +21,7 @@ TIMES = ("seconds", "fit_seconds")
 def without_times(value: object) -> object:
     if isinstance(value, dict):
         return {k: without_times(v) for k, v in value.items() if k not in TIMES}
-    return value
+    return [without_times(item) for item in value] if isinstance(value, list) else value
 
 
 def test_command_and_function_give_the_same(
