@@ -32,7 +32,7 @@ COUNT = click.IntRange(min=1)
 @click.option("--confidence", type=float,
               help="Probability, 0.5 to below 1, with which limits of predictions are kept, by the "
                    "LPMs' intervals [the predictions themselves are within them].")
-@click.option("--measure", type=COUNT, default=0,
+@click.option("--measure", type=click.IntRange(min=0), default=0,
               help="Measure this many candidates on the devices that are here, correct their LPMs "
                    "by that, and choose again [none].")
 @click.option("--space", help="Search space [RUN's].")

@@ -14,9 +14,11 @@ import pytest
 import latkit
 from latkit.cli.main import cli
 from latkit.registry import Registry
+from latkit.search.retarget import explore
 from latkit.spaces import Setting
+from tests.support.accuracy import write_run
 from tests.support.commands import MICRO_TEXT, RunLatkit, ok
-from tests.support.synthetic import made_dataset, made_lpm
+from tests.support.synthetic import both_lpm, made_dataset, made_lpm
 
 RunJson = Callable[..., Any]
 # What two runs of one command do not share.
@@ -26,6 +28,7 @@ VARIES = {"created_at", "seconds", "fit_seconds", "location", "epochs", "anchor_
 @pytest.fixture(autouse=True)
 def published(tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(explore, "EVALUATIONS", 1500)
     trained = made_lpm(tmp_path / "made")
     Registry(registry_url).publish(trained.lpm, trained.card)
 
@@ -172,6 +175,20 @@ def test_search_and_export(latkit_json: RunJson) -> None:
     printed = latkit_json("export", "a/result.json", "--setting", MICRO_TEXT, "--out", "a.onnx")
     assert {**printed, "file": "b.onnx"} == exported
     assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
+
+
+def test_retarget(latkit_json: RunJson, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", both_lpm("energy_mj"))
+    printed = latkit_json(
+        "retarget", run, "--device", "formula", "--max-ms", 20, "--max-params", 1, "--confidence",
+        0.9, "--front", 3, "--out", "a",
+    )  # fmt: skip
+    fields: dict[str, Any] = {"max_ms": (20.0,), "max_params_millions": 1.0, "confidence": 0.9}
+    result = latkit.retarget(run, device="formula", front=3, out="b", **fields)
+    assert json.loads(json.dumps(result.to_dict())) == printed
+    request = latkit.RetargetRequest(run, ("formula",), front=3, out=Path("a"), **fields)
+    assert latkit.retarget(request).to_dict() == printed
+    assert Path("a/result.json").read_bytes() == Path("b/result.json").read_bytes()
 
 
 def test_draw_and_report(latkit_json: RunJson) -> None:

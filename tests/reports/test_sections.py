@@ -250,6 +250,42 @@ def test_trainings(tmp_path: Path) -> None:
     assert report.headlines == ()
 
 
+def test_a_one_shot_search(tmp_path: Path) -> None:
+    report = report_of(report_files.write(tmp_path / "o" / "result.json", report_files.one_shot()))
+    shown = row(table(report, "one-shot"))
+    assert (shown["sub-networks"], shown["median, %"], shown["Spearman"]) == (40, 30, 0.7)
+    assert (shown["Kendall tau"], shown["Spearman of MACs"]) == (0.5, 0.4)
+    assert evidence(table(report, "one-shot"))["Spearman"] == ("measured", "scaled down")
+    for number, values in enumerate(([20, 40], [2, 1])):
+        _, rows = figure(report, "one-shot", number).data()
+        assert [y for _, _, y, _, _ in rows] == values
+
+
+def test_what_was_retargeted(tmp_path: Path) -> None:
+    report_files.write(tmp_path / "r" / "result.json", report_files.retargeted())
+    report_files.write(tmp_path / "t" / "training.json", report_files.training(mean=20.0))
+    report = report_of(tmp_path)
+    shown = table(report, "retarget")
+    names = [column.name for column in shown.columns]
+    assert [names[3], names[5], names[7]] == [
+        "formula@1: predicted, ms", "corrected, ms", "measured, ms"
+    ]  # fmt: skip
+    assert [cells[0] for cells in shown.rows] == ["p1", "p2", "m1"]
+    assert [cells[7] for cells in shown.rows] == [11.5, None, 30]
+    assert [cells[-2] for cells in shown.rows] == [20, None, None]
+    assert shown.rows[2][-1] == "number 3"
+    kinds = [column.evidence for column in shown.columns]
+    assert kinds[1] == kinds[3] == kinds[5] == ("predicted",)
+    assert kinds[7] == ("measured",)
+    chart = figure(report, "retarget")
+    assert chart.evidence == ("predicted", "measured")
+    # Measured where it was, else corrected; the bars are the accuracy's.
+    assert [(r[0], r[1], r[2], r[3], r[4]) for r in chart.data()[1]] == [
+        ("p1", 11.5, 30, 28, 32), ("p2", 21, 40, 38, 42), ("m1", 30, 35, 33, 37)
+    ]  # fmt: skip
+    assert any(getattr(b, "warns", False) for b in section(report, "retarget").blocks)
+
+
 def test_searches_of_several_units_have_a_figure_each(tmp_path: Path) -> None:
     macs = {**report_files.search()["searched_for"], "unit": "MMACs"}
     folders = [tmp_path / "lambda-0.123456789", tmp_path / "m"]

@@ -62,6 +62,52 @@ def sweep(**changes: Any) -> Json:
     return {"searches": rows, "latkit_version": "0.1.0", **changes}
 
 
+def one_shot(**changes: Any) -> Json:
+    """A one-shot search's result.json: two epochs, 40 sub-networks."""
+    epochs = [{"epoch": e, "train_loss": 3.0 - e, "held_out_accuracy_percent": 20.0 * e}
+              for e in (1, 2)]  # fmt: skip
+    made = {
+        "kind": "one-shot", "format_version": 1, "latkit_version": "0.1.0", "space": "darts",
+        "network": {}, "config": {"cells": 5, "channels": 8, "epochs": 2, "limit": 2048},
+        "data": {"name": "digits"}, "searched_on": "cpu",
+        "history": {"epochs": 2, "seconds": 5.0, "last": epochs[-1]}, "epochs": epochs,
+        "subnets": {"count": 40, "images": 768, "batch": 256, "best_arch": "",
+                    "accuracy_percent": {"lowest": 20.0, "median": 30.0, "highest": 40.0}},
+        "accuracy_lpm": {"quantity": "accuracy_percent", "kind": "default",
+                         "cross_validated": {"spearman": 0.7, "kendall_tau": 0.5},
+                         "baselines": {"macs_only": {"spearman": 0.4}}},
+    }  # fmt: skip
+    return {**made, **changes}
+
+
+def retargeted(**changes: Any) -> Json:
+    """A result.json of retargeting: a front of two, one of them measured, and one more measured."""
+
+    def point(arch_id: int, percent: float, predicted: float, measured: float | None) -> Json:
+        cost = {"lpm": "formula/torch-cpu/x@1", "cost": "latency_ms", "unit": "ms",
+                "predicted_ms": predicted, "predicted_std_ms": 0.5,
+                "corrected_ms": predicted + 1, "corrected_std_ms": 0.4,
+                "measured_ms": measured, "measured_error_ms": measured and 0.1}  # fmt: skip
+        return {"arch_id": arch_id, "accuracy_percent": percent, "accuracy_std_percent": 2.0,
+                "costs": [cost], "macs": 20_000_000, "params": 100_000}  # fmt: skip
+
+    target = {"space": "darts", "device": "formula", "backend": "torch-cpu",
+              "setting": MICRO.to_dict()}  # fmt: skip
+    texts = {"genotype": str(ZOO["gdas"]), "arch": "gdas"}
+    made = {
+        "kind": "retarget", "format_version": 1, "latkit_version": "0.1.0",
+        "points": [{"name": "p1", **texts, **point(1, 30.0, 10.0, 11.5)},
+                   {"name": "p2", "genotype": "-", "arch": "b", **point(2, 40.0, 20.0, None)}],
+        "space": "darts", "setting": MICRO.to_dict(), "accuracy_lpm": "run/lpm",
+        "wanted": ["latency on formula at most 25 ms"],
+        "devices": [{"lpm": "formula/torch-cpu/x@1", "target": target, "known_ms": [5, 60],
+                     "measured": 2, "why_not": None}],
+        "evaluated": 100, "exhaustive": False, "warnings": ["it ranks badly"],
+        "others": [point(3, 35.0, 15.0, 30.0)],
+    }  # fmt: skip
+    return {**made, **changes}
+
+
 def training(name: str = "gdas", mean: float = 20.0, **changes: Any) -> Json:
     history = [
         {"epoch": epoch, "train_loss": 1.0, "train_error_percent": 50.0, "test_loss": 1.0,

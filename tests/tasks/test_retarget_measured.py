@@ -6,6 +6,7 @@ import dataclasses
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,18 +114,19 @@ def test_at_the_speed_of_the_lpms_dataset(tmp_path: Path, anchor: str, speed: fl
 
 
 def test_the_same_request_measures_nothing_twice_and_a_larger_one_adds(run: Path) -> None:
-    first = latkit.retarget(run, device="here", max_ms=(30.0,), measure=2, out="out")
+    request = latkit.RetargetRequest(run, ("here",), front=8, measure=2, out=Path("out"))
+    first = latkit.retarget(request)
     before = measured_rows(first.out)
-    again = latkit.retarget(run, device="here", max_ms=(30.0,), measure=2, out="out")
-    assert again == first
+    assert latkit.retarget(request) == first
     assert measured_rows(first.out) == before
-    more = latkit.retarget(run, device="here", max_ms=(30.0,), measure=3, out="out")
+    more = latkit.retarget(request, measure=3)
     after = measured_rows(more.out)
     assert after[: len(before)] == before
     assert {row["arch"] for row in after} > {row["arch"] for row in before}
-    for other in ({"max_ms": (29.0,)}, {"max_ms": (30.0,), "seed": 1}):
+    changes: list[dict[str, Any]] = [{"max_ms": (40.0,)}, {"seed": 1}]
+    for change in changes:
         with pytest.raises(latkit.LatkitError) as info:
-            latkit.retarget(run, device="here", out="out", **other)
+            latkit.retarget(request, **change)
         assert info.value.code == "search"
 
 

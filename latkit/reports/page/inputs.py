@@ -21,8 +21,9 @@ from latkit.reports.page.content import Content, read_json
 from latkit.spaces import SPACES
 
 UNDERSTOOD = (
-    "a dataset, an LPM (a folder, or a reference such as p100), a search, a sweep, a one-shot search "
-    "or what was retargeted from it, a training, a measurement, a benchmark's JSON, what latkit train-lpm --json printed, or a folder of these"
+    "a dataset, an LPM (a folder, or a reference such as p100), a search or sweep, a one-shot "
+    "search or what was retargeted from it, a training, a measurement, a benchmark's JSON, what "
+    "latkit train-lpm --json printed, or a folder of these"
 )
 MEASUREMENT, TRAINING, RESULT, SWEEP = (
     "measurement.json", "training.json", "result.json", "sweep.json",

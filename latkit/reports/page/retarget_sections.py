@@ -192,11 +192,12 @@ def _figure(name: str, points: Sequence[tuple[str, Content]], on: str) -> Iterat
         best = known if known is not None else cost.optional_number("corrected_ms")
         x = predicted[-1][0] if best is None else best
         spots.append(Spot(label, x, accuracy, accuracy - std, accuracy + std))
-    traces = [
-        Trace(f"latency {kind}", *zip(*sorted(pairs), strict=True), dashed=kind == "predicted")
-        for kind, pairs in (("predicted", predicted), ("measured", measured))
-        if len(pairs) > 1
-    ]
+    traces = []
+    for kind, pairs in (("predicted", predicted), ("measured", measured)):
+        if len(pairs) > 1:
+            x_values, y_values = zip(*sorted(pairs), strict=True)
+            dashed = kind == "predicted"
+            traces.append(Trace(f"latency {kind}", x_values, y_values, dashed=dashed))
     ends = min(spots, key=lambda spot: spot.x), max(spots, key=lambda spot: spot.x)
     yield SpotsFigure(
         title=f"Predicted accuracy against latency on {on.split(', ')[0]}, {name}",

@@ -14,6 +14,7 @@ from latkit.search.decode import TOLERANCE
 from latkit.search.objectives import Objective, evaluate
 from latkit.search.retarget import (
     Condition,
+    Known,
     Limit,
     Near,
     explore,
@@ -200,3 +201,48 @@ def test_what_is_predicted_to_take_no_time_is_left_out(enumerated: int) -> None:
     tight = Limit("latency", shifted, 1e-9)
     with pytest.raises(InputError):
         most_accurate(SMALL, ACCURACY, [tight], enumerated=enumerated)
+
+
+@pytest.mark.parametrize("enumerated", [ENUMERATE, SEARCH])
+def test_what_the_lpm_is_not_relied_on_for_is_left_out(enumerated: int) -> None:
+    least, largest = (float(np.quantile(TRUE[LATENCY], q)) for q in (0.3, 0.7))
+    known = Known("latency", LATENCY, least, largest)
+    kept = (least <= TRUE[LATENCY]) & (largest >= TRUE[LATENCY])
+    front = pareto_front(SMALL, ACCURACY, [LATENCY], [known], enumerated=enumerated)
+    assert set(SMALL.rank(front.rows).tolist()) == set(expected([LATENCY], kept).tolist())
+    choice = most_accurate(SMALL, ACCURACY, [known], enumerated=enumerated)
+    assert choice.accuracy == TRUE[ACCURACY][kept].max()
+    # What is named as reachable is reached within it, of another cost too.
+    for cost in (LATENCY, ENERGY):
+        ends = (float(TRUE[cost][kept].min()), float(TRUE[cost][kept].max()))
+        assert reach(SMALL, cost, [known]) == pytest.approx(ends)
+        with pytest.raises(InputError, match=f"reachable: {ends[0]:.4g} to {ends[1]:.4g}"):
+            most_accurate(SMALL, ACCURACY, [Limit("cost", cost, ends[0] * 0.99), known])
+    nothing = Known("latency", LATENCY, largest * 100, largest * 200)
+    assert reach(SMALL, ENERGY, [nothing]) is None
+    with pytest.raises(InputError):
+        most_accurate(SMALL, ACCURACY, [nothing], enumerated=enumerated)
+    assert Known.of("latency", LATENCY, 3.0, 8.0) == Known("latency", LATENCY, 1.5, 16.0)
+
+
+@pytest.mark.parametrize("enumerated", [ENUMERATE, SEARCH])
+def test_those_near_a_limit_are_more_accurate_and_little_above_it(enumerated: int) -> None:
+    conditions, _ = limits(0.4)
+    choice = most_accurate(SMALL, ACCURACY, conditions, enumerated=enumerated)
+    near = SMALL.rank(choice.near)
+    assert len(near) > 3
+    accuracies = np.concatenate([[choice.accuracy], TRUE[ACCURACY][near]])
+    excess = sum(c.excess(TRUE[c.objective][near]) for c in conditions)  # type: ignore[index]
+    assert (np.diff(accuracies) > 0).all()
+    assert (np.diff(excess) > 0).all()
+    assert excess[0] > 0
+
+
+def test_some_points_are_taken_before_others() -> None:
+    front = pareto_front(SMALL, ACCURACY, [LATENCY, ENERGY])
+    first = [3, 7, 8]
+    taken = {row.tobytes() for row in front.spread(6, first).rows}
+    assert len(taken) == 6
+    assert {front.rows[index].tobytes() for index in first} <= taken
+    few = {row.tobytes() for row in front.spread(2, first).rows}
+    assert few < {front.rows[index].tobytes() for index in first}
