@@ -1,10 +1,10 @@
 """An LPM and a few measurements more: what it was off by there corrects it everywhere.
 
 The relative error of an LPM is taken for a Gaussian process: as large as the LPM's own intervals at
-what was measured, and the more alike the more operations two architectures share. So measurements
-of a few architectures, such as those near a front, correct the predictions of their neighbours as
-well, and the interval of what was measured becomes that of the measurement. It is of any kind of
-LPM: all it takes of one are predictions and intervals.
+what was measured, in part the same everywhere, and else the more alike the more operations two
+architectures share. So measurements of a few architectures, such as those near a front, correct the
+predictions of their neighbours as well, and the interval of what was measured becomes that of the
+measurement. It is of any kind of LPM: all it takes of one are predictions and intervals.
 """
 
 from __future__ import annotations
@@ -106,8 +106,9 @@ class ConditionedLPM(LPM):
 def _likeness(first: Tensor, second: Tensor) -> Tensor:
     """``n x m``: the correlation of errors, from the share of operations in common.
 
-    Its square is that of the shared pairs of operations: an operation's error may depend on others.
+    Half of an error is the same for all, as where the whole device has become slower. The rest is
+    of pairs of operations, whose shared part is the square: what one takes depends on others.
     """
     shared = first @ second.T
     share = shared / torch.outer(first.sum(1), second.sum(1)).sqrt().clamp_min(1)
-    return share**2
+    return (1 + share**2) / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from latkit.core.quantities import LATENCY, get_quantity
-from latkit.reports.parts import Caution, Note, Part, Table, number
+from latkit.reports.parts import Caution, Line, Note, Part, Table, number
 from latkit.tasks.retarget_result import RetargetPoint, RetargetResult, point_name
 
 
@@ -20,6 +20,8 @@ def retarget_parts(result: RetargetResult) -> Iterator[Part]:
     if result.others:
         title = "measured too: what the corrected LPMs leave out, or rank behind"
         yield _table(title, [f"m{n}" for n in range(1, 1 + len(result.others))], result.others)
+    for name, point in zip(names, result.points, strict=True):
+        yield Line(f"{name}: {point.arch}")
     looked = f"{result.evaluated:,} architectures"
     how = f"all {looked} of the space" if result.exhaustive else f"{looked} by local search"
     yield Note(
@@ -28,7 +30,8 @@ def retarget_parts(result: RetargetResult) -> Iterator[Part]:
     )
     for device in result.devices:
         low, high = device.known_ms
-        done = f"; {device.measured} architectures measured" if device.measured else ""
+        count = device.measured
+        done = f"; {count} architecture{'s' * (count > 1)} measured" if count else ""
         yield Note(f"{device.lpm}: relied on from {low:.4g} to {high:.4g} ms{done}")
         if device.skip_reason is not None:
             yield Note(f"not measured on {device.target.device}: {device.skip_reason}")
@@ -62,8 +65,8 @@ def _table(title: str, names: Sequence[str], points: Sequence[RetargetPoint]) ->
                 row.append(_with(cost.corrected, cost.corrected_std, 3))
                 row.append(_with(cost.measured, cost.measured_error, 3))
         sizes = number(point.macs / 1e6, 1), number(point.params / 1e6, 3)
-        rows.append([*row, *sizes, point.arch])
-    return Table(title, [*columns, "MACs M", "params M", "architecture"], rows)
+        rows.append([*row, *sizes])
+    return Table(title, [*columns, "MACs M", "params M"], rows)
 
 
 def _with(value: float | None, error: float | None, digits: int = 2) -> str:

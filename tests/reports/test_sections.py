@@ -284,6 +284,11 @@ def test_what_was_retargeted(tmp_path: Path) -> None:
         ("p1", 11.5, 30, 28, 32), ("p2", 21, 40, 38, 42), ("m1", 30, 35, 33, 37)
     ]  # fmt: skip
     assert any(getattr(b, "warns", False) for b in section(report, "retarget").blocks)
+    (headline,) = report.headlines
+    assert [(n.value, n.evidence) for n in headline.numbers[:3]] == [
+        (20, ("predicted",)), (21, ("predicted",)), (40, ("predicted",))
+    ]  # fmt: skip
+    assert headline.confidence == "low"
 
 
 def test_searches_of_several_units_have_a_figure_each(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from latkit.reports.figures.charts import Spot
 from latkit.reports.page.blocks import Headline, IntervalsFigure, Number, Remark, with_evidence
+from latkit.reports.page.content import Content
 from latkit.reports.page.data_sections import evidence_of
 from latkit.reports.page.inputs import Inputs, MadeDataset
 from latkit.reports.page.lpm_sections import lpm_evidence
@@ -18,6 +19,7 @@ from latkit.reports.page.runs import (
     Search,
     Training,
     short_names,
+    shown_name,
 )
 
 Confidence = Literal["high", "fair", "low"]
@@ -37,6 +39,7 @@ def headlines(
     devices = dict.fromkeys(
         [
             *(search.device for search in searches),
+            *(_device(result) for result in inputs.retargets),
             *(row.device for row in rows),
             *(made.device for made in inputs.datasets),
             *(f"{lpm.target.device} ({lpm.target.backend})" for lpm in inputs.lpms),
@@ -48,8 +51,11 @@ def headlines(
         own = [search for search in searches if search.device == device]
         datasets = [made for made in inputs.datasets if made.device == device]
         measured = [row for row in rows if row.device == device]
+        retargets = [result for result in inputs.retargets if _device(result) == device]
         if own:
             found.append(_of_searches(device, own, names, trainings, datasets))
+        elif retargets:
+            found.append(_of_retargets(device, retargets))
         elif measured:
             found.append(_of_measurements(device, measured))
         elif datasets:
@@ -125,6 +131,44 @@ def _of_searches(
         text = "The searches differ in more than λ and the seed, so do their supernets' accuracies."
         reasons = (*reasons, Remark(text, (), True))
     return Headline(device, f"{words}.{ratio}", tuple(numbers), confidence, reasons, _figure(best))
+
+
+def _device(result: Content) -> str:
+    """The first device that something was retargeted to, and the backend."""
+    (first, *_) = result.objects("devices")
+    return f"{first.text('target.device')} ({first.text('target.backend')})"
+
+
+def _of_retargets(device: str, results: Sequence[Content]) -> Headline:
+    """Of what was retargeted to a device, the architecture that is predicted most accurate."""
+    chosen = [(point, result) for result in results for point in result.objects("points")]
+    best, result = max(chosen, key=lambda pair: pair[0].number("accuracy_percent"))
+    (cost, *_) = best.objects("costs")
+    measured = cost.optional_number("measured_ms")
+    corrected = cost.optional_number("corrected_ms")
+    numbers = []
+    if measured is not None:
+        spread = cost.optional_number("measured_error_ms")
+        numbers.append(Number("latency", measured, "ms", ("measured",), spread))
+    spread = cost.optional_number("predicted_std_ms")
+    numbers.append(Number("latency", cost.number("predicted_ms"), "ms", ("predicted",), spread))
+    if measured is None and corrected is not None:
+        spread = cost.optional_number("corrected_std_ms")
+        numbers.append(Number("latency, corrected", corrected, "ms", ("predicted",), spread))
+    percent, spread = best.number("accuracy_percent"), best.number("accuracy_std_percent")
+    numbers.append(Number("accuracy of a sub-network", percent, "%", ("predicted",), spread))
+    numbers.append(Number("MACs", best.number("macs") / 1e6, "M", ("counted",), digits=1))
+    reasons = [Remark("Its accuracy is predicted from sub-networks with shared weights.")]
+    if measured is None:
+        reasons.append(Remark("Its latency was not measured."))
+    return Headline(
+        device,
+        f"Of {len(chosen)} architectures that were retargeted the one that is predicted most "
+        f"accurate is {best.text('arch')} ({shown_name(result.source)}).",
+        tuple(numbers),
+        "low" if measured is None else "fair",
+        tuple(reasons),
+    )
 
 
 def _kept_equal(search: Search) -> str:
