@@ -191,18 +191,19 @@ def _figure(name: str, points: Sequence[tuple[str, Content]], on: str) -> Iterat
         # The latency that is known best; the accuracy is predicted always.
         best = known if known is not None else cost.optional_number("corrected_ms")
         x = predicted[-1][0] if best is None else best
-        spots.append(Spot(label, x, accuracy, accuracy - std, accuracy + std))
+        ends = max(0.0, accuracy - std), min(100.0, accuracy + std)
+        spots.append(Spot(label, x, accuracy, *ends))
     traces = []
     for kind, pairs in (("predicted", predicted), ("measured", measured)):
         if len(pairs) > 1:
             x_values, y_values = zip(*sorted(pairs), strict=True)
             dashed = kind == "predicted"
             traces.append(Trace(f"latency {kind}", x_values, y_values, dashed=dashed))
-    ends = min(spots, key=lambda spot: spot.x), max(spots, key=lambda spot: spot.x)
+    first, last = min(spots, key=lambda s: s.x), max(spots, key=lambda s: s.x)
     yield SpotsFigure(
         title=f"Predicted accuracy against latency on {on.split(', ')[0]}, {name}",
-        description=f"{len(spots)} architectures from {ends[0].x:.3g} ms ({ends[0].y:.1f} %) to "
-        f"{ends[1].x:.3g} ms ({ends[1].y:.1f} %); {len(measured)} of them measured. Points: the "
+        description=f"{len(spots)} architectures from {first.x:.3g} ms ({first.y:.1f} %) to "
+        f"{last.x:.3g} ms ({last.y:.1f} %); {len(measured)} of them measured. Points: the "
         "latency as it is known best, measured, corrected or predicted; bars: the accuracy's "
         "interval.",
         evidence=("predicted", "measured") if measured else ("predicted",),
