@@ -17,6 +17,9 @@ import numpy as np
 from benchmarks.front_judge import CELLS, SPACE, Cells
 from latkit.search.config import preset
 
+# The methods of front_searches.py.
+SWEEP, HYPERNETWORK = "sweep", "hypernetwork"
+
 
 @dataclass(frozen=True)
 class Passes:
@@ -128,31 +131,35 @@ def passes_of_sweep(searches: int, images: int, batch: int) -> Passes:
 def account(found: Iterable[Found], supernets: Sequence[Path], devices: int) -> dict[str, Any]:
     """The costs of every method, and of one supernet against the sweeps over λ.
 
+    What is named ``computed`` was not run: a search for each device and each of ``CELLS`` targets.
+
     Args:
         found: of ``front_searches.py``.
-        supernets: ``result.json`` of one-shot searches.
-        devices: how many are retargeted to, each with ``CELLS`` targets.
+        supernets: ``result.json`` of one-shot searches, each trained once for all devices.
+        devices: how many are retargeted to.
     """
+    searches = devices * CELLS
     result: dict[str, Any] = {}
-    as_run: Passes | None = None
+    sweep: Passes | None = None
     for each in found:
         result[each.method] = each.account()
-        if each.method == "sweep":
-            # A search for each device and target.
-            as_run = each.passes * (devices * CELLS / each.searches)
-            result[each.method]["computed_for_all_targets"] = asdict(as_run)
+        if each.method == SWEEP:
+            sweep = each.passes * (searches / each.searches)
+            result[each.method]["computed_for_all_targets"] = asdict(sweep)
+    rows = []
     for path in supernets:
         content = json.loads(path.read_text())
-        one = passes_of_supernet(content)
-        long = passes_of_sweep(
-            devices * CELLS, content["data"]["images"], content["config"]["batch"]
-        )
-        result.setdefault("supernets", []).append(
+        supernet = passes_of_supernet(content)
+        images, batch = content["data"]["images"], content["config"]["batch"]
+        whole = passes_of_sweep(searches, images, batch)
+        rows.append(
             {
-                "passes": asdict(one),
-                "passes_per_further_device": 0,
-                "over_sweep_of_the_paper's_epochs_on_its_images": one.over(long),
-                "over_sweep_as_run": None if as_run is None else one.over(as_run),
+                "passes": asdict(supernet),
+                "passes_per_device": 0,
+                "over_computed_sweep_at_the_scale_it_was_run": None
+                if sweep is None
+                else supernet.over(sweep),
+                "over_computed_sweep_of_paper_epochs_on_the_supernet_images": supernet.over(whole),
             }
         )
-    return result
+    return {**result, "supernets": rows}

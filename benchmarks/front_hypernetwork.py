@@ -154,16 +154,16 @@ class Training:
             self._weights.optimizer.lr = config.learning_rate(epoch)
             streams = [epoch_generator(config.seed, epoch, stream) for stream in range(3)]
             losses = []
-            pairs = (
+            train, val = (
                 batches(self._data, half, config.batch, normalisation, stream)
                 for half, stream in zip(halves, streams[:2], strict=True)
             )
-            for train, val in zip(*pairs, strict=False):
-                self._hypernetwork_step(*val, streams[2])
+            for (images, labels), held_out in zip(train, val, strict=False):
+                self._hypernetwork_step(held_out, streams[2])
                 with torch.no_grad():
                     alpha = self._draw_alpha(streams[2])[0]
                 path = drawn(alpha, streams[2]).argmax(1).numpy()
-                losses.append(float(self._weights.step(*train, [path])[0]))
+                losses.append(float(self._weights.step(images, labels, [path])[0]))
                 self.steps += 1
             on_epoch(epoch + 1, float(np.mean(losses)))
 
@@ -183,9 +183,8 @@ class Training:
         device = self._devices[names[index]]
         return self._hypernetwork(device.features, preference), preference, device
 
-    def _hypernetwork_step(
-        self, images: Tensor, labels: Tensor, generator: torch.Generator
-    ) -> None:
+    def _hypernetwork_step(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> None:
+        images, labels = batch
         alpha, preference, device = self._draw_alpha(generator)
         picks = straight_through(alpha, generator).unbind()
         channels_last = images.contiguous(memory_format=torch.channels_last)

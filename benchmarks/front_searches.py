@@ -35,10 +35,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.front_costs import Passes
+from benchmarks.front_costs import HYPERNETWORK, SWEEP, Passes
 from benchmarks.front_hypernetwork import Device, Training
 from benchmarks.front_judge import CELLS, SPACE, Table
-from benchmarks.fronts import MEASURED, learnt, say, some
+from benchmarks.front_lpms import MEASURED, learnt, some
+from benchmarks.fronts import say
 from latkit.core.device import cpu_name
 from latkit.core.files import write_json_atomically
 from latkit.core.quantities import LATENCY
@@ -203,7 +204,7 @@ def load(folder: Path, limit: int | None, seed: int) -> ImageData:
 @one_thread()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("method", choices=("sweep", "hypernetwork"))
+    parser.add_argument("method", choices=(SWEEP, HYPERNETWORK))
     parser.add_argument("--data", type=Path, required=True, help="of nasbench201/ and cifar10/")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
@@ -212,7 +213,7 @@ def main() -> None:
         raise SystemExit(f"{arguments.data} has no tables: nothing was searched")
     table = Table.read(arguments.data / "nasbench201")
     config: SearchConfig | OneShotConfig
-    if arguments.method == "sweep":
+    if arguments.method == SWEEP:
         config = dataclasses.replace(preset("cpu", "darts", SPACE.name), seed=arguments.seed)
     else:
         config = dataclasses.replace(
