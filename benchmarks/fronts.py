@@ -1,7 +1,8 @@
 """Fronts of accuracy and latency on NAS-Bench-201's real devices, against the exact ones.
 
     python benchmarks/fronts.py --data ../shared/data --out benchmarks/results/DATE-fronts.json
-    python benchmarks/fronts.py --data ../shared/data --accuracies a.parquet b.parquet --out ...
+    python benchmarks/fronts.py --data ../shared/data --accuracies a.parquet b.parquet \\
+        --supernets a/result.json b/result.json --searches sweep.json hypernetwork.json --out ...
 
 Judge: for each of the table's devices, 24 cells at their true latency and true CIFAR-100 error.
 Cells of 90 % error or more are dropped, both axes are min-max normalised over the others, and the
@@ -11,8 +12,10 @@ devices (900 cells each). ``--accuracies`` are files with the columns
 ``arch_id`` and ``accuracy_percent`` (one a supernet): an accuracy LPM is fitted to each. Without
 them the accuracies are the true ones, or an *oracle*'s: an LPM of K true accuracies, which shows
 what the fit costs when the accuracies are right. Controls: random cells; cells of most convolution
-weights for their latency; the exact fronts of other devices. ``limits``: whether a hard limit is
-kept that was asked for with a probability, by LPMs from 50 cells. Prints a summary to stderr.
+weights for their latency; the exact fronts of other devices; what the files ``--searches`` of
+``front_searches.py`` hold. ``--supernets`` are results of one-shot searches: ``costs`` compares
+their passes over images with those of the searches. ``limits``: whether a hard limit is kept that
+was asked for with a probability, by LPMs from 50 cells. Prints a summary to stderr.
 """
 
 from __future__ import annotations
@@ -29,12 +32,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.front_costs import Found, account
 from benchmarks.front_judge import (
     CELLS,
     SPACE,
@@ -42,90 +44,40 @@ from benchmarks.front_judge import (
     WORST_ERROR,
     Cells,
     Judge,
-    Numbers,
     Table,
     by_weights,
     device_blind,
 )
+from benchmarks.front_lpms import (
+    MEASURED,
+    SOURCE_MEASURED,
+    LPMs,
+    Tabulated,
+    everywhere,
+    from_file,
+    learnt,
+    oracle,
+    predicted_latencies,
+    some,
+    transfer_priors,
+    true_accuracy,
+)
 from latkit.core.device import cpu_name
 from latkit.core.errors import InputError
-from latkit.core.quantities import ACCURACY, LATENCY
+from latkit.core.quantities import LATENCY
 from latkit.core.version import __version__
-from latkit.lpm.recipe import Recipe
-from latkit.lpm.rows import Rows
 from latkit.lpm.threads import one_thread
-from latkit.lpm.training import fit
-from latkit.lpm.transfer import TransferPrior
-from latkit.search.objectives import Objective, PredictedBound, PredictedObjective, evaluate
+from latkit.search.objectives import Objective, PredictedBound
 from latkit.search.retarget import Limit, most_accurate, pareto_front
-from latkit.spaces import get_preset
 
-MEASURED, MEASURED_FOR_LIMITS, SOURCE_MEASURED = 10, 50, 900
+MEASURED_FOR_LIMITS = 50
 ORACLE_SIZES = (100, 300, 1000)
 LIMITS, CONFIDENCE = 10, 0.9
 RANDOM_DRAWS = 100
-SETTING = get_preset("nasbench201")
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-class Tabulated(Objective):
-    """A number of each cell that is known already, by identifier."""
-
-    def __init__(self, quantity: str, unit: str, values: Numbers) -> None:
-        self.quantity, self.unit, self._values = quantity, unit, torch.tensor(values)
-
-    def __call__(self, encodings: Tensor) -> Tensor:
-        return self._values[torch.from_numpy(SPACE.rank(SPACE.decode(encodings.numpy())))]
-
-
-# --- where accuracies and latencies come from ------------------------------------------------
-
-
-def encodings(cells: Cells) -> Numbers:
-    return SPACE.encode(SPACE.unrank(cells)).astype(np.float64)
-
-
-def learnt(
-    cells: Cells,
-    values: Numbers,
-    quantity: str,
-    seed: int,
-    transfer: TransferPrior | None = None,
-) -> PredictedObjective:
-    """A default LPM of some cells' values."""
-    rows = Rows(SPACE, SETTING, encodings(cells), values, quantity)
-    recipe = Recipe(quantity=quantity, seed=seed, transfer=transfer)
-    return PredictedObjective(fit(rows, recipe), quantity)
-
-
-def everywhere(objective: Objective) -> Tabulated:
-    """Evaluated once for all cells: the accuracies are the same for every device."""
-    values = evaluate(SPACE, objective, SPACE.unrank(np.arange(SPACE.size)))
-    return Tabulated(objective.quantity, objective.unit, values)
-
-
-def some(n: int, seed: int) -> Cells:
-    return np.random.default_rng(seed).permutation(SPACE.size)[:n]
-
-
-def true_accuracy(table: Table) -> Tabulated:
-    return Tabulated(ACCURACY, "%", table.accuracy)
-
-
-def oracle(table: Table, n: int, seed: int) -> Tabulated:
-    """What an LPM of the true accuracies of ``n`` random cells predicts."""
-    cells = some(n, 1000 + seed)
-    return everywhere(learnt(cells, table.accuracy[cells], ACCURACY, seed))
-
-
-def from_file(path: Path) -> Tabulated:
-    """What an LPM of a file's accuracies predicts."""
-    rows = pq.read_table(path)
-    values = rows["accuracy_percent"].to_numpy()
-    return everywhere(learnt(rows["arch_id"].to_numpy(), values, ACCURACY, 0))
 
 
 # --- which cells ------------------------------------------------------------------------------
@@ -197,47 +149,23 @@ def controls(judges: dict[str, Judge]) -> dict[str, Any]:
     return result
 
 
-LPMs = dict[str, list[PredictedObjective]]
-
-
-def predicted_latencies(
-    table: Table, cells: int, seeds: int, priors: Mapping[str, TransferPrior] | None = None
-) -> tuple[LPMs, float]:
-    """Of each device, LPMs of ``cells`` random cells, one a seed; and the CPU seconds of one.
-
-    Args:
-        table: of all devices.
-        cells: how many are measured.
-        seeds: how many LPMs.
-        priors: of each device, made of the other ones; None: none.
-    """
-    started = time.process_time()
-    lpms: LPMs = {}
-    for device, latency in table.latency.items():
-        prior = None if priors is None else priors[device]
-        lpms[device] = []
-        for seed in range(seeds):
-            ids = some(cells, seed)
-            lpms[device].append(learnt(ids, latency[ids], LATENCY, seed, prior))
-    return lpms, (time.process_time() - started) / (seeds * len(lpms))
-
-
-def transfer_priors(table: Table) -> dict[str, TransferPrior]:
-    """Of each device, LPMs of the other ones, each from ``SOURCE_MEASURED`` cells."""
-    ids = some(SOURCE_MEASURED, 3000)
-    lpms = {
-        name: learnt(ids, latency[ids], LATENCY, 0).lpm for name, latency in table.latency.items()
-    }
-    return {
-        device: TransferPrior.of(SPACE, [(k, lpm) for k, lpm in lpms.items() if k != device])
-        for device in lpms
-    }
+def searched(judges: dict[str, Judge], found: Sequence[Found]) -> dict[str, Any]:
+    """Columns of searches that were done before, whose CPU seconds are among the ``costs``."""
+    result = {}
+    for columns in (each.columns for each in found):
+        for name, cells in columns.items():
+            if set(cells) != set(judges):
+                raise SystemExit(f"the searches of {name!r} are not of all devices of the table")
+            result[name] = column(judges, lambda device, _, cells=cells: cells[device], 1)
+            for measures in (result[name]["mean"], *result[name]["devices"].values()):
+                del measures["cpu_seconds"]
+    return result
 
 
 def retargets(
     table: Table,
     judges: dict[str, Judge],
-    accuracies: dict[str, Sequence[Tabulated]],
+    accuracies: Mapping[str, Sequence[Tabulated]],
     latencies: dict[str, LPMs],
 ) -> dict[str, Any]:
     """Fronts by each source of accuracies, with true latencies and with LPMs.
@@ -273,7 +201,7 @@ def retargets(
 
 
 def limits(
-    judges: dict[str, Judge], accuracy: Objective, bounds: dict[str, Objective]
+    judges: dict[str, Judge], accuracy: Objective, bounds: dict[str, Tabulated]
 ) -> dict[str, float]:
     """Whether limits are kept: the most accurate cell within each, by what is predicted.
 
@@ -286,12 +214,11 @@ def limits(
     """
     exceeded, slack, refused = [], [], 0
     for device, judge in judges.items():
-        bound = everywhere(bounds[device])
         ends = judge.latency[judge.exact]
         for part in (np.arange(LIMITS) + 0.5) / LIMITS:
             limit = float(ends.min() + part * (ends.max() - ends.min()))
             try:
-                chosen = most_accurate(SPACE, accuracy, [Limit(device, bound, limit)])
+                chosen = most_accurate(SPACE, accuracy, [Limit(device, bounds[device], limit)])
             except InputError:
                 refused += 1
                 continue
@@ -306,39 +233,85 @@ def limits(
     }
 
 
-def kept_limits(table: Table, judges: dict[str, Judge], seeds: int) -> dict[str, Any]:
-    """:func:`limits` with the true accuracies, with and without a confidence, over seeds."""
+def kept_limits(
+    table: Table,
+    judges: dict[str, Judge],
+    seeds: int,
+    accuracies: Mapping[str, Sequence[Tabulated]],
+) -> dict[str, Any]:
+    """:func:`limits` by each source of accuracies, with and without a confidence, over seeds.
+
+    Args:
+        table: of all devices.
+        judges: of the devices.
+        seeds: how many LPMs of a device.
+        accuracies: by source; where there are fewer than seeds, they take turns.
+    """
     lpms, _ = predicted_latencies(table, MEASURED_FOR_LIMITS, seeds)
     result: dict[str, Any] = {
         "limits_per_device": LIMITS,
         "measurements_per_lpm": MEASURED_FOR_LIMITS,
-        "accuracies": "true",
     }
-    for name, confidence in ((f"confidence {CONFIDENCE}", CONFIDENCE), ("no confidence", None)):
-        runs = []
+    for title, confidence in ((f"confidence {CONFIDENCE}", CONFIDENCE), ("no confidence", None)):
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in accuracies}
         for seed in range(seeds):
-            bounds: dict[str, Objective] = {
-                device: of[seed] if confidence is None else PredictedBound(of[seed], confidence)
+            bounds = {
+                device: everywhere(
+                    of[seed] if confidence is None else PredictedBound(of[seed], confidence)
+                )
                 for device, of in lpms.items()
             }
-            runs.append(limits(judges, true_accuracy(table), bounds))
-        result[name] = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
-        result[name]["exceeded_percent_by_seed"] = [run["exceeded_percent"] for run in runs]
+            for name, objectives in accuracies.items():
+                accuracy = objectives[seed % len(objectives)]
+                runs[name].append(limits(judges, accuracy, bounds))
+        for name, of in runs.items():
+            result.setdefault(name, {})[title] = {
+                **{key: float(np.mean([run[key] for run in of])) for key in of[0]},
+                "exceeded_percent_by_seed": [run["exceeded_percent"] for run in of],
+            }
     return result
 
 
+def retargeting(table: Table, accuracy: Objective) -> dict[str, float]:
+    """CPU seconds of what a further device needs: its LPM from ten cells, and a front.
+
+    Args:
+        table: of all devices.
+        accuracy: an LPM's, which predicts all cells for each device anew.
+    """
+    cells, seconds = some(MEASURED, 0), []
+    for latency in table.latency.values():
+        started = time.process_time()
+        retargeted(accuracy, learnt(cells, latency[cells], LATENCY, 0))
+        seconds.append(time.process_time() - started)
+    return {"mean": float(np.mean(seconds)), "most": max(seconds)}
+
+
 @one_thread()
-def run(table: Table, files: Sequence[Path], sizes: Sequence[int], seeds: int) -> dict[str, Any]:
-    """All columns, and whether limits are kept."""
+def run(
+    table: Table,
+    files: Sequence[Path],
+    sizes: Sequence[int],
+    seeds: int,
+    found: Sequence[Found] = (),
+    supernets: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """All columns, whether limits are kept, and what it all costs."""
     judges = {name: Judge(table.accuracy, ms) for name, ms in table.latency.items()}
-    columns = controls(judges)
+    columns = controls(judges) | searched(judges, found)
     started = time.process_time()
-    accuracies: dict[str, Sequence[Tabulated]] = {"true accuracies": [true_accuracy(table)]}
-    for n in sizes:
-        name = f"oracle: accuracy LPM of {n} true accuracies"
-        accuracies[name] = [oracle(table, n, seed) for seed in range(seeds)]
+    lpms = {
+        f"oracle: accuracy LPM of {n} true accuracies": [
+            oracle(table, n, seed) for seed in range(seeds)
+        ]
+        for n in sizes
+    }
     if files:
-        accuracies["accuracy LPM"] = [from_file(path) for path in files]
+        lpms["accuracy LPM"] = [from_file(path) for path in files]
+    accuracies = {
+        "true accuracies": [true_accuracy(table)],
+        **{name: [everywhere(lpm) for lpm in of] for name, of in lpms.items()},
+    }
     seconds = (time.process_time() - started) / max(1, seeds * len(sizes) + len(files))
     times = max(seeds, len(files))
     alone, alone_seconds = predicted_latencies(table, MEASURED, times)
@@ -351,15 +324,20 @@ def run(table: Table, files: Sequence[Path], sizes: Sequence[int], seeds: int) -
     columns |= retargets(table, judges, accuracies, latencies)
     for name, measures in columns.items():
         say(f"{measures['mean']['share']:.4f} (least {measures['least_share']:.4f})  {name}")
+    by_lpm = [lpm for of in lpms.values() for lpm in of]
     return {
         "cpu_seconds": {
             "an accuracy LPM": seconds,
             "a latency LPM": alone_seconds,
             "a latency LPM with a transfer prior": prior_seconds,
+            "retargeting to a device: LPM and front": retargeting(table, by_lpm[-1])
+            if by_lpm
+            else None,
         },
+        "costs": account(found, supernets, len(judges)),
         "device_blind_slowdown": device_blind(judges),
         "columns": columns,
-        "limits": kept_limits(table, judges, seeds),
+        "limits": kept_limits(table, judges, seeds, accuracies),
     }
 
 
@@ -367,6 +345,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of nasbench201/")
     parser.add_argument("--accuracies", type=Path, nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--supernets", type=Path, nargs="+", default=[], metavar="RESULT")
+    parser.add_argument("--searches", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -374,6 +354,7 @@ def main() -> None:
     if not (folder / "accuracy.parquet").exists():
         raise SystemExit(f"{folder} has no tables: nothing was judged")
     table = Table.read(folder)
+    found = [Found.read(path) for path in arguments.searches]
     content = {
         "benchmark": "fronts",
         "date": date.today().isoformat(),
@@ -392,7 +373,14 @@ def main() -> None:
             "measurements_per_lpm": MEASURED,
             "measurements_per_source_lpm": SOURCE_MEASURED,
         },
-        **run(table, arguments.accuracies, ORACLE_SIZES, arguments.seeds),
+        **run(
+            table,
+            arguments.accuracies,
+            ORACLE_SIZES,
+            arguments.seeds,
+            found,
+            arguments.supernets,
+        ),
     }
     arguments.out.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     say(f"written: {arguments.out}")

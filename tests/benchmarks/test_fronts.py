@@ -9,23 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import front_judge, fronts
+from benchmarks import front_judge, front_lpms, fronts
+from benchmarks.front_costs import Found, Passes
 from benchmarks.front_judge import CELLS, SPACE, TIES, Judge, Table, by_weights
+from tests.benchmarks.front_tables import made_table
 from tests.support.places import SHARED
 
-
-def made_table() -> Table:
-    """Accuracies and latencies by formula, and 500 cells of 1 % that are fast."""
-    x = fronts.encodings(np.arange(SPACE.size))
-    rng = np.random.default_rng(0)
-    accuracy = 30 + x @ rng.uniform(0, 7, x.shape[1])
-    latency = {name: 2 + x @ rng.uniform(0, 3, x.shape[1]) for name in ("one", "two")}
-    accuracy[:500] = 1.0
-    latency["one"][:500] = 0.1
-    return Table(accuracy, latency)
-
-
 TABLE = made_table()
+PASSES = Passes(100, 0, 6400)
 JUDGES = {name: Judge(TABLE.accuracy, ms) for name, ms in TABLE.latency.items()}
 
 
@@ -66,21 +57,25 @@ def test_cells_of_most_weights(ties: str) -> None:
 
 
 def test_a_run_at_tiny_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, value in (
-        ("RANDOM_DRAWS", 5),
-        ("LIMITS", 3),
-        ("MEASURED_FOR_LIMITS", 20),
-        ("SOURCE_MEASURED", 30),
+    for module, name, value in (
+        (fronts, "RANDOM_DRAWS", 5),
+        (fronts, "LIMITS", 3),
+        (fronts, "MEASURED_FOR_LIMITS", 20),
+        (front_lpms, "SOURCE_MEASURED", 30),
     ):
-        monkeypatch.setattr(fronts, name, value)
+        monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(front_judge, "EQUAL_ACCURACY", 55.0)
-    some = fronts.some(40, 3)
+    some = front_lpms.some(40, 3)
     file = tmp_path / "accuracies.parquet"
     pq.write_table(pa.table({"arch_id": some, "accuracy_percent": TABLE.accuracy[some]}), file)
-    result = fronts.run(TABLE, [file], sizes=(40,), seeds=1)
+    searches = Found("sweep", {"searched": {n: j.exact for n, j in JUDGES.items()}}, 4, PASSES, 8.0)
+    result = fronts.run(TABLE, [file], sizes=(40,), seeds=1, found=[searches])
     columns = result["columns"]
     shares = {name: column["mean"]["share"] for name, column in columns.items()}
     assert shares["exact front"] == pytest.approx(1.0)
+    assert shares["searched"] == pytest.approx(1.0)
+    assert result["costs"]["sweep"]["cpu_seconds_per_device"] == 4.0
+    assert result["cpu_seconds"]["retargeting to a device: LPM and front"]["most"] > 0
     assert shares["true accuracies, true latencies"] > 0.99
     assert shares["random 24 cells"] < shares["true accuracies, LPMs from 10 cells"]
     assert "accuracy LPM, LPMs from 10 cells and the other devices" in shares
@@ -88,11 +83,18 @@ def test_a_run_at_tiny_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert result["device_blind_slowdown"]["mean"] >= 1
     for column in columns.values():
         assert column["least_share"] <= column["mean"]["share"] <= 1 + 1e-9
-    limits = result["limits"]
-    assert limits["no confidence"]["cases"] + limits["no confidence"]["refused"] == 6
-    sure, unsure = limits["confidence 0.9"], limits["no confidence"]
-    assert sure["mean_slack_percent"] > unsure["mean_slack_percent"]
-    assert sure["exceeded_percent"] <= unsure["exceeded_percent"]
+    for source in ("true accuracies", "oracle: accuracy LPM of 40 true accuracies", "accuracy LPM"):
+        limits = result["limits"][source]
+        sure, unsure = limits["confidence 0.9"], limits["no confidence"]
+        assert unsure["cases"] + unsure["refused"] == 6
+        assert sure["mean_slack_percent"] > unsure["mean_slack_percent"]
+        assert sure["exceeded_percent"] <= unsure["exceeded_percent"]
+
+
+def test_searches_of_other_devices_are_refused() -> None:
+    searches = Found("sweep", {"searched": {"one": np.array([600])}}, 1, PASSES, 1.0)
+    with pytest.raises(SystemExit, match="all devices"):
+        fronts.searched(JUDGES, [searches])
 
 
 def test_the_tables_are_read() -> None:
