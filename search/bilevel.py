@@ -45,12 +45,13 @@ class StepLosses(NamedTuple):
     """What one step saw, as scalar tensors; without an α-step, ``val_loss`` and on are None.
 
     Attributes:
+        train_loss: None without a step of the weights, as ``train_correct`` is.
         expected_cost: LAT(α), in the unit of the cost.
         train_correct, val_correct: correct predictions.
     """
 
-    train_loss: Tensor
-    train_correct: Tensor
+    train_loss: Tensor | None
+    train_correct: Tensor | None
     val_loss: Tensor | None = None
     val_correct: Tensor | None = None
     expected_cost: Tensor | None = None
@@ -96,15 +97,18 @@ class Bilevel(ABC):
         )
 
     def step(
-        self, train: Batch, val: Batch, generator: torch.Generator, arch: bool = True
+        self, train: Batch | None, val: Batch, generator: torch.Generator, arch: bool = True
     ) -> StepLosses:
         """One α-step on ``val`` (L_val + λ LAT), then one weight step on ``train``.
 
         Args:
+            train: None: the weights are frozen, and what is first order takes the α-step alone.
             generator: of the samples that LAT(α) is estimated from.
             arch: whether to take the α-step.
         """
         arch_losses = self._arch_step(train, val, generator) if arch else ()
+        if train is None:
+            return StepLosses(None, None, *arch_losses)
         with self.supernet.only(self._weights, track=True):
             loss, correct = self._loss(train)
             gradients = torch.autograd.grad(loss, self._weights)
@@ -114,7 +118,7 @@ class Bilevel(ABC):
         return StepLosses(loss.detach(), correct, *arch_losses)
 
     def _arch_step(
-        self, train: Batch, val: Batch, generator: torch.Generator
+        self, train: Batch | None, val: Batch, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         loss, correct, gradients = self._arch_gradients(train, val)
         net = self.supernet
@@ -130,7 +134,9 @@ class Bilevel(ABC):
         return loss.detach(), correct, expected.detach()
 
     @abstractmethod
-    def _arch_gradients(self, train: Batch, val: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _arch_gradients(
+        self, train: Batch | None, val: Batch
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """L_val, correct predictions, and the gradients of α, in tensors of their own."""
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -149,7 +155,9 @@ class Bilevel(ABC):
 class FirstOrder(Bilevel):
     """The weights are held fixed in the α-step."""
 
-    def _arch_gradients(self, train: Batch, val: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _arch_gradients(
+        self, train: Batch | None, val: Batch
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         with self.supernet.only(self._alphas, track=False):
             loss, correct = self._loss(val)
             return loss, correct, list(torch.autograd.grad(loss, self._alphas))
@@ -163,7 +171,10 @@ class SecondOrder(Bilevel):
     running statistics of batch norms are not touched.
     """
 
-    def _arch_gradients(self, train: Batch, val: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _arch_gradients(
+        self, train: Batch | None, val: Batch
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        assert train is not None  # a configuration of frozen weights is of first order
         with self.supernet.only(self._weights, track=False):
             gradients = list(torch.autograd.grad(self._loss(train)[0], self._weights))
         self.average(gradients)

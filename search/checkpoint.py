@@ -7,6 +7,7 @@ unfinished epoch needs besides is the state of LAT's generator and the sums so f
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from latkit.core.errors import SearchError, from_os_error
+from latkit.core.errors import InputError, SearchError, from_os_error
 from latkit.core.files import write_atomically
 from latkit.search.bilevel import Bilevel
 from latkit.search.optimizers import Optimizer
@@ -120,21 +121,9 @@ def load_checkpoint(
                 tensors["begun/generator"],
                 float(header["begun"]["seconds"]),
             )
-    if version != FORMAT_VERSION:
-        raise SearchError(
-            f"checkpoint {path} has format version {version}, not {FORMAT_VERSION}",
-            "go on with the version of latkit that wrote it, or choose another --out",
-        )
-    saved, expected = _under("supernet", tensors), supernet.state_dict()
-    differing = [
-        name
-        for name in sorted({*saved, *expected})
-        if name not in saved or name not in expected or saved[name].shape != expected[name].shape
-    ]
+    _check_version(path, version)
     try:
-        if differing:
-            raise ValueError(f"e.g. {differing[0]} is of another shape or missing")
-        supernet.load_state_dict(saved)
+        _fill(supernet, tensors)
         for prefix, each in _optimizers(optimizer).items():
             each.load_state_dict(_under(prefix, tensors))
         optimizer.penalty.load_state_dict(penalty)
@@ -146,6 +135,82 @@ def load_checkpoint(
     return epoch, partial
 
 
+def digest_of(folder: Path) -> str:
+    """The first 16 digits of the SHA-256 of a folder's checkpoint.
+
+    Raises:
+        InputError: it has none.
+        LatkitError: it cannot be read.
+    """
+    return hashlib.sha256(_bytes_of(folder / CHECKPOINT)).hexdigest()[:16]
+
+
+def load_weights(folder: Path, digest: str, supernet: Supernet) -> None:
+    """Give a supernet the weights, running statistics and α of another search's checkpoint.
+
+    Args:
+        folder: of that search.
+        digest: see :func:`digest_of`.
+        supernet: what is filled.
+
+    Raises:
+        InputError: there is no checkpoint, or it is of another supernet.
+        SearchError: it is corrupt, or another one than that of the digest.
+        LatkitError: it cannot be read.
+    """
+    path = folder / CHECKPOINT
+    # Read once: a search that still runs may replace the file at any time.
+    content = _bytes_of(path)
+    if hashlib.sha256(content).hexdigest()[:16] != digest:
+        raise SearchError(
+            f"checkpoint {path} was replaced meanwhile",
+            "let the search in that folder end, then run this command again",
+        )
+    with _understood(path, "name the folder of another search"):
+        tensors = safetensors.torch.load(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        version = json.loads(metadata[HEADER])["format_version"]
+    _check_version(path, version)
+    try:
+        _fill(supernet, tensors)
+    except ValueError as error:
+        raise InputError(
+            f"checkpoint {path} is of another supernet ({error})",
+            "name the folder of a search with the same supernet and images of the same size",
+        ) from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f"{path.parent} has no {CHECKPOINT} to begin with",
+            "name the folder of a search that has finished an epoch",
+        ) from None
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
+
+
+def _check_version(path: Path, version: object) -> None:
+    """Raises: SearchError: a checkpoint's format is another."""
+    if version != FORMAT_VERSION:
+        raise SearchError(
+            f"checkpoint {path} has format version {version}, not {FORMAT_VERSION}",
+            "go on with the version of latkit that wrote it, or choose another --out",
+        )
+
+
+def _fill(supernet: Supernet, tensors: dict[str, Tensor]) -> None:
+    """Raises: ValueError: the tensors of a checkpoint are of another supernet."""
+    saved, expected = _under("supernet", tensors), supernet.state_dict()
+    for name in sorted({*saved, *expected}):
+        if name not in saved or name not in expected or saved[name].shape != expected[name].shape:
+            raise ValueError(f"e.g. {name} is of another shape or missing")
+    supernet.load_state_dict(saved)
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A checkpoint's file.
@@ -154,19 +219,28 @@ def _opened(path: Path) -> Iterator[Any]:
         SearchError: its content is corrupt.
         LatkitError: it cannot be read.
     """
-    try:
+    with _understood(path, "delete it to begin the search again, or choose another --out"):
         # Python's own errors have the path and a number, which those of safetensors lack.
         with open(path, "rb"):
             pass
         with safetensors.safe_open(path, framework="pt") as file:
             yield file
+
+
+@contextlib.contextmanager
+def _understood(path: Path, fix: str) -> Iterator[None]:
+    """Reading a checkpoint.
+
+    Raises:
+        SearchError: its content is corrupt.
+        LatkitError: it cannot be read.
+    """
+    try:
+        yield
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise SearchError(
-            f"checkpoint {path} is corrupt ({_first_line(error)})",
-            "delete it to begin the search again, or choose another --out",
-        ) from None
+        raise SearchError(f"checkpoint {path} is corrupt ({_first_line(error)})", fix) from None
 
 
 def _header(file: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from latkit.search.estimators import DEFAULT_ESTIMATOR, ESTIMATORS
 from latkit.search.objectives import OBJECTIVES, check_noise
 from latkit.search.optimizers import OptimizerConfig
 from latkit.search.penalty import EdgeSampling
+from latkit.search.start import Start
 from latkit.search.supernet import get_supernet, method_names
 
 PRECISIONS = ("fp32", "bf16")
@@ -47,6 +48,8 @@ class SearchConfig:
             normal cell); None: any.
         cells, channels: of the supernet; a space may have them fixed.
         limit: images used; None for all. Half train the weights, half train α.
+        start: the checkpoint of another search whose weights and α are the first ones; None: they
+            are random. With it the weights may be frozen, by a ``weight_lr`` of 0.
     """
 
     method: str = "darts"
@@ -70,10 +73,19 @@ class SearchConfig:
     limit: int | None = None
     seed: int = 0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    start: Start | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the weights stay as they begin, so that α alone is trained."""
+        return self.optimizer.weight_lr == 0
 
     def to_dict(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        # Wherever its folder is.
+        values["start"] = None if self.start is None else self.start.checkpoint
         # Through JSON, so that a configuration read back compares equal.
-        content: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        content: dict[str, Any] = json.loads(json.dumps(values))
         return content
 
     def check(self, space: str = "darts") -> None:
@@ -119,8 +131,20 @@ class SearchConfig:
         check_noise(self.lpm_noise)
         for name in ("weight_lr", "arch_lr"):
             rate = getattr(self.optimizer, name)
-            if not 0 < rate < math.inf:
+            if not 0 < rate < math.inf and not (
+                name == "weight_lr" and self.frozen and self.start is not None
+            ):
                 raise InputError(f"{name}={rate} is not a learning rate", "use more than 0")
+        if self.frozen and self.order == 2:
+            raise InputError(
+                "second order looks ahead by a step of the weights, which are frozen",
+                "use --order 1, or a --weight-lr of more than 0",
+            )
+        if self.frozen and self.warmup_epochs:
+            raise InputError(
+                "a warm-up trains the weights alone, which are frozen",
+                "leave out --warmup-epochs, or use a --weight-lr of more than 0",
+            )
         if self.max_skips is not None and self.max_skips < 0:
             raise InputError(f"max_skips={self.max_skips} is too small", "use 0 or more")
         if self.stop_on_collapse and supernet.most_skips is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +15,7 @@ from torch import Tensor
 from latkit.core.errors import Interrupted, SearchError
 from latkit.core.memory import memory_ran_out
 from latkit.lpm.base import LPM
-from latkit.search.bilevel import StepLosses
+from latkit.search.bilevel import Batch, StepLosses
 from latkit.search.checkpoint import CHECKPOINT, PartialEpoch, load_checkpoint, save_checkpoint
 from latkit.search.collapse import (
     alpha_entropy,
@@ -45,7 +46,7 @@ class SearchProgress:
         steps_per_epoch: how many there are.
         epochs: how many there will be.
         done_before: steps that an earlier run of this search did.
-        train_loss: of this step.
+        train_loss: of this step; None while the weights are frozen.
         val_loss: of this step; None while α is frozen.
         expected_cost: LAT(α) in this step, in the unit of the search's objective; None while α
             is frozen.
@@ -57,7 +58,7 @@ class SearchProgress:
     steps_per_epoch: int
     epochs: int
     done_before: int
-    train_loss: float
+    train_loss: float | None
     val_loss: float | None
     expected_cost: float | None
     unit: str
@@ -105,6 +106,7 @@ class EpochLoop:
         processes: this process among those that search together.
 
     Raises:
+        InputError: the checkpoint that the search begins with is gone, or of another supernet.
         SearchError: the checkpoint or the history is corrupt, or memory ran out.
     """
 
@@ -128,6 +130,8 @@ class EpochLoop:
         self.penalty = make_penalty(config, space, objective, arch_steps)
         try:
             self.supernet = make_supernet(config, space, data, device, processes)
+            if config.start is not None and not (out / CHECKPOINT).exists():
+                config.start.load(self.supernet)
             self.optimizer = make_optimizer(config, self.supernet, self.penalty, processes)
             self.finished, self._partial = load_checkpoint(out, self.supernet, self.optimizer)
         except (RuntimeError, MemoryError) as error:
@@ -201,27 +205,18 @@ class EpochLoop:
             streams[2].set_state(self._partial.generator)
             self._partial = None
         arch = epoch >= config.warmup_epochs
-        pairs = zip(
-            *(
-                batches(
-                    self.data, half, config.batch, self._normalisation, stream,
-                    skip=first, share=self.processes.share,
-                )
-                for half, stream in zip(self._halves, streams[:2], strict=True)
-            ),
-            strict=False,
-        )  # fmt: skip
-        for step, (train, val) in enumerate(pairs, start=first + 1):
+        for step, (train, val) in enumerate(self._pairs(streams, first), start=first + 1):
             values, stopping = self._step(step, train, val, streams[2], arch, stop)
             totals += values
             losses = values.tolist()
             if arch:
                 self.penalty.after_step(losses[2], lambda: self._cost(self.supernet.derive()))
+            train_loss = None if config.frozen else losses[0]
             val_loss, expected = (losses[1], losses[2]) if arch else (None, None)
             on_step(
                 SearchProgress(
                     epoch + 1, step, self.steps, config.epochs, self._done_before,
-                    losses[0], val_loss, expected, self.objective.unit,
+                    train_loss, val_loss, expected, self.objective.unit,
                 )
             )  # fmt: skip
             if stopping and step < self.steps:
@@ -232,21 +227,36 @@ class EpochLoop:
         if stopping:
             _stop(f"epoch {epoch + 1}")
 
+    def _pairs(
+        self, streams: Sequence[torch.Generator], skip: int
+    ) -> Iterator[tuple[Batch | None, Batch]]:
+        """An epoch's batches of the weights, None where these are frozen, and of α."""
+        ours, theirs = (
+            batches(
+                self.data, half, self.config.batch, self._normalisation, stream,
+                skip=skip, share=self.processes.share,
+            )
+            for half, stream in zip(self._halves, streams[:2], strict=True)
+        )  # fmt: skip
+        train: Iterable[Batch | None] = ours
+        if self.config.frozen:
+            train = itertools.repeat(None, self.steps - skip)
+        return zip(train, theirs, strict=False)
+
     def _step(
         self,
         step: int,
-        train: tuple[Tensor, Tensor],
-        val: tuple[Tensor, Tensor],
+        train: Batch | None,
+        val: Batch,
         generator: torch.Generator,
         arch: bool,
         stop: Callable[[], bool],
     ) -> tuple[Tensor, bool]:
         """One step; its numbers over all processes, and whether any of them is to stop."""
-        placed = [tensor.to(self.device, non_blocking=True) for tensor in (*train, *val)]
         where = f"epoch {self.finished + 1}, step {step}"
         try:
             losses = self.optimizer.step(
-                (placed[0], placed[1]), (placed[2], placed[3]), generator, arch
+                None if train is None else self._placed(train), self._placed(val), generator, arch
             )
         except (RuntimeError, MemoryError) as error:
             raise _memory_ran_out(error, f"in {where}; {self._what_is_kept()}") from None
@@ -261,19 +271,23 @@ class EpochLoop:
         values[3:5] *= self.processes.world
         return values[:5], bool(values[5] > 0)
 
+    def _placed(self, batch: Batch) -> Batch:
+        images, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
+        return images, labels
+
     def _finish_epoch(self, totals: Tensor, arch: bool, seconds: float) -> None:
         architecture = self.supernet.derive()
         predicted_ms = self._predict(architecture)
         train_loss, val_loss, expected, train_correct, val_correct = totals.tolist()
-        images = self.steps * self.config.batch
+        images, frozen = self.steps * self.config.batch, self.config.frozen
         self.finished += 1
         self.history.append(
             {
                 "epoch": self.finished,
-                "train_loss": train_loss / self.steps,
+                "train_loss": None if frozen else train_loss / self.steps,
                 "val_loss": val_loss / self.steps if arch else None,
                 "expected_cost": expected / self.steps if arch else None,
-                "train_accuracy": train_correct / images,
+                "train_accuracy": None if frozen else train_correct / images,
                 "val_accuracy": val_correct / images if arch else None,
                 "penalty_weight": self.penalty.weight,
                 "weight_lr": self.optimizer.weight_optimizer.lr,

@@ -12,6 +12,7 @@ from typing import Any
 from latkit.core.errors import InputError
 from latkit.core.requests import check_seed, check_types, set_paths, set_tuples
 from latkit.search.config import SearchConfig, preset, with_rates
+from latkit.search.earlier import EarlierSearch
 from latkit.search.image_source import DataOptions
 from latkit.search.oneshot import ONE_SHOT
 from latkit.search.supernet import default_method, method_names
@@ -35,6 +36,10 @@ class SearchRequest:
         data_options: how images are read.
         out: folder of the search; None: ``searches/DEVICE``, or ``searches/one-shot-SPACE``.
         preset: of the configuration, ``paper`` or ``cpu``.
+        start_from: folder of a finished or interrupted search, whose weights and α are the first
+            ones; its configuration then stands for the preset's, with frozen weights and few
+            epochs (``latkit.search.earlier``), and λ or a target has to be given. Space and images
+            have to be its own. None: begin at random.
         method: how it is searched; None: the first method for the space.
         changes: values of the configuration instead of the preset's, by their names in
             ``SearchConfig`` (of one-shot in ``OneShotConfig``); of the former besides ``weight_lr``
@@ -54,6 +59,7 @@ class SearchRequest:
     data_options: DataOptions = field(default_factory=DataOptions)
     out: Path | None = None
     preset: str = "paper"
+    start_from: Path | None = None
     method: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     sweep_lambda: tuple[float, ...] | None = None
@@ -63,7 +69,7 @@ class SearchRequest:
     registry: str | None = None
 
     def __post_init__(self) -> None:
-        set_paths(self, "out")
+        set_paths(self, "out", "start_from")
         set_tuples(self, "also")
         object.__setattr__(self, "data", os.fspath(self.data))
 
@@ -77,7 +83,10 @@ class SearchRequest:
         """The configuration, and the searches of a sweep.
 
         Raises:
-            InputError: values exclude each other, or one cannot work.
+            InputError: values exclude each other, or one cannot work, or ``start_from`` holds no
+                search that fits.
+            SearchError: the configuration in ``start_from`` is corrupt.
+            LatkitError: a file of that cannot be read.
             PluginError: a plug-in does not load.
         """
         methods = (*method_names(), ONE_SHOT)
@@ -105,8 +114,7 @@ class SearchRequest:
         if self.also:
             changes = {"cost": "weighted-sum", **changes, "also": self.also}
         SPACES.check(self.space)
-        method = default_method(self.space) if self.method is None else self.method
-        usual = preset(self.preset, method, self.space)
+        usual = self._usual()
         check_types(SearchConfig, changes)
         config = dataclasses.replace(usual, **changes)
         config = with_rates(config, weight_lr, arch_lr, usual.batch if scale_lr else config.batch)
@@ -120,10 +128,30 @@ class SearchRequest:
             raise InputError("--jobs counts the searches of a sweep", "add --sweep-lambda")
         return config, None
 
+    def _usual(self) -> SearchConfig:
+        """The configuration that ``changes`` change."""
+        if self.start_from is None:
+            method = default_method(self.space) if self.method is None else self.method
+            return preset(self.preset, method, self.space)
+        earlier = EarlierSearch.read(self.start_from)
+        named = {} if self.method is None else {"method": self.method}
+        earlier.check(self.space, {**self.changes, **named})
+        if self.preset != SearchRequest.preset:
+            raise InputError(
+                f"a search from {self.start_from} has its values, not those of a preset",
+                "leave out --preset",
+            )
+        if not self.has_weight:
+            raise InputError(
+                f"the lambda or target of {self.start_from} is that of its device",
+                "give --target-ms, or --lambda, or a sweep of one of them",
+            )
+        return earlier.usual()
+
     @staticmethod
     def _check_names(changes: Mapping[str, Any]) -> None:
         fields = {field.name for field in dataclasses.fields(SearchConfig)}
-        known = sorted({*fields, *_RATES} - {"optimizer", "also", "method"})
+        known = sorted({*fields, *_RATES} - {"optimizer", "also", "method", "start"})
         for name in changes:
             if name not in known:
                 raise InputError(f"a search has no value {name}", f"use one of: {', '.join(known)}")

@@ -19,6 +19,7 @@ from latkit.search.collapse import signs_of_collapse
 from latkit.search.config import SearchConfig
 from latkit.search.data import load_noted
 from latkit.search.distributed import Processes, joined, processes_here, rank_zero_output
+from latkit.search.earlier import EarlierSearch
 from latkit.search.epochs import SearchOutcome, SearchProgress
 from latkit.search.image_source import DataOptions, ImageData
 from latkit.search.objectives import Objective, PredictedObjective
@@ -42,7 +43,8 @@ def search(
     request: SearchRequest, *, listener: Listener = SILENT
 ) -> SearchResult | SweepResult | OneShotResult | None:
     """Search an architecture for a device whose LPM is published (LA-DARTS), or a sweep of them; or
-    train all architectures in one network, for no device (``latkit.search.oneshot``).
+    train all architectures in one network, for no device (``latkit.search.oneshot``). A search may
+    begin with the weights and α of another one.
 
     Each epoch is checkpointed, and so is the step at which SIGINT or SIGTERM ends the search: the
     same request goes on. At the end what was found is predicted by every LPM of the registry, and
@@ -163,6 +165,13 @@ class _Task:
         """The images, with notes of what they are and what they are searched with."""
         listener = self.listener
         data = load_noted(source, config.limit, config.seed, options, listener)
+        if config.start is not None:
+            earlier = EarlierSearch.read(config.start.folder)
+            earlier.check_data(data)
+            listener.note(
+                f"beginning with weights and alpha of {earlier.folder}, which was searched with "
+                f"{earlier.lpm}; weights are {'frozen' if config.frozen else 'trained'}"
+            )
         cards = {lpm.entry: lpm.card for lpm in (self.latency, *self.weighed)}
         lpms = ", ".join(
             f"{entry.reference} (MAPE {_percent(card.metrics['mape_percent'])})"
@@ -366,6 +375,7 @@ def _done(now: SearchProgress) -> int:
 
 def _describe_step(now: SearchProgress) -> str:
     if now.val_loss is None or now.expected_cost is None:
+        assert now.train_loss is not None  # something is trained
         return f"train loss {now.train_loss:.3f}, alpha frozen"
     return f"val loss {now.val_loss:.3f}, LAT {now.expected_cost:.2f} {now.unit}"
 

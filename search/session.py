@@ -81,8 +81,8 @@ def run_search(
         objective: what α's step weighs; None: what the LPM predicts.
 
     Raises:
-        InputError: the configuration does not fit the space, the data, the number of processes, or
-            what the space's architectures cost.
+        InputError: the configuration does not fit the space, the data, the number of processes,
+            what the space's architectures cost, or the checkpoint that it begins with.
         SearchError: ``out`` holds another search, its checkpoint is corrupt, another process
             writes it, processes have loaded different data, or a loss is no longer finite.
         Interrupted: ``stop`` returned true; the same call goes on.
@@ -94,7 +94,9 @@ def run_search(
     check_fits(config.batch, data, processes)
     objective = objective or PredictedObjective(lpm)
     check_reach([config.target_ms], space, objective, config.max_skips)
-    identity = {**config.to_dict(), "data": data.identity(), "lpm": lpm_reference}
+    identity = {
+        **config.to_dict(), "space": space.name, "data": data.identity(), "lpm": lpm_reference,
+    }  # fmt: skip
     check_same_everywhere(identity["data"], processes)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -163,7 +165,8 @@ def _claim(
             )
         write_json_atomically(path, content)
         return
-    earlier = read_config(path, SearchError)
+    # What was written before there were these two.
+    earlier = {"space": space.name, "start": None, **read_config(path, SearchError)}
     changed = named_differences(content, earlier)
     if changed and is_extension(out, content, earlier, space, supernet):
         write_json_atomically(path, content)

@@ -57,6 +57,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 @click.option("--eval-images", type=COUNT, help="Of one-shot: images for each of them [all held "
               "out].")
 @click.option("--eval-batch", type=COUNT, help="Of one-shot: and of a batch of these [256].")
+@click.option("--from", "start_from", type=UserPath(),
+              help="Folder of a search whose weights, alpha and values are the first ones; alone "
+                   "alpha moves on, in a tenth of its epochs, unless a --weight-lr is given.")
 @click.option("--order", type=int, help="Of the bi-level optimisation, 1 or 2 [1].")
 @click.option("--lambda", "lambda_per_ms", type=float,
               help="Weight of the predicted latency in the loss, per ms [paper: 0.2, cpu: 0.02]; "
@@ -98,7 +101,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 @click.option("--max-skips", type=click.IntRange(min=0),
               help="Largest number of skip connections in what is derived (of darts the normal "
                    "cell) [any].")
-@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--seed", type=SEED, help="[0]")
 @click.option("--tensorboard", is_flag=True, help="Write scalars to OUT/tensorboard too.")
 @click.option("--sweep-lambda", type=Numbers(),
               help="Search once for each of these lambdas, in OUT/lambda-0.1 and so on, e.g. "
@@ -126,6 +129,7 @@ def command(as_json: bool, **fields: Any) -> None:
       latkit search --device my-gpu --cost energy --lambda 0.01
       latkit search --device my-cpu --data cifar10 --preset cpu --lambda 0.05
       latkit search --device my-cpu --preset cpu --sweep-lambda 0,0.01,0.02
+      latkit search --from searches/p100 --device my-cpu --data cifar10 --target-ms 20
       latkit search --method one-shot --space nasbench201 --data cifar10 --preset cpu
       torchrun --nproc-per-node 2 -m latkit search --device p100 --data cifar10
     """

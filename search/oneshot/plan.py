@@ -11,10 +11,11 @@ from latkit.search.request import SearchRequest
 from latkit.spaces import SPACES
 
 # What options are called whose names are not their fields'.
-_OPTIONS = {"also": "--also-device", "lambda_per_ms": "--lambda"}
+_OPTIONS = {"also": "--also-device", "lambda_per_ms": "--lambda", "start_from": "--from"}
 # Of a request, what only a search for a device has.
 _FOR_A_DEVICE = (
-    "device", "also", "sweep_lambda", "sweep_target_ms", "jobs", "tensorboard", "registry",
+    "device", "also", "start_from", "sweep_lambda", "sweep_target_ms", "jobs", "tensorboard",
+    "registry",
 )  # fmt: skip
 
 
