@@ -5,7 +5,7 @@
 
 Both search NAS-Bench-201 in the same supernet, scaled down: the preset ``cpu`` on CIFAR-10 scaled
 to 16x16 pixels. Latencies are predicted by default LPMs from ten random cells of the device, those
-of ``fronts.py``'s first seed; true latencies and accuracies are not looked at.
+of ``fronts.py``'s first seed; other latencies and the accuracies are not looked at.
 
 ``sweep``: a search by LA-DARTS for each device and each of ``WEIGHTS``, which are λ times the mean
 of the ten measurements, as it means the same on any device. ``hypernetwork``: see
@@ -52,19 +52,18 @@ from latkit.search.decode import log_weights, strongest
 from latkit.search.epochs import SearchProgress
 from latkit.search.image_source import ImageData
 from latkit.search.objectives import PredictedObjective
-from latkit.search.oneshot.config import OneShotConfig
-from latkit.search.oneshot.config import preset as one_shot_preset
 from latkit.search.session import run_search
 from latkit.search.supernet import get_supernet
 from latkit.search.sweep import Search, plan_sweep
 
-# Of LA-DARTS: λ times the mean of the measured cells. Beyond them cells of ``none`` alone are left.
+# Of the latency: λ times the mean of the measured cells. From there on all cells are the fastest.
 WEIGHTS = (0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
 # As many as make CELLS of all weights.
 LAST_EPOCHS = CELLS // len(WEIGHTS)
 RESOLUTION = 16
 # Of the hypernetwork, which takes more steps than a search.
-IMAGES, EPOCHS = 8192, 100
+PREFERENCES = (0.0, *np.geomspace(WEIGHTS[1], WEIGHTS[-1], CELLS - 1).tolist())
+IMAGES, EPOCHS = 8192, 60
 
 
 class Kept:
@@ -105,7 +104,7 @@ def predictors(table: Table, seed: int) -> dict[str, PredictedObjective]:
 
 
 def searched(search: Search, latency: PredictedObjective, data: ImageData) -> dict[str, Any]:
-    """One search: the cells after each of its epochs, α in the end, and what they cost."""
+    """One search: the cells after each of its epochs, one of few skips, and what they cost."""
     steps = 0
 
     def count(now: SearchProgress) -> None:
@@ -122,7 +121,7 @@ def searched(search: Search, latency: PredictedObjective, data: ImageData) -> di
     texts = [str(row["genotype"]) for row in outcome.history]
     return {
         "cells": SPACE.rank(np.concatenate([SPACE.parse(text) for text in texts])).tolist(),
-        "alpha": alpha.tolist(),
+        "guarded": guarded(alpha),
         "last_predicted_ms": outcome.predicted_ms,
         "last_val_accuracy": outcome.history[-1]["val_accuracy"],
         "passes": asdict(Passes(2 * steps, 0, 2 * steps * search.config.batch)),
@@ -150,11 +149,11 @@ def sweep(
             if name in kept:
                 continue
             facts = searched(search, latencies[device], data)
-            cells = facts.pop("cells")
+            cells, few_skips = facts.pop("cells"), facts.pop("guarded")
             columns = {
                 title: cells[-1:],
                 f"{title}, last {LAST_EPOCHS} epochs": cells[-LAST_EPOCHS:],
-                f"{title}, few skip connections": [guarded(torch.tensor(facts["alpha"]))],
+                f"{title}, few skip connections": [few_skips],
             }
             kept.add(
                 {
@@ -170,8 +169,10 @@ def sweep(
 # --- the hypernetwork -------------------------------------------------------------------------
 
 
-def hypernetwork(table: Table, config: OneShotConfig, data: ImageData, kept: Kept) -> None:
-    """One training for all devices, if it is not kept yet."""
+def hypernetwork(
+    table: Table, config: SearchConfig, data: ImageData, kept: Kept, weights: Sequence[float]
+) -> None:
+    """One training for all devices and weights, if it is not kept yet."""
     name = "all devices"
     if name in kept:
         return
@@ -181,16 +182,15 @@ def hypernetwork(table: Table, config: OneShotConfig, data: ImageData, kept: Kep
     devices = {
         device: Device.of(ms[measured], latencies[device]) for device, ms in table.latency.items()
     }
-    training = Training(devices, config, data)
+    training = Training(devices, weights, config, data)
     training.run(lambda epoch, loss: say(f"epoch {epoch} of {config.epochs}, loss {loss:.3f}"))
-    preferences = np.linspace(0, 1, CELLS).tolist()
-    cells = {device: training.cells(device, preferences).tolist() for device in devices}
-    passes = Passes(2 * training.steps, 0, 2 * training.steps * config.batch)
+    cells = {device: training.cells(device).tolist() for device in devices}
     kept.add(
         {
             "name": name,
-            "columns": {"hypernetwork for all devices": cells},
-            "passes": asdict(passes),
+            "weights": list(weights),
+            "columns": {f"hypernetwork, {len(weights)} preferences": cells},
+            "passes": asdict(training.passes),
             "cpu_seconds": time.process_time() - started,
         }
     )
@@ -212,13 +212,9 @@ def main() -> None:
     if not (arguments.data / "nasbench201" / "accuracy.parquet").exists():
         raise SystemExit(f"{arguments.data} has no tables: nothing was searched")
     table = Table.read(arguments.data / "nasbench201")
-    config: SearchConfig | OneShotConfig
-    if arguments.method == SWEEP:
-        config = dataclasses.replace(preset("cpu", "darts", SPACE.name), seed=arguments.seed)
-    else:
-        config = dataclasses.replace(
-            one_shot_preset("cpu", SPACE.name), limit=IMAGES, epochs=EPOCHS, seed=arguments.seed
-        )
+    config = dataclasses.replace(preset("cpu", "darts", SPACE.name), seed=arguments.seed)
+    if arguments.method == HYPERNETWORK:
+        config = dataclasses.replace(config, limit=IMAGES, epochs=EPOCHS)
     data = load(arguments.data, config.limit, config.seed)
     head = {
         "benchmark": "front-searches",
@@ -238,10 +234,10 @@ def main() -> None:
         },
     }
     kept = Kept(arguments.out, head)
-    if isinstance(config, SearchConfig):
+    if arguments.method == SWEEP:
         sweep(table, config, data, kept, WEIGHTS)
     else:
-        hypernetwork(table, config, data, kept)
+        hypernetwork(table, config, data, kept, PREFERENCES)
     say(f"written: {arguments.out}")
 
 

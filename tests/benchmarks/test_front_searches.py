@@ -9,24 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from benchmarks import front_hypernetwork
 from benchmarks.front_costs import Found, Passes, account, passes_of_supernet, passes_of_sweep
-from benchmarks.front_hypernetwork import Device, Training, drawn, straight_through
+from benchmarks.front_hypernetwork import Device, Hypernetwork, Training
 from benchmarks.front_judge import CELLS, SPACE
 from benchmarks.front_lpms import Tabulated, some
 from benchmarks.front_searches import Kept, guarded, hypernetwork, predictors, sweep
 from latkit.search.config import preset
 from latkit.search.image_source import ImageData
 from latkit.search.objectives import evaluate
-from latkit.search.oneshot.config import preset as one_shot_preset
 from tests.benchmarks.front_tables import made_table
 
 TABLE = made_table()
-SMALL = {"cells": 3, "channels": 2, "batch": 8, "epochs": 3}
-SWEEP = dataclasses.replace(preset("cpu", "darts", SPACE.name), **SMALL)
-ONE_SHOT = dataclasses.replace(one_shot_preset("cpu", SPACE.name), **SMALL)
+SMALL = dataclasses.replace(
+    preset("cpu", "darts", SPACE.name), cells=3, channels=2, batch=8, epochs=2
+)
 
 
 def made_images() -> ImageData:
@@ -37,18 +34,18 @@ def made_images() -> ImageData:
 
 def test_a_sweep_is_kept_search_by_search_and_goes_on(tmp_path: Path) -> None:
     path, head = tmp_path / "sweep.json", {"method": "sweep", "scale": 1}
-    sweep(TABLE, SWEEP, made_images(), Kept(path, head), weights=(0.0, 1.0))
+    sweep(TABLE, SMALL, made_images(), Kept(path, head), weights=(0.0, 1.0))
     whole = json.loads(path.read_text())
     assert len(whole["searches"]) == 4
     # 20 images a half are 2 batches of 8; a step has a pass of α and a pass of the weights.
-    steps = 2 * SWEEP.epochs
+    steps = 2 * SMALL.epochs
     for search in whole["searches"]:
         assert search["passes"] == {"training": 2 * steps, "evaluation": 0, "images": 16 * steps}
     mean = TABLE.latency["one"][some(10, 0)].mean()
     assert whole["searches"][1]["lambda_per_ms"] == pytest.approx(1 / mean)
 
     path.write_text(json.dumps({**whole, "searches": whole["searches"][:3]}))
-    sweep(TABLE, SWEEP, made_images(), Kept(path, head), weights=(0.0, 1.0))
+    sweep(TABLE, SMALL, made_images(), Kept(path, head), weights=(0.0, 1.0))
     again = json.loads(path.read_text())
     for search in (*whole["searches"], *again["searches"]):
         del search["cpu_seconds"]
@@ -105,46 +102,23 @@ def test_few_skip_connections_where_alpha_wants_many() -> None:
     assert (row == skip).sum() == 2
 
 
-def test_sampled_operations_have_the_gradient_of_the_expectation(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """By enumeration: ReinMax's is exact for quadratic functions (Liu et al. 2023, Theorem 3.1)."""
-    alpha = torch.tensor([[0.3, -0.7, 1.1]], dtype=torch.float64, requires_grad=True)
-    generator = torch.Generator().manual_seed(0)
-    linear, square = torch.tensor([1.0, 5.0, -2.0]).double(), torch.randn(3, 3).double()
-
-    def function(x: Tensor) -> Tensor:
-        return (x @ linear + ((x @ (square + square.T)) * x).sum(-1)).sum()
-
-    mean = torch.zeros_like(alpha)
-    probabilities = alpha.detach().softmax(-1)[0]
-    for operation, probability in enumerate(probabilities):
-        one_hot = torch.eye(3).double()[[operation]]
-        monkeypatch.setattr(front_hypernetwork, "drawn", lambda *_, one_hot=one_hot: one_hot)
-        sample = straight_through(alpha, generator)
-        assert torch.allclose(sample, one_hot)
-        (gradient,) = torch.autograd.grad(function(sample), alpha)
-        mean += probability * gradient
-    values = torch.stack([function(row) for row in torch.eye(3).double()])
-    (exact,) = torch.autograd.grad(alpha.softmax(-1)[0] @ values, alpha)
-    assert torch.allclose(mean, exact)
+def test_banks_are_mixed_by_attention() -> None:
+    network = Hypernetwork(banks=2, features=4, preferences=3)
+    with torch.no_grad():
+        network.keys.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 0]]))
+        network.tables[0], network.tables[1] = 4.0, 0.0
+    share = np.e / (np.e + 1)
+    alpha = network(torch.tensor([2.0, 5.0, 5.0, 5.0]), 1)  # its product with a key, over 2
+    assert alpha.shape == (SPACE.num_edges, SPACE.num_operations)
+    assert alpha.detach().numpy() == pytest.approx(4 * share)
 
 
-def test_operations_are_drawn_by_their_probabilities() -> None:
-    alpha = torch.tensor([[0.0, 50.0, 0.0]]).expand(6, 3)
-    one_hot = drawn(alpha, torch.Generator().manual_seed(0))
-    assert one_hot.tolist() == [[0, 1, 0]] * 6
-
-
-def test_latency_is_normalised_by_all_cells() -> None:
-    latency = TABLE.latency["two"]
-    device = Device.of(latency[:10], Tabulated("latency_ms", "ms", latency))
-    generator = torch.Generator().manual_seed(0)
-    for cell, value in ((latency.argmin(), 0.0), (latency.argmax(), 1.0)):
-        row = SPACE.unrank(np.array([cell]))
-        alpha = 100 * torch.from_numpy(SPACE.encode(row)).view(SPACE.num_edges, -1)
-        assert float(device.normalised(alpha, generator)) == pytest.approx(value, abs=1e-5)
-    assert float(device.features.mean()) == pytest.approx(0, abs=1e-6)
+def test_features_are_the_same_for_a_device_that_is_twice_as_slow() -> None:
+    objective, latency = Tabulated("latency_ms", "ms", TABLE.latency["one"]), np.arange(1.0, 11)
+    one, two = Device.of(latency, objective), Device.of(latency**2, objective)
+    assert torch.allclose(one.features, two.features)
+    assert float(one.features.mean()) == pytest.approx(0, abs=1e-6)
+    assert (one.mean_ms, two.mean_ms) == (5.5, 38.5)
 
 
 def test_a_hypernetwork_for_all_devices(tmp_path: Path) -> None:
@@ -153,25 +127,26 @@ def test_a_hypernetwork_for_all_devices(tmp_path: Path) -> None:
         path = tmp_path / name
         for _ in range(2):  # the second time there is nothing left to do
             kept = Kept(path, {"method": "hypernetwork", "scale": 1})
-            hypernetwork(TABLE, ONE_SHOT, made_images(), kept)
+            hypernetwork(TABLE, SMALL, made_images(), kept, weights=(0.0, 0.1, 1.0))
         (search,) = json.loads(path.read_text())["searches"]
         found.append(search["columns"])
     assert found[0] == found[1]
     (cells,) = found[0].values()
-    assert {device: len(each) for device, each in cells.items()} == {"one": CELLS, "two": CELLS}
-    steps = 2 * ONE_SHOT.epochs
+    assert {device: len(each) for device, each in cells.items()} == {"one": 3, "two": 3}
+    steps = 2 * SMALL.epochs
     assert search["passes"] == {"training": 2 * steps, "evaluation": 0, "images": 16 * steps}
 
 
-def test_a_hypernetwork_learns_that_operations_take_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_hypernetwork, "RATE", 0.03)
+def test_a_hypernetwork_learns_what_takes_time_where_that_counts() -> None:
     latencies = predictors(TABLE, 0)
     devices = {
         name: Device.of(ms[some(10, 0)], latencies[name]) for name, ms in TABLE.latency.items()
     }
-    training = Training(devices, dataclasses.replace(ONE_SHOT, epochs=12), made_images())
+    rates = dataclasses.replace(SMALL.optimizer, arch_lr=0.3)
+    config = dataclasses.replace(SMALL, epochs=12, optimizer=rates)
+    training = Training(devices, (0.0, 1e3), config, made_images())
     training.run()
     for name, latency in latencies.items():
         predicted = evaluate(SPACE, latency, SPACE.unrank(np.arange(SPACE.size)))
-        (cell,) = training.cells(name, [0.0])
+        _, cell = training.cells(name)
         assert predicted[cell] < np.quantile(predicted, 0.1)
