@@ -18,9 +18,10 @@ from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.data import ImageData, load_data
 from latkit.search.objectives import MacsObjective, PredictedObjective, WeightedSum, evaluate
 from latkit.search.session import HISTORY, SearchProgress
+from latkit.spaces import SearchSpace
 from latkit.spaces.architecture import architecture_cost
 from latkit.spaces.darts.genotype import parse_genotype
-from tests.search.micro import DARTS, MICRO, Finished, run, run_darts
+from tests.search.micro import DARTS, MICRO, SPACE, Finished, run, run_darts
 from tests.search.supernets import build_supernet
 from tests.support.synthetic import MICRO as SETTING
 from tests.support.synthetic import made_lpm
@@ -51,7 +52,7 @@ def test_lambda_buys_latency(tmp_path: Path, darts_lpm: LPM, data: ImageData) ->
     """Same seed, same data: a larger λ ends in a faster cell and a lower expectation."""
     outcomes = [
         run_darts(tmp_path / str(value), darts_lpm, data,
-            dataclasses.replace(MICRO, epochs=3, lambda_per_ms=value))
+            dataclasses.replace(MICRO, lambda_per_ms=value))
         for value in (0.0, 1.0)
     ]  # fmt: skip
     assert outcomes[1].predicted_ms < outcomes[0].predicted_ms - 1
@@ -59,7 +60,7 @@ def test_lambda_buys_latency(tmp_path: Path, darts_lpm: LPM, data: ImageData) ->
 
 
 def test_learns_to_classify(tmp_path: Path, lpm: LPM) -> None:
-    config = dataclasses.replace(MICRO, channels=4, epochs=4, limit=512, batch=64)
+    config = dataclasses.replace(MICRO, channels=4, epochs=8, limit=512, batch=64)
     outcome = run(tmp_path / "s", lpm, load_data("digits", 512, 0), config)
     assert outcome.history[-1]["train_accuracy"] > 0.5
     assert outcome.history[-1]["val_loss"] < outcome.history[0]["val_loss"]
@@ -107,25 +108,39 @@ def test_stopping_is_bitwise(
     "changes",
     [
         {"method": "pc-darts", "channels": 4, "warmup_epochs": 1, "edge_sampling": "strength"},
-        {"order": 2},
         {"lambda_per_ms": None, "target_ms": 22.0},
         {"lpm_noise": 0.5, "estimator": "score-function"},
     ],
     ids=str,
 )
 def test_every_kind_of_search_resumes_to_the_bit(
+    tmp_path: Path, darts_lpm: LPM, data: ImageData, changes: dict[str, Any]
+) -> None:
+    check_it_resumes(tmp_path, darts_lpm, data, changes, DARTS)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"order": 2}, {"lambda_per_ms": None, "target_ms": 17.0, "order": 2}], ids=str
+)
+def test_second_order_resumes_to_the_bit(
     tmp_path: Path, lpm: LPM, data: ImageData, changes: dict[str, Any]
 ) -> None:
+    check_it_resumes(tmp_path, lpm, data, changes, SPACE)
+
+
+def check_it_resumes(
+    tmp_path: Path, lpm: LPM, data: ImageData, changes: dict[str, Any], space: SearchSpace
+) -> None:
     config = dataclasses.replace(MICRO, **changes)
-    run(tmp_path / "a", lpm, data, config)
+    run(tmp_path / "a", lpm, data, config, space)
     steps: list[SearchProgress] = []
     with pytest.raises(Interrupted):
         run(
-            tmp_path / "b", lpm, data, config,
+            tmp_path / "b", lpm, data, config, space,
             on_step=steps.append, stop=lambda: len(steps) >= 2,
         )  # fmt: skip
     assert len(steps) == 3
-    resumed = run(tmp_path / "b", lpm, data, config)
+    resumed = run(tmp_path / "b", lpm, data, config, space)
     files = [(tmp_path / name / CHECKPOINT).read_bytes() for name in "ab"]
     assert files[0] == files[1]
     assert len(resumed.history) == 2
@@ -133,7 +148,7 @@ def test_every_kind_of_search_resumes_to_the_bit(
 
 @pytest.mark.parametrize("target_ms", [16.0, 24.0, 30.0])
 def test_a_target_is_met(tmp_path: Path, darts_lpm: LPM, data: ImageData, target_ms: float) -> None:
-    config = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=target_ms)
+    config = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=target_ms, epochs=1)
     outcome = run_darts(tmp_path / "s", darts_lpm, data, config)
     assert outcome.predicted_ms == pytest.approx(target_ms, rel=0.05001)
     last = outcome.history[-1]
@@ -156,12 +171,14 @@ def test_a_target_out_of_reach(tmp_path: Path, darts_lpm: LPM, data: ImageData) 
     assert not (tmp_path / "s").exists()
 
 
-def test_the_target_is_of_the_mean_of_devices(tmp_path: Path, darts_lpm: LPM, data: ImageData) -> None:
+def test_the_target_is_of_the_mean_of_devices(
+    tmp_path: Path, darts_lpm: LPM, data: ImageData
+) -> None:
     """The outcome tells the mean, not what the first device takes."""
     slow = made_lpm(tmp_path / "slow", "slow", 2.0).lpm
     mean = WeightedSum([PredictedObjective(darts_lpm), PredictedObjective(slow)])
     config = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=30.0, cost="weighted-sum",
-                                 also=("slow",))  # fmt: skip
+                                 also=("slow",), epochs=1)  # fmt: skip
     outcome = run_darts(tmp_path / "s", darts_lpm, data, config, objective=mean)
     row = DARTS.encode(DARTS.from_genotype(outcome.architecture))
     both = [float(each.predict(row)[0]) for each in (darts_lpm, slow)]
@@ -185,7 +202,7 @@ def test_a_target_of_multiply_adds(tmp_path: Path, darts_lpm: LPM, data: ImageDa
 def test_multiply_adds_as_the_cost(tmp_path: Path, darts_lpm: LPM, data: ImageData) -> None:
     """The control of Table 4: the exact expectation of a table, no sampling."""
     cost = MacsObjective(DARTS, SETTING)
-    config = dataclasses.replace(MICRO, cost="macs", epochs=3, lambda_per_ms=0.0)
+    config = dataclasses.replace(MICRO, cost="macs", lambda_per_ms=0.0)
     free = run_darts(tmp_path / "a", darts_lpm, data, config, objective=cost)
     weighed = dataclasses.replace(config, lambda_per_ms=50.0)
     frugal = run_darts(tmp_path / "b", darts_lpm, data, weighed, objective=cost)
@@ -210,7 +227,9 @@ def test_warm_up(tmp_path: Path, darts_lpm: LPM, data: ImageData) -> None:
     def look(row: dict[str, object]) -> None:
         earlier.append(load_file(tmp_path / "s" / CHECKPOINT))
 
-    history = run_darts(tmp_path / "s", darts_lpm, data, config, on_epoch=look, on_step=steps.append).history
+    history = run_darts(
+        tmp_path / "s", darts_lpm, data, config, on_epoch=look, on_step=steps.append
+    ).history
     torch.manual_seed(config.seed)
     initial = build_supernet("darts", DARTS, 2, 3, 10, 1).state_dict()
     for name in ("alpha_normal", "alpha_reduce"):
@@ -222,7 +241,9 @@ def test_warm_up(tmp_path: Path, darts_lpm: LPM, data: ImageData) -> None:
     assert pq.read_table(str(tmp_path / "s" / HISTORY)).to_pylist() == history
 
 
-def test_bf16_learns_as_well(tmp_path: Path, darts_lpm: LPM, data: ImageData, darts_finished: Finished) -> None:
+def test_bf16_learns_as_well(
+    tmp_path: Path, darts_lpm: LPM, data: ImageData, darts_finished: Finished
+) -> None:
     """The precision of the supernet is not that of α, of the loss or of LAT(α)."""
     exact = darts_finished.outcome.history[0]
     config = dataclasses.replace(MICRO, precision="bf16", epochs=1)

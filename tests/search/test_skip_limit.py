@@ -125,7 +125,7 @@ def test_the_supernets_normal_cell_alone_is_limited() -> None:
 @pytest.mark.parametrize("target", [False, True])
 def test_a_search(tmp_path: Path, darts_lpm: LPM, data: ImageData, target: bool) -> None:
     """Of every epoch and at the end; by λ alone this one is full of skip connections."""
-    config = dataclasses.replace(MICRO, lambda_per_ms=3.0, epochs=3)
+    config = dataclasses.replace(MICRO, lambda_per_ms=3.0)
     config = dataclasses.replace(
         config, optimizer=dataclasses.replace(config.optimizer, arch_lr=0.3)
     )
