@@ -14,6 +14,8 @@ from tests.search.test_data import write_parquet
 
 def test_all_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # A training on all cores would wait, step by step, for what runs beside this test.
+    monkeypatch.setattr("benchmarks.paper.usable_cores", lambda: 1)
     write_parquet(Path("data"), [number % 2 for number in range(24)])
     (Path("data") / "test.parquet").write_bytes((Path("data") / "train.parquet").read_bytes())
     study = Study(SCALES["test"], "here", ("torch-cpu",), "data", tmp_path / "work", Listener())

@@ -9,8 +9,8 @@ import torch
 
 from latkit.lpm.base import LPM
 from latkit.search.data import ImageData, load_data
-from tests.search.micro import MICRO, Finished, run
-from tests.support.synthetic import made_lpm
+from tests.search.micro import MICRO, OPERATION_MS, SETTING, Finished, run, run_darts
+from tests.support.synthetic import formula_lpm, made_lpm
 
 
 @pytest.fixture
@@ -23,6 +23,11 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def lpm(tmp_path_factory: pytest.TempPathFactory) -> LPM:
+    return formula_lpm(tmp_path_factory.mktemp("made") / "d", SETTING, OPERATION_MS).lpm
+
+
+@pytest.fixture(scope="session")
+def darts_lpm(tmp_path_factory: pytest.TempPathFactory) -> LPM:
     return made_lpm(tmp_path_factory.mktemp("made") / "d").lpm
 
 
@@ -36,3 +41,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, lpm: LPM, data: ImageData
     """The search of ``MICRO``, not to be written to."""
     folder = tmp_path_factory.mktemp("finished") / "s"
     return Finished(folder, run(folder, lpm, data, MICRO))
+
+
+@pytest.fixture(scope="session")
+def darts_finished(
+    tmp_path_factory: pytest.TempPathFactory, darts_lpm: LPM, data: ImageData
+) -> Finished:
+    """The same in DARTS."""
+    folder = tmp_path_factory.mktemp("finished") / "s"
+    return Finished(folder, run_darts(folder, darts_lpm, data, MICRO))

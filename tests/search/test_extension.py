@@ -16,7 +16,7 @@ from latkit.search.bilevel import OptimizerConfig
 from latkit.search.checkpoint import CHECKPOINT, finished_epochs
 from latkit.search.data import ImageData
 from latkit.search.session import CONFIG, SearchProgress
-from tests.search.micro import MICRO, Finished, run
+from tests.search.micro import MICRO, Finished, run, run_darts
 
 LONGER = dataclasses.replace(MICRO, epochs=4)
 
@@ -65,7 +65,7 @@ def test_it_can_be_interrupted_to_the_bit(
 
 
 def test_a_target_goes_on_too(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
-    target = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=22.0, epochs=1)
+    target = dataclasses.replace(MICRO, lambda_per_ms=None, target_ms=17.0, epochs=1)
     run(tmp_path / "s", lpm, data, target)
     more = dataclasses.replace(target, epochs=2)
     assert len(run(tmp_path / "s", lpm, data, more).history) == 2
@@ -92,16 +92,16 @@ def test_more_epochs_of_another_search(
         run(tmp_path / "s", lpm, data, dataclasses.replace(LONGER, seed=1))
 
 
-def test_a_collapsed_one_is_over(tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+def test_a_collapsed_one_is_over(tmp_path: Path, darts_lpm: LPM, data: ImageData) -> None:
     config = dataclasses.replace(
         MICRO, lambda_per_ms=1.0, epochs=3, stop_on_collapse=True,
         optimizer=OptimizerConfig(arch_lr=0.006),
     )  # fmt: skip
-    outcome = run(tmp_path / "s", lpm, data, config)
+    outcome = run_darts(tmp_path / "s", darts_lpm, data, config)
     assert outcome.collapsed
     with pytest.raises(SearchError, match="collapse"):
-        run(tmp_path / "s", lpm, data, dataclasses.replace(config, epochs=9))
-    assert run(tmp_path / "s", lpm, data, config) == outcome
+        run_darts(tmp_path / "s", darts_lpm, data, dataclasses.replace(config, epochs=9))
+    assert run_darts(tmp_path / "s", darts_lpm, data, config) == outcome
 
 
 def test_a_corrupt_checkpoint(

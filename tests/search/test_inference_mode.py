@@ -18,7 +18,7 @@ from latkit.search.supernet.products import _shares
 from latkit.spaces import Setting
 from latkit.spaces.build import random_network
 from latkit.spaces.darts.zoo import ZOO
-from tests.search.micro import SPACE
+from tests.search.micro import DARTS as SPACE
 from tests.search.supernets import build_supernet
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -55,11 +55,11 @@ def network_of(micro: Setting) -> Callable[[], torch.Tensor]:
 @pytest.mark.parametrize(
     "name", ["darts", "pc-darts", "uniform", "strength", "built-in LPM", "random network"]
 )
-def test_gradients_after_inference(name: str, lpm: LPM, micro: Setting) -> None:
+def test_gradients_after_inference(name: str, darts_lpm: LPM, micro: Setting) -> None:
     if name in ("darts", "pc-darts"):
         compute = supernet_of(name)
     elif name in ("uniform", "strength"):
-        compute = estimate_of(lpm, name)
+        compute = estimate_of(darts_lpm, name)
     elif name == "built-in LPM":
         compute = estimate_of(None, "uniform")
     else:

@@ -22,7 +22,7 @@ from latkit.search.data import ImageData, load_data
 from latkit.search.distributed import Processes
 from latkit.search.objectives import PredictedObjective
 from latkit.search.session import HISTORY, SearchProgress, check_fits
-from tests.search.micro import MICRO, Finished, run
+from tests.search.micro import MICRO, Finished, run, run_darts
 
 
 def only_options_that_exist(message: str) -> None:
@@ -128,11 +128,11 @@ class TestRefused:
         only_options_that_exist(str(raised.value))
 
     def test_a_loss_that_is_not_finite_any_more(
-        self, tmp_path: Path, lpm: LPM, data: ImageData
+        self, tmp_path: Path, darts_lpm: LPM, data: ImageData
     ) -> None:
         """What is kept is told, and is there."""
         with pytest.raises(Interrupted):
-            run(tmp_path / "s", lpm, data, MICRO, stop=lambda: True)
+            run_darts(tmp_path / "s", darts_lpm, data, MICRO, stop=lambda: True)
         path = tmp_path / "s" / CHECKPOINT
         with safetensors.safe_open(path, "pt") as file:
             header = file.metadata()
@@ -144,13 +144,13 @@ class TestRefused:
             r"not finite in epoch 1, step 2; the checkpoint of epoch 1, step 1 is kept in .*/s/ch"
         )
         with pytest.raises(SearchError, match=says):
-            run(tmp_path / "s", lpm, data, MICRO)
+            run_darts(tmp_path / "s", darts_lpm, data, MICRO)
         assert path.read_bytes() == before
 
-    def test_memory_that_runs_out(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:
+    def test_memory_that_runs_out(self, tmp_path: Path, darts_lpm: LPM, data: ImageData) -> None:
         config = dataclasses.replace(MICRO, channels=10**9)
         with pytest.raises(SearchError, match="memory ran out while the supernet") as raised:
-            run(tmp_path / "s", lpm, data, config)
+            run_darts(tmp_path / "s", darts_lpm, data, config)
         only_options_that_exist(str(raised.value))
 
         class Greedy(PredictedObjective):
@@ -159,7 +159,7 @@ class TestRefused:
 
         says = "memory ran out in epoch 1, step 1; nothing is kept yet"
         with pytest.raises(SearchError, match=says) as raised:
-            run(tmp_path / "t", lpm, data, MICRO, objective=Greedy(lpm))
+            run_darts(tmp_path / "t", darts_lpm, data, MICRO, objective=Greedy(darts_lpm))
         only_options_that_exist(str(raised.value))
 
     def test_a_second_process(self, tmp_path: Path, lpm: LPM, data: ImageData) -> None:

@@ -27,7 +27,8 @@ from latkit.search.skip_limit import within_limit
 from latkit.spaces import SearchSpace
 from latkit.spaces.darts.genotype import Connections, Genotype, parse_genotype
 from tests.search.made_objectives import SMALL, CurvedObjective, everything, linear_objective
-from tests.search.micro import MICRO, SPACE, run
+from tests.search.micro import DARTS as SPACE
+from tests.search.micro import MICRO, run_darts
 from tests.search.supernets import build_supernet, derive_cell
 from tests.search.test_decode import scores
 
@@ -122,27 +123,27 @@ def test_the_supernets_normal_cell_alone_is_limited() -> None:
 
 
 @pytest.mark.parametrize("target", [False, True])
-def test_a_search(tmp_path: Path, lpm: LPM, data: ImageData, target: bool) -> None:
+def test_a_search(tmp_path: Path, darts_lpm: LPM, data: ImageData, target: bool) -> None:
     """Of every epoch and at the end; by λ alone this one is full of skip connections."""
-    config = dataclasses.replace(MICRO, lambda_per_ms=3.0, epochs=3)
+    config = dataclasses.replace(MICRO, lambda_per_ms=3.0)
     config = dataclasses.replace(
         config, optimizer=dataclasses.replace(config.optimizer, arch_lr=0.3)
     )
     if target:
         config = dataclasses.replace(config, lambda_per_ms=None, target_ms=14.0)
     limited = dataclasses.replace(config, max_skips=1)
-    outcome = run(tmp_path / "limited", lpm, data, limited)
+    outcome = run_darts(tmp_path / "limited", darts_lpm, data, limited)
     cells = [outcome.architecture, *(parse_genotype(row["genotype"]) for row in outcome.history)]
     assert max(skips(cell.normal) for cell in cells) == 1
     if not target:
-        free = run(tmp_path / "free", lpm, data, config)
+        free = run_darts(tmp_path / "free", darts_lpm, data, config)
         assert skips(free.architecture.normal) > 1
 
 
-def test_a_target_that_only_skip_connections_reach(lpm: LPM) -> None:
+def test_a_target_that_only_skip_connections_reach(darts_lpm: LPM) -> None:
     from latkit.search.objectives import PredictedObjective
 
-    cost = PredictedObjective(lpm)
+    cost = PredictedObjective(darts_lpm)
     free, limited = (cost_range(SPACE, cost, max_skips=most) for most in (None, 0))
     assert free.low < limited.low
     check_reach([1.01 * free.low], SPACE, cost)
