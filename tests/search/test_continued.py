@@ -34,8 +34,7 @@ from latkit.search.run import search
 from latkit.search.session import run_search
 from latkit.search.start import Start
 from latkit.spaces import get_space
-from tests.search.micro import MICRO
-from tests.search.micro import run as run_darts
+from tests.search.micro import MICRO, run_darts
 from tests.search.test_spaces import OPERATION_MS, setting_of, short
 from tests.support.commands import RunLatkit, refused
 from tests.support.synthetic import formula_lpm, formula_values
@@ -161,13 +160,13 @@ def test_resuming_is_bitwise(
     before: dict[str, Any],
     changes: dict[str, Any],
     tmp_path: Path,
-    lpm: LPM,
+    darts_lpm: LPM,
     digits: ImageData,
 ) -> None:
     """From an interrupted search, in every space; killed or stopped, it ends in the same bytes."""
     own = MICRO if space == "darts" else short(space, lambda_per_ms=0.1)
     config = dataclasses.replace(own, batch=8, limit=32, **before)
-    by = lpm if space == "darts" else lpm_of(space, OPERATION_MS[space])
+    by = darts_lpm if space == "darts" else lpm_of(space, OPERATION_MS[space])
 
     def run(out: Path, config: SearchConfig, **more: Any) -> SearchOutcome:
         return run_search(config, get_space(space), by, "made", digits, out, **more)
@@ -323,7 +322,7 @@ def test_requests_that_do_not_fit(
 
 
 def test_folders_that_do_not_fit(
-    tmp_path: Path, source: Path, lpm: LPM, other: LPM, digits: ImageData
+    tmp_path: Path, source: Path, darts_lpm: LPM, other: LPM, digits: ImageData
 ) -> None:
     folder = shutil.copytree(source, tmp_path / "f")
     whole = json.loads((folder / CONFIG).read_text())
@@ -348,7 +347,7 @@ def test_folders_that_do_not_fit(
         run_search(config, CELL, other, "other", digits, out)
 
     (folder / CONFIG).write_text(json.dumps(whole))
-    run_darts(tmp_path / "darts", lpm, digits, dataclasses.replace(MICRO, limit=32, epochs=1))
+    run_darts(tmp_path / "darts", darts_lpm, digits, dataclasses.replace(MICRO, limit=32, epochs=1))
     wanted = continued(folder, lambda_per_ms=1.0)
     with pytest.raises(InputError, match="another supernet"):
         begin(dataclasses.replace(wanted, start=Start.of(tmp_path / "darts")))
