@@ -18,11 +18,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import platform
 import shutil
 import sys
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +29,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.conditions import conditions
 from benchmarks.front_judge import SPACE, WORST_ERROR, Judge, Table
-from latkit.core.device import cpu_name
 from latkit.core.quantities import LATENCY
-from latkit.core.version import __version__
 from latkit.lpm.base import LPM
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.rows import Rows
@@ -251,14 +248,7 @@ def main() -> None:
         lpms = {name: lpm_of(table.latency[name], 0) for name in DEVICES}
     bench = Bench(judges, lpms, targets, images, arguments.work)
     content = {
-        "benchmark": "continued",
-        "date": date.today().isoformat(),
-        "command": " ".join(["python", "benchmarks/continued.py", *sys.argv[1:]]),
-        "latkit_version": __version__,
-        "cpu": cpu_name(),
-        "threads": 1,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
+        **conditions("continued"),
         "scale": {
             "scaled_down": True,
             "images": config.limit,

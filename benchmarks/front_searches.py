@@ -18,32 +18,28 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.conditions import conditions
 from benchmarks.front_costs import HYPERNETWORK, SWEEP, Passes
 from benchmarks.front_hypernetwork import Device, Training
 from benchmarks.front_judge import CELLS, SPACE, Table
 from benchmarks.front_lpms import MEASURED, learnt, some
 from benchmarks.fronts import say
-from latkit.core.device import cpu_name
 from latkit.core.files import write_json_atomically
 from latkit.core.quantities import LATENCY
-from latkit.core.version import __version__
 from latkit.lpm.threads import one_thread
 from latkit.search.checkpoint import CHECKPOINT
 from latkit.search.config import SearchConfig, preset
@@ -217,15 +213,8 @@ def main() -> None:
         config = dataclasses.replace(config, limit=IMAGES, epochs=EPOCHS)
     data = load(arguments.data, config.limit, config.seed)
     head = {
-        "benchmark": "front-searches",
+        **conditions("front-searches"),
         "method": arguments.method,
-        "date": date.today().isoformat(),
-        "command": " ".join(["python", "benchmarks/front_searches.py", *sys.argv[1:]]),
-        "latkit_version": __version__,
-        "cpu": cpu_name(),
-        "threads": 1,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
         "scale": {
             "scaled_down": True,
             "config": config.to_dict(),

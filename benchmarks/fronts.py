@@ -22,20 +22,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.conditions import conditions
 from benchmarks.front_costs import Found, account
 from benchmarks.front_judge import (
     CELLS,
@@ -62,10 +60,8 @@ from benchmarks.front_lpms import (
     transfer_priors,
     true_accuracy,
 )
-from latkit.core.device import cpu_name
 from latkit.core.errors import InputError
 from latkit.core.quantities import LATENCY
-from latkit.core.version import __version__
 from latkit.lpm.threads import one_thread
 from latkit.search.objectives import Objective, PredictedBound
 from latkit.search.retarget import Limit, most_accurate, pareto_front
@@ -356,14 +352,7 @@ def main() -> None:
     table = Table.read(folder)
     found = [Found.read(path) for path in arguments.searches]
     content = {
-        "benchmark": "fronts",
-        "date": date.today().isoformat(),
-        "command": " ".join(["python", "benchmarks/fronts.py", *sys.argv[1:]]),
-        "latkit_version": __version__,
-        "cpu": cpu_name(),
-        "threads": 1,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
+        **conditions("fronts"),
         "moocore": version("moocore"),
         "protocol": {
             "cells_per_device": CELLS,

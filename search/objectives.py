@@ -20,7 +20,7 @@ from torch import Tensor
 from latkit.core.errors import InputError
 from latkit.core.plugins import Plugins
 from latkit.core.quantities import LATENCY, get_quantity
-from latkit.lpm.base import LPM, SERVED_AT_ONCE, FloatArray
+from latkit.lpm.base import SERVED_AT_ONCE, FloatArray, Predictor
 from latkit.search.estimators import Distribution
 from latkit.spaces import SearchSpace, Setting
 from latkit.spaces.analytic import COLUMNS
@@ -113,7 +113,7 @@ class PredictedObjective(Objective):
         InputError: no LPM predicts such a quantity.
     """
 
-    def __init__(self, lpm: LPM, quantity: str = LATENCY) -> None:
+    def __init__(self, lpm: Predictor, quantity: str = LATENCY) -> None:
         self.lpm, self.quantity, self.unit = lpm, quantity, get_quantity(quantity).unit
 
     @classmethod
@@ -155,7 +155,7 @@ class PredictedBound(Objective):
 
     Args:
         predicted: of the quantity.
-        confidence: the probability; see :meth:`latkit.lpm.base.LPM.margin`.
+        confidence: the probability; see :meth:`latkit.lpm.base.Predictor.margin`.
     """
 
     def __init__(self, predicted: PredictedObjective, confidence: float) -> None:

@@ -36,49 +36,16 @@ class NoOptions:
     """The options of a kind that has none."""
 
 
-class LPM(ABC):
-    """A trained predictor of a quantity of one target's networks; each subclass is a kind of LPM.
+class Predictor(ABC):
+    """Encodings in, mean and intervals of a quantity of one target's networks out.
 
-    What the quantity is and its unit are on the LPM's card, not in the names here. A kind has a
-    name, by which ``LPM_KINDS`` (:mod:`latkit.lpm.kinds`) finds it. One that derives its intervals
-    from errors alone inherits from :class:`latkit.lpm.intervals.EmpiricalLPM` instead.
+    What the quantity is and its unit are on a card, not in the names here.
 
     Attributes:
-        name: of the kind, in files and on the command line.
-        options_class: a frozen dataclass of the options of :meth:`fit` that only this kind has; all
-            its fields have defaults.
         supports_gradient: whether :meth:`mean` is differentiable in the encodings.
-        can_be_published: whether :meth:`state` and :meth:`from_state` work.
-        learns_from_other_devices: whether :meth:`fit` uses the recipe's transfer prior.
-        needs_calibration: whether the intervals come from :meth:`calibrate` alone.
-        calibration_fits: of the ``FOLDS`` LPMs whose out-of-fold errors may calibrate one that is
-            fitted to all rows, how many are fitted: fewer where a fit takes long.
-        hyper_parameters: everything besides the weights that :meth:`from_state` needs, as JSON.
     """
 
-    name: ClassVar[str]
-    options_class: ClassVar[type[Any]] = NoOptions
     supports_gradient: ClassVar[bool] = True
-    can_be_published: ClassVar[bool] = True
-    learns_from_other_devices: ClassVar[bool] = False
-    needs_calibration: ClassVar[bool] = False
-    calibration_fits: ClassVar[int] = FOLDS
-
-    hyper_parameters: dict[str, Any]
-
-    @classmethod
-    @abstractmethod
-    def fit(cls, rows: Rows, recipe: Recipe, listener: Listener = SILENT) -> Self:
-        """An LPM fitted to all of some rows.
-
-        Args:
-            rows: what was measured: ``n x E*O`` encodings and ``n`` values; a cost's are positive.
-            recipe: its seed, its options (of the class ``options_class``) and its transfer prior.
-            listener: receives the progress where a fit takes long.
-
-        Raises:
-            LPMError: too few rows, or training failed.
-        """
 
     @abstractmethod
     def mean(self, encodings: Tensor) -> Tensor:
@@ -137,48 +104,12 @@ class LPM(ABC):
         low, high = (self.half_width(encodings, LEVELS[i]) for i in (above - 1, above))
         return low + share * (high - low)
 
-    @abstractmethod
-    def state(self) -> dict[str, Tensor]:
-        """The weights, by name."""
-
-    @classmethod
-    @abstractmethod
-    def from_state(cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> Self:
-        """The inverse of :attr:`hyper_parameters` and :meth:`state`.
-
-        Raises:
-            KeyError, TypeError, ValueError, RuntimeError: the state does not fit.
-        """
-
-    def calibrate(self, errors: FloatArray) -> None:
-        """Set the intervals from errors on architectures that this LPM was not fitted to.
-
-        It is called where the kind ``needs_calibration``, and not where it models its own error.
-
-        Args:
-            errors: predicted minus measured, ``n`` numbers.
-        """
-        raise NotImplementedError(f"{type(self).__name__} models its own error")
-
     def coefficients(self) -> tuple[Tensor, float] | None:
         """Where the prediction is ``encoding @ c + d``: ``c``, an ``E*O``-dim tensor, and ``d``.
 
         The expectation over architectures is exact then. None: it is not of this form.
         """
         return None
-
-    def training_facts(self) -> dict[str, Any]:
-        """What the card notes about the fit of this LPM; called after :meth:`fit` alone."""
-        return {}
-
-    def source_devices(self) -> set[str]:
-        """Devices other than its own whose measurements its transfer prior is made from."""
-        return set()
-
-    @classmethod
-    def warnings(cls, card: LPMCard) -> list[str]:
-        """What a user should know of an LPM of this kind, one line each."""
-        return []
 
     def predict(self, encodings: npt.ArrayLike) -> FloatArray:
         """Predictions for ``n x E*O`` encodings, as an array of length ``n``."""
@@ -202,3 +133,81 @@ class LPM(ABC):
         with torch.inference_mode():
             parts = [function(part) for part in batch.split(SERVED_AT_ONCE)]
             return torch.cat(parts).numpy().astype(np.float64)
+
+
+class LPM(Predictor):
+    """A predictor that is trained and kept; each subclass is a kind of LPM.
+
+    A kind has a name, by which ``LPM_KINDS`` (:mod:`latkit.lpm.kinds`) finds it. One that derives
+    its intervals from errors alone inherits from :class:`latkit.lpm.intervals.EmpiricalLPM`.
+
+    Attributes:
+        name: of the kind, in files and on the command line.
+        options_class: a frozen dataclass of the options of :meth:`fit` that only this kind has; all
+            its fields have defaults.
+        can_be_published: whether :meth:`state` and :meth:`from_state` work.
+        learns_from_other_devices: whether :meth:`fit` uses the recipe's transfer prior.
+        needs_calibration: whether the intervals come from :meth:`calibrate` alone.
+        calibration_fits: of the ``FOLDS`` LPMs whose out-of-fold errors may calibrate one that is
+            fitted to all rows, how many are fitted: fewer where a fit takes long.
+        hyper_parameters: everything besides the weights that :meth:`from_state` needs, as JSON.
+    """
+
+    name: ClassVar[str]
+    options_class: ClassVar[type[Any]] = NoOptions
+    can_be_published: ClassVar[bool] = True
+    learns_from_other_devices: ClassVar[bool] = False
+    needs_calibration: ClassVar[bool] = False
+    calibration_fits: ClassVar[int] = FOLDS
+
+    hyper_parameters: dict[str, Any]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, rows: Rows, recipe: Recipe, listener: Listener = SILENT) -> Self:
+        """An LPM fitted to all of some rows.
+
+        Args:
+            rows: what was measured: ``n x E*O`` encodings and ``n`` values; a cost's are positive.
+            recipe: its seed, its options (of the class ``options_class``) and its transfer prior.
+            listener: receives the progress where a fit takes long.
+
+        Raises:
+            LPMError: too few rows, or training failed.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """The weights, by name."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> Self:
+        """The inverse of :attr:`hyper_parameters` and :meth:`state`.
+
+        Raises:
+            KeyError, TypeError, ValueError, RuntimeError: the state does not fit.
+        """
+
+    def calibrate(self, errors: FloatArray) -> None:
+        """Set the intervals from errors on architectures that this LPM was not fitted to.
+
+        It is called where the kind ``needs_calibration``, and not where it models its own error.
+
+        Args:
+            errors: predicted minus measured, ``n`` numbers.
+        """
+        raise NotImplementedError(f"{type(self).__name__} models its own error")
+
+    def training_facts(self) -> dict[str, Any]:
+        """What the card notes about the fit of this LPM; called after :meth:`fit` alone."""
+        return {}
+
+    def source_devices(self) -> set[str]:
+        """Devices other than its own whose measurements its transfer prior is made from."""
+        return set()
+
+    @classmethod
+    def warnings(cls, card: LPMCard) -> list[str]:
+        """What a user should know of an LPM of this kind, one line each."""
+        return []

@@ -9,25 +9,18 @@ measurement. It is of any kind of LPM: all it takes of one are predictions and i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from latkit.core.errors import LPMError
-from latkit.core.events import SILENT, Listener
-from latkit.lpm.base import LPM, STANDARD, FloatArray
-from latkit.lpm.recipe import Recipe
-from latkit.lpm.rows import Rows
+from latkit.lpm.base import STANDARD, FloatArray, Predictor
 
 # No LPM is surer of an architecture, nor a measurement of itself: shares of the value.
 LEAST_STD, LEAST_ERROR = 0.01, 0.002
 
 
-class ConditionedLPM(LPM):
+class ConditionedLPM(Predictor):
     """The posterior of an LPM's error, given measurements.
 
     It is not published: what is to stay is trained on all measurements together.
@@ -42,16 +35,14 @@ class ConditionedLPM(LPM):
         LPMError: nothing was measured.
     """
 
-    name = "conditioned"
-    can_be_published = False
     supports_gradient = False
 
     def __init__(
-        self, lpm: LPM, encodings: FloatArray, values: FloatArray, errors: FloatArray
+        self, lpm: Predictor, encodings: FloatArray, values: FloatArray, errors: FloatArray
     ) -> None:
         if not len(values):
             raise LPMError("there is nothing to condition an LPM on", "measure something")
-        self._lpm, self.hyper_parameters = lpm, {}
+        self._lpm = lpm
         # In single precision, as it is served, and then as exact as the equations need it.
         served = torch.as_tensor(np.asarray(encodings, dtype=np.float32))
         with torch.inference_mode(False), torch.no_grad():
@@ -74,10 +65,6 @@ class ConditionedLPM(LPM):
                 self._weights = share * weights
                 self._widening *= max(1.0, float(off @ weights) / len(off)) ** 0.5
 
-    @classmethod
-    def fit(cls, rows: Rows, recipe: Recipe, listener: Listener = SILENT) -> Self:
-        raise NotImplementedError("it is made of an LPM that was fitted")
-
     def mean(self, encodings: Tensor) -> Tensor:
         predicted = self._lpm.mean(encodings).double()
         likeness = _likeness(encodings.double(), self._encodings)
@@ -91,16 +78,6 @@ class ConditionedLPM(LPM):
         factor = self._widening * left.clamp_min(least**2).sqrt()
         width: Tensor = self._lpm.half_width(encodings, level).double() * factor
         return width.to(encodings.dtype)
-
-    def state(self) -> dict[str, Tensor]:
-        raise NotImplementedError("it is not published")
-
-    @classmethod
-    def from_state(cls, hyper_parameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> Self:
-        raise NotImplementedError("it is not published")
-
-    def source_devices(self) -> set[str]:
-        return self._lpm.source_devices()
 
 
 def _likeness(first: Tensor, second: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from latkit.core.errors import InputError
 from latkit.core.quantities import Quantity, get_quantity
 from latkit.dataset import Target
-from latkit.lpm.base import LPM, FloatArray
+from latkit.lpm.base import FloatArray, Predictor
 from latkit.lpm.store import LPMCard
 from latkit.spaces import Architecture, Setting, get_space
 from latkit.spaces.reader import NamedArchitecture, read_architectures
@@ -95,7 +95,7 @@ class PublishedLPM:
         reference: of this version alone, e.g. ``p100/torch-cuda/imagenet@3``.
     """
 
-    lpm: LPM
+    lpm: Predictor
     card: LPMCard
     reference: str
 

@@ -45,7 +45,7 @@ def read_accuracy(given: str | Path, space: str | None, registry: Registry) -> P
 
 
 def _of_folder(folder: Path) -> PublishedLPM:
-    """What the folder of a run holds; a kind of run is added here."""
+    """What the folder of a run holds."""
     for place in (folder, folder / FOLDER):
         if (place / CARD).exists():
             whole = place.resolve()
@@ -59,8 +59,12 @@ def _of_folder(folder: Path) -> PublishedLPM:
             f"the one-shot search in {folder} has not ended: it has no accuracy LPM yet",
             "repeat its latkit search command, which goes on",
         )
-    what = "a search for a device" if "lpm" in config else "no search"
-    raise InputError(f"{folder} is {what}, and only one-shot searches are retargeted", _FIX)
+    if "lpm" in config:
+        raise InputError(
+            f"{folder} is a search for a device, whose alpha has to be trained on for another one",
+            f"use latkit search --from {folder} --device … --target-ms …",
+        )
+    raise InputError(f"{folder} is no search, and only one-shot searches are retargeted", _FIX)
 
 
 def _of_registry(reference: str, space: str | None, registry: Registry) -> PublishedLPM:
