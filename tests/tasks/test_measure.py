@@ -122,8 +122,9 @@ class TestRows:
         assert [found.target.space for found in latkit.list_datasets(Path())] == ["models"]
         with pytest.raises(SpaceError):
             latkit.train_lpm("out")
-        for command in (("dataset", "show", "out"), ("dataset", "export", "out", "a.csv")):
-            assert latkit_run(*command).returncode == 0
+        assert latkit_run("dataset", "show", "out").returncode == 0
+        # A busy machine may have disturbed everything: then there is nothing to export.
+        assert latkit_run("dataset", "export", "out", "a.csv").returncode == (0 if usable else 1)
 
     def test_texts_are_those_of_every_device(self) -> None:
         """Backends differ in layouts; what they measure has one identifier."""
