@@ -105,14 +105,15 @@ class Found:
 
 
 def passes_of_supernet(result: dict[str, Any]) -> Passes:
-    """Of a one-shot search, by its ``result.json``: training, and sub-networks' evaluation."""
+    """Of a one-shot search, by its ``result.json``: training, and of each sub-network an evaluation
+    and a pass of noise, forward and backward, through its initial weights."""
     config, subnets = result["config"], result["subnets"]
     steps = config["epochs"] * (result["data"]["images"] // 2 // config["batch"])
-    training = steps * config["paths"]
+    training, count = steps * config["paths"], subnets["count"]
     return Passes(
-        training,
-        subnets["count"] * (subnets["images"] // subnets["batch"]),
-        training * config["batch"] + subnets["count"] * subnets["images"],
+        training + count,
+        count * (subnets["images"] // subnets["batch"]),
+        training * config["batch"] + count * (subnets["images"] + subnets["noise_images"]),
     )
 
 
@@ -135,7 +136,7 @@ def account(found: Iterable[Found], supernets: Sequence[Path], devices: int) -> 
 
     Args:
         found: of ``front_searches.py``.
-        supernets: ``result.json`` of one-shot searches, each trained once for all devices.
+        supernets: folders of one-shot searches, each trained once for all devices.
         devices: how many are retargeted to.
     """
     searches = devices * CELLS
@@ -148,7 +149,7 @@ def account(found: Iterable[Found], supernets: Sequence[Path], devices: int) -> 
             result[each.method]["computed_for_all_targets"] = asdict(sweep)
     rows = []
     for path in supernets:
-        content = json.loads(path.read_text())
+        content = json.loads((path / "result.json").read_text())
         supernet = passes_of_supernet(content)
         images, batch = content["data"]["images"], content["config"]["batch"]
         whole = passes_of_sweep(searches, images, batch)

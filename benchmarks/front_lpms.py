@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from benchmarks.front_judge import SPACE, Cells, Numbers, Table
 from latkit.core.quantities import ACCURACY, LATENCY
+from latkit.core.storage import Storage
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.rows import Rows
+from latkit.lpm.store import read_lpm
 from latkit.lpm.training import fit
 from latkit.lpm.transfer import TransferPrior
 from latkit.search.objectives import Objective, PredictedObjective, evaluate
@@ -25,10 +26,15 @@ SETTING = get_preset("nasbench201")
 
 
 class Tabulated(Objective):
-    """A number of each cell that is known already, by identifier."""
+    """A number of each cell that is known already.
+
+    Attributes:
+        values: the numbers, by identifier.
+    """
 
     def __init__(self, quantity: str, unit: str, values: Numbers) -> None:
-        self.quantity, self.unit, self._values = quantity, unit, torch.tensor(values)
+        self.quantity, self.unit, self.values = quantity, unit, values
+        self._values = torch.tensor(values)
 
     def __call__(self, encodings: Tensor) -> Tensor:
         return self._values[torch.from_numpy(SPACE.rank(SPACE.decode(encodings.numpy())))]
@@ -71,11 +77,10 @@ def oracle(table: Table, n: int, seed: int) -> PredictedObjective:
     return learnt(cells, table.accuracy[cells], ACCURACY, seed)
 
 
-def from_file(path: Path) -> PredictedObjective:
-    """An LPM of a file's accuracies."""
-    rows = pq.read_table(path)
-    values = rows["accuracy_percent"].to_numpy()
-    return learnt(rows["arch_id"].to_numpy(), values, ACCURACY, 0)
+def of_supernet(folder: Path) -> PredictedObjective:
+    """The accuracy LPM of a one-shot search."""
+    lpm, _ = read_lpm(Storage(str(folder)), "lpm")
+    return PredictedObjective(lpm, ACCURACY)
 
 
 # Of each device one LPM a seed.

@@ -1,20 +1,19 @@
 """Fronts of accuracy and latency on NAS-Bench-201's real devices, against the exact ones.
 
     python benchmarks/fronts.py --data ../shared/data --out benchmarks/results/DATE-fronts.json
-    python benchmarks/fronts.py --data ../shared/data --accuracies a.parquet b.parquet \\
-        --supernets a/result.json b/result.json --searches sweep.json hypernetwork.json --out ...
+    python benchmarks/fronts.py --data ../shared/data --supernets a b c \\
+        --searches sweep.json hypernetwork.json --out ...
 
 Judge: for each of the table's devices, 24 cells at their true latency and true CIFAR-100 error.
 Cells of 90 % error or more are dropped, both axes are min-max normalised over the others, and the
 hypervolume to (1, 1) is divided by that of the exact front. Latencies are the table's, or predicted
 by default LPMs from ten random cells of the device, alone or with a transfer prior of the other
-devices (900 cells each). ``--accuracies`` are files with the columns
-``arch_id`` and ``accuracy_percent`` (one a supernet): an accuracy LPM is fitted to each. Without
-them the accuracies are the true ones, or an *oracle*'s: an LPM of K true accuracies, which shows
-what the fit costs when the accuracies are right. Controls: random cells; cells of most convolution
+devices (900 cells each). Accuracies are those of the accuracy LPMs of ``--supernets``, folders of
+one-shot searches; the true ones; or an *oracle*'s: an LPM of K true accuracies, which shows what
+the fit costs when the accuracies are right. Controls: random cells; cells of most convolution
 weights for their latency; the exact fronts of other devices; what the files ``--searches`` of
-``front_searches.py`` hold. ``--supernets`` are results of one-shot searches: ``costs`` compares
-their passes over images with those of the searches. ``limits``: whether a hard limit is kept that
+``front_searches.py`` hold. ``costs`` compares the passes of supernets over images with those of
+these searches. ``limits``: whether a hard limit is kept that
 was asked for with a probability, by LPMs from 50 cells. Prints a summary to stderr.
 """
 
@@ -52,8 +51,8 @@ from benchmarks.front_lpms import (
     LPMs,
     Tabulated,
     everywhere,
-    from_file,
     learnt,
+    of_supernet,
     oracle,
     predicted_latencies,
     some,
@@ -286,11 +285,10 @@ def retargeting(table: Table, accuracy: Objective) -> dict[str, float]:
 @one_thread()
 def run(
     table: Table,
-    files: Sequence[Path],
+    supernets: Sequence[Path],
     sizes: Sequence[int],
     seeds: int,
     found: Sequence[Found] = (),
-    supernets: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """All columns, whether limits are kept, and what it all costs."""
     judges = {name: Judge(table.accuracy, ms) for name, ms in table.latency.items()}
@@ -302,14 +300,14 @@ def run(
         ]
         for n in sizes
     }
-    if files:
-        lpms["accuracy LPM"] = [from_file(path) for path in files]
+    seconds = (time.process_time() - started) / max(1, seeds * len(sizes))
+    if supernets:
+        lpms["one-shot"] = [of_supernet(folder) for folder in supernets]
     accuracies = {
         "true accuracies": [true_accuracy(table)],
         **{name: [everywhere(lpm) for lpm in of] for name, of in lpms.items()},
     }
-    seconds = (time.process_time() - started) / max(1, seeds * len(sizes) + len(files))
-    times = max(seeds, len(files))
+    times = max(seeds, len(supernets))
     alone, alone_seconds = predicted_latencies(table, MEASURED, times)
     priors = transfer_priors(table)
     with_prior, prior_seconds = predicted_latencies(table, MEASURED, times, priors)
@@ -340,8 +338,7 @@ def run(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of nasbench201/")
-    parser.add_argument("--accuracies", type=Path, nargs="+", default=[], metavar="FILE")
-    parser.add_argument("--supernets", type=Path, nargs="+", default=[], metavar="RESULT")
+    parser.add_argument("--supernets", type=Path, nargs="+", default=[], metavar="RUN")
     parser.add_argument("--searches", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
@@ -364,11 +361,10 @@ def main() -> None:
         },
         **run(
             table,
-            arguments.accuracies,
+            arguments.supernets,
             ORACLE_SIZES,
             arguments.seeds,
             found,
-            arguments.supernets,
         ),
     }
     arguments.out.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from latkit.reports.lpm import metric_rows
 from latkit.reports.parts import Line, Note, Part, Table, number
 from latkit.search.oneshot.accuracy import FOLDER
-from latkit.search.oneshot.evaluation import SUBNETS
+from latkit.search.oneshot.evaluation import EVALUATION
 from latkit.search.oneshot.result import OneShotResult
 
 
@@ -31,5 +31,5 @@ def one_shot_parts(result: OneShotResult) -> Iterator[Part]:
     )
     yield Note(
         f"accuracy LPM: {result.out / FOLDER}; result: {result.out / 'result.json'}; sub-networks: "
-        f"{result.out / SUBNETS}"
+        f"{result.out / EVALUATION.file}"
     )

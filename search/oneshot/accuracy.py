@@ -1,4 +1,4 @@
-"""The accuracy LPM: predicts the held-out accuracy of every sub-network from those evaluated."""
+"""The accuracy LPM: predicts the accuracy of every sub-network from those that were evaluated."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from latkit.lpm.rows import Rows
 from latkit.lpm.store import LPMCard, write_lpm
 from latkit.lpm.training import TrainedLPM, cross_validate, fit
 from latkit.search.oneshot import ONE_SHOT
+from latkit.search.oneshot.ranking import RANKED_BY, in_order, mean_score, signs_of
 from latkit.spaces import SearchSpace, Setting
 from latkit.spaces.setting import NetworkConfig
 
@@ -34,16 +35,21 @@ DEVICE, BACKEND = ONE_SHOT, "supernet"
 def fit_accuracy(
     space: SearchSpace,
     network: NetworkConfig,
-    subnets: Sequence[Mapping[str, Any]],
+    evaluated: Sequence[Mapping[str, Any]],
+    initial: Sequence[Mapping[str, Any]],
     seed: int,
     protocol: Mapping[str, Any],
 ) -> TrainedLPM:
     """An LPM of the default kind of the accuracies of all sub-networks, cross-validated.
 
+    The accuracies that were found are dealt out by the mean score of ``RANKED_BY``: their order is
+    what shared weights are worst at.
+
     Args:
         space: of the sub-networks.
         network: around them in the one-shot network.
-        subnets: rows with ``arch``, ``arch_id`` and ``accuracy_percent``.
+        evaluated: a row of each, as in ``subnets.parquet``.
+        initial: and as in ``initial.parquet``.
         seed: of the folds, and of what is random in a fit.
         protocol: how they were evaluated, for the card.
 
@@ -51,9 +57,10 @@ def fit_accuracy(
         LPMError: training failed.
     """
     setting = Setting(network)
-    ids = np.array([row["arch_id"] for row in subnets], dtype=np.int64)
-    matrix = space.from_file(ids, [row["arch"] for row in subnets])
-    values = np.array([row["accuracy_percent"] for row in subnets], dtype=np.float64)
+    ids = np.array([row["arch_id"] for row in evaluated], dtype=np.int64)
+    matrix = space.from_file(ids, [row["arch"] for row in evaluated])
+    signs = signs_of(space.name, network, matrix, evaluated, initial)
+    values = in_order(signs[ACCURACY], mean_score([signs[name] for name in RANKED_BY]))
     rows = Rows(space, setting, space.encode(matrix).astype(np.float64), values, ACCURACY)
     recipe = Recipe(quantity=ACCURACY, seed=seed)
     started = time.perf_counter()
@@ -66,13 +73,13 @@ def fit_accuracy(
         target=Target(space.name, DEVICE, BACKEND, setting),
         fingerprint={},
         dataset={
-            "digest": _digest(subnets),
+            "digest": _digest(evaluated, values.tolist()),
             "rows": len(rows),
             "rows_left_out": 0,
             "architectures": len(rows),
             "retest_sd_percent": None,
             "accuracy_range_percent": [float(values.min()), float(values.max())],
-            "protocol": dict(protocol),
+            "protocol": {**protocol, "ranked_by": list(RANKED_BY)},
             "anchor": None,
             "anchor_median_ms": None,
         },
@@ -116,7 +123,7 @@ def write_accuracy(out: Path, trained: TrainedLPM) -> None:
     write_lpm(storage, FOLDER, trained.lpm, trained.card)
 
 
-def _digest(subnets: Sequence[Mapping[str, Any]]) -> str:
-    """What identifies the sub-networks and their accuracies."""
-    content = [[row["arch"], row["accuracy_percent"]] for row in subnets]
+def _digest(evaluated: Sequence[Mapping[str, Any]], values: Sequence[float]) -> str:
+    """What identifies the sub-networks and what the LPM was fitted to."""
+    content = [[row["arch"], value] for row, value in zip(evaluated, values, strict=True)]
     return f"sha256:{hashlib.sha256(json.dumps(content).encode()).hexdigest()}"

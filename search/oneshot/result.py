@@ -25,6 +25,7 @@ class SubnetSummary:
     Attributes:
         count: how many there are.
         images, batch: held-out images that each was evaluated on, and of a batch.
+        noise_images: by which its initial weights were looked at.
         lowest, median, highest: of their accuracies in percent.
         best: text of the first of those of the highest accuracy.
     """
@@ -32,18 +33,21 @@ class SubnetSummary:
     count: int
     images: int
     batch: int
+    noise_images: int
     lowest: float
     median: float
     highest: float
     best: str
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]], images: int, batch: int) -> SubnetSummary:
+    def of(
+        cls, rows: Sequence[Mapping[str, Any]], images: int, batch: int, noise_images: int
+    ) -> SubnetSummary:
         """Of rows of ``subnets.parquet``."""
         values = np.array([row["accuracy_percent"] for row in rows])
         return cls(
-            len(rows), images, batch, float(values.min()), float(np.median(values)),
-            float(values.max()), str(rows[int(values.argmax())]["arch"]),
+            len(rows), images, batch, noise_images, float(values.min()),
+            float(np.median(values)), float(values.max()), str(rows[int(values.argmax())]["arch"]),
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,6 +55,7 @@ class SubnetSummary:
             "count": self.count,
             "images": self.images,
             "batch": self.batch,
+            "noise_images": self.noise_images,
             "accuracy_percent": {
                 "lowest": self.lowest,
                 "median": self.median,

@@ -18,9 +18,11 @@ from latkit.search.network_training import GO_ON, StepReport
 from latkit.search.oneshot import ONE_SHOT
 from latkit.search.oneshot.accuracy import fit_accuracy, warnings_of, write_accuracy
 from latkit.search.oneshot.config import OneShotConfig
-from latkit.search.oneshot.evaluation import SUBNETS, evaluate_subnets
+from latkit.search.oneshot.evaluation import EVALUATION, Evaluator
+from latkit.search.oneshot.initial import INITIAL, InitialNetwork
 from latkit.search.oneshot.plan import plan
 from latkit.search.oneshot.result import OneShotResult, SubnetSummary
+from latkit.search.oneshot.subnets import Find, Finding, find_all
 from latkit.search.oneshot.training import OneShotTraining
 from latkit.search.request import SearchRequest
 from latkit.search.session import RESULT, check_fits, check_same_everywhere
@@ -126,35 +128,51 @@ class _Search:
                 detail += f", held-out accuracy {held_out:.1f} %"
             listener.progress(Progress("steps", done, total, before, detail))
 
-        def on_subnet(done: int, done_before: int) -> None:
-            listener.progress(Progress("sub-networks", done, config.subnets, done_before))
-
         training.run(on_step, stop)
         listener.end_progress()
         evaluator = training.evaluator(config.eval_images)
         listener.note(
             f"evaluating {config.subnets} sub-networks on {evaluator.images} held-out images in "
-            f"batches of {evaluator.batch}, into {self.out / SUBNETS}"
+            f"batches of {evaluator.batch}, into {self.out / EVALUATION.file}"
         )
-        rows = evaluate_subnets(
-            config, self.space, evaluator, self.out, self.processes, on_subnet, stop
-        )
-        listener.end_progress()
+        evaluated = self._find(EVALUATION, evaluator, stop)
+        listener.note(f"looking at their initial weights, into {self.out / INITIAL.file}")
+        network = InitialNetwork(self.space, self.data, config.seed, device)
+        initial = self._find(INITIAL, network, stop)
         result = None
         if self.processes.is_main:
-            result = self._finish(training, rows, evaluator.images, evaluator.batch)
+            result = self._finish(training, evaluator, network, evaluated, initial)
         # Nobody leaves before it is written: torchrun ends all processes when one has ended.
         self.processes.wait()
         return result
 
+    def _find(self, finding: Finding, find: Find, stop: StopRequest) -> list[dict[str, Any]]:
+        """A row of each sub-network."""
+        count, listener = self.config.subnets, self.listener
+
+        def on_subnet(done: int, before: int) -> None:
+            listener.progress(Progress("sub-networks", done, count, before))
+
+        rows = find_all(
+            finding, find, self.space, count, self.config.seed, self.out, self.processes,
+            on_subnet, stop,
+        )  # fmt: skip
+        listener.end_progress()
+        return rows
+
     def _finish(
-        self, training: OneShotTraining, rows: list[dict[str, Any]], images: int, batch: int
+        self,
+        training: OneShotTraining,
+        evaluator: Evaluator,
+        initial_network: InitialNetwork,
+        evaluated: list[dict[str, Any]],
+        initial: list[dict[str, Any]],
     ) -> OneShotResult:
         """The accuracy LPM and ``result.json``."""
-        self.listener.note(f"fitting an accuracy LPM to {len(rows)} sub-networks")
-        network = training.net.mixture.config
+        self.listener.note(f"fitting an accuracy LPM to {len(evaluated)} sub-networks")
+        network, images, batch = training.net.mixture.config, evaluator.images, evaluator.batch
         protocol = {"images": images, "batch": batch, "batch_norm": "statistics of the batch"}
-        trained = fit_accuracy(self.space, network, rows, self.config.seed, protocol)
+        trained = fit_accuracy(self.space, network, evaluated, initial, self.config.seed, protocol)
         for warning in warnings_of(trained.card):
             self.listener.warn(warning)
         write_accuracy(self.out, trained)
@@ -164,7 +182,7 @@ class _Search:
             config=self.config,
             data={"name": self.data.name, **self.data.identity()},
             history=training.history,
-            subnets=SubnetSummary.of(rows, images, batch),
+            subnets=SubnetSummary.of(evaluated, images, batch, initial_network.images),
             card=trained.card,
             searched_on=self.where,
             out=self.out,

@@ -19,6 +19,7 @@ from latkit.search.oneshot.config import OneShotConfig, preset
 from latkit.search.oneshot.evaluation import Evaluator
 from latkit.search.oneshot.network import OneShotNetwork, PathTrainer
 from latkit.search.oneshot.paths import FairPaths
+from latkit.search.oneshot.subnets import one_each
 from latkit.spaces import SearchSpace
 
 SCHEMA = pa.schema(
@@ -85,9 +86,8 @@ class OneShotTraining(NetworkTraining):
     def evaluator(self, images: int | None) -> Evaluator:
         """What evaluates sub-networks of the network as it then is, on held-out images."""
         return Evaluator(
-            self.net, self.data, self._held_out, images, self.config.eval_batch, self.device,
-            self.processes,
-        )  # fmt: skip
+            self.net, self.data, self._held_out, images, self.config.eval_batch, self.device
+        )
 
     def set_epoch(self, epoch: int) -> None:
         self.optimizer.lr = self.config.learning_rate(epoch)
@@ -106,7 +106,10 @@ class OneShotTraining(NetworkTraining):
 
     def row(self, loss: float, counted: float) -> dict[str, Any]:
         world = self.processes.world
-        parts = [self._watch(self._watched[i : i + world]) for i in range(0, WATCHED, world)]
+        parts = [
+            one_each(self._watched[i : i + world], self._watch, 2, self.processes)
+            for i in range(0, WATCHED, world)
+        ]
         accuracy, held_out_loss = torch.cat(parts).mean(0).tolist()
         return {
             "train_loss": loss,

@@ -98,6 +98,11 @@ class MixtureNetwork(nn.Module, ABC):
             InputError: one of the sizes cannot be.
         """
 
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """Cells or layers, in order: the network's first list of modules."""
+        return next(child for child in self.children() if isinstance(child, nn.ModuleList))
+
     @abstractmethod
     def forward(self, x: Tensor, picks: Sequence[Pick]) -> Tensor:
         """Logits of ``B x image_channels x H x W`` images; ``picks`` are of the space's edges."""

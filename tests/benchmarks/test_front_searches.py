@@ -71,25 +71,25 @@ def test_costs_by_hand(tmp_path: Path) -> None:
     result = {
         "config": {"epochs": 10, "batch": 8, "paths": 5},
         "data": {"images": 64},
-        "subnets": {"count": 100, "images": 32, "batch": 16},
+        "subnets": {"count": 100, "images": 32, "batch": 16, "noise_images": 4},
     }
-    supernet = passes_of_supernet(result)  # 40 steps of 5 paths; 100 cells on 2 batches of 16
-    assert supernet == Passes(200, 200, 200 * 8 + 3200)
+    # 40 steps of 5 paths; 100 cells on 2 batches of 16, and on 4 images of noise.
+    supernet = passes_of_supernet(result)
+    assert supernet == Passes(300, 200, 200 * 8 + 3200 + 400)
     whole = passes_of_sweep(2 * CELLS, images=64, batch=8)  # 50 epochs of 4 steps of 2 passes
     assert whole == Passes(400 * 48, 0, 400 * 48 * 8)
-    path = tmp_path / "result.json"
-    path.write_text(json.dumps(result))
+    (tmp_path / "result.json").write_text(json.dumps(result))
     found = Found("sweep", {"c": {"one": np.array([1]), "two": np.array([2])}}, 4, whole, 10.0)
-    costs = account([found], [path], devices=2)
+    costs = account([found], [tmp_path], devices=2)
     assert costs["sweep"]["cpu_seconds_per_device"] == 5.0
     assert costs["sweep"]["computed_for_all_targets"]["training"] == 12 * whole.training
     (row,) = costs["supernets"]
     ratio = row["over_computed_sweep_of_paper_epochs_on_the_supernet_images"]
-    assert ratio == {"passes": 400 / whole.training, "images": supernet.images / whole.images}
+    assert ratio == {"passes": 500 / whole.training, "images": supernet.images / whole.images}
     twelfth = row["over_computed_sweep_at_the_scale_it_was_run"]
     assert twelfth["passes"] == pytest.approx(ratio["passes"] / 12)
     assert (
-        account([], [path], 2)["supernets"][0]["over_computed_sweep_at_the_scale_it_was_run"]
+        account([], [tmp_path], 2)["supernets"][0]["over_computed_sweep_at_the_scale_it_was_run"]
         is None
     )
 

@@ -21,9 +21,11 @@ from latkit.lpm.store import read_lpm
 from latkit.registry import Registry
 from latkit.search.distributed import ALONE
 from latkit.search.network_training import StepReport
-from latkit.search.oneshot import evaluation
-from latkit.search.oneshot.evaluation import Evaluator, evaluate_subnets
+from latkit.search.oneshot import subnets
+from latkit.search.oneshot.evaluation import EVALUATION, Evaluator
 from latkit.search.oneshot.network import PathTrainer
+from latkit.search.oneshot.ranking import RANKED_BY, in_order, mean_score, signs_of
+from latkit.search.oneshot.subnets import find_all
 from latkit.spaces import get_space
 from tests.search.oneshot.micro import VALUES, config_of, training, whole
 
@@ -94,9 +96,9 @@ def evaluate(folder: Path, stop_at: int = 0, **changes: Any) -> list[dict[str, A
     config = config_of(**changes)
     evaluator = training(folder, config).evaluator(config.eval_images)
     done: list[int] = []
-    return evaluate_subnets(
-        config, SPACE, evaluator, folder, ALONE, lambda now, _: done.append(now),
-        lambda: len(done) == stop_at,
+    return find_all(
+        EVALUATION, evaluator, SPACE, config.subnets, config.seed, folder, ALONE,
+        lambda now, _: done.append(now), lambda: len(done) == stop_at,
     )  # fmt: skip
 
 
@@ -114,7 +116,7 @@ def test_an_evaluation_by_hand(tmp_path: Path) -> None:
         logits = made.net.logits(x, row[0])
         correct += int((logits.argmax(1) == made.data.labels[chosen]).sum())
         losses.append(torch.nn.functional.cross_entropy(logits, made.data.labels[chosen]).item())
-    accuracy, loss = evaluator(row)[0].tolist()
+    accuracy, loss = evaluator(row[0]).tolist()
     assert accuracy == pytest.approx(100 * correct / 24)
     assert loss == pytest.approx(np.mean(losses), rel=1e-6)
 
@@ -145,7 +147,7 @@ def test_a_stopped_evaluation_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_killed_evaluation_loses_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in the file while it runs is what a kill leaves."""
-    monkeypatch.setattr(evaluation, "WRITE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(subnets, "WRITE_EVERY_SECONDS", 0.0)
     left: list[int] = []
 
     def look(now: int, before: int) -> None:
@@ -153,7 +155,10 @@ def test_a_killed_evaluation_loses_little(tmp_path: Path, monkeypatch: pytest.Mo
 
     config = config_of()
     evaluator = training(tmp_path / "s", config).evaluator(None)
-    evaluate_subnets(config, SPACE, evaluator, tmp_path / "s", ALONE, look, lambda: False)
+    find_all(
+        EVALUATION, evaluator, SPACE, config.subnets, config.seed, tmp_path / "s", ALONE, look,
+        lambda: False,
+    )  # fmt: skip
     assert left == list(range(1, 21))
 
 
@@ -211,10 +216,15 @@ def test_the_accuracy_lpm(finished: Path) -> None:
     assert (card.cost, card.kind) == ("accuracy_percent", "default")
     assert (metrics["n_test"], metrics["n_train"]) == (30, 30)
     assert 0 < metrics["coverage_50"] <= metrics["coverage_90"]
-    accuracies = np.array([row["accuracy_percent"] for row in rows])
-    encodings = SPACE.encode(SPACE.unrank([row["arch_id"] for row in rows]))
-    error = np.abs(lpm.predict(encodings) - accuracies)
-    assert error.mean() < np.abs(accuracies - accuracies.mean()).mean()
+    # Fitted to their accuracies in the order of all that ranks them.
+    initial = pq.read_table(finished / "initial.parquet").to_pylist()
+    matrix = SPACE.unrank([row["arch_id"] for row in rows])
+    signs = signs_of("nasbench201", card.target.setting.network, matrix, rows, initial)
+    values = in_order(signs["accuracy_percent"], mean_score([signs[name] for name in RANKED_BY]))
+    assert card.dataset["protocol"]["ranked_by"] == list(RANKED_BY)
+    encodings = SPACE.encode(matrix)
+    error = np.abs(lpm.predict(encodings) - values)
+    assert error.mean() < np.abs(values - values.mean()).mean() / 2
     Registry().publish(lpm, card)
     loaded = front_door.load_lpm("one-shot/supernet+accuracy_percent", "nasbench201")
     assert loaded.unit == "%"
