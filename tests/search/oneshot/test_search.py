@@ -22,6 +22,7 @@ from latkit.registry import Registry
 from latkit.search.distributed import ALONE
 from latkit.search.network_training import StepReport
 from latkit.search.oneshot import subnets
+from latkit.search.oneshot.accuracy import warnings_of
 from latkit.search.oneshot.evaluation import EVALUATION, Evaluator
 from latkit.search.oneshot.network import PathTrainer
 from latkit.search.oneshot.ranking import RANKED_BY, in_order, mean_score, signs_of
@@ -231,6 +232,15 @@ def test_the_accuracy_lpm(finished: Path) -> None:
     (prediction,) = loaded.predict(rows[0]["arch"])
     assert prediction.value == pytest.approx(lpm.predict(encodings[:1])[0])
     assert prediction.std > 0
+
+
+def test_weights_that_have_learnt_nothing(finished: Path) -> None:
+    """Twice a guess of one among ten classes is what the best has to have."""
+    _, card = read_lpm(Storage(str(finished)), "lpm")
+    for highest, says in ((19.9, True), (20.1, False)):
+        dataset = {**card.dataset, "accuracy_range_percent": [5.0, highest]}
+        (*found,) = warnings_of(dataclasses.replace(card, dataset=dataset))
+        assert ("a guess 10.0 %" in " ".join(found)) == says
 
 
 def test_the_same_search_again(finished: Path, tmp_path: Path) -> None:
