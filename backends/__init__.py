@@ -11,8 +11,9 @@ if __name__ != "latkit.backends":
         "classes would not be recognised by the rest of latkit"
     )
 
-from latkit.backends.base import Backend, Clock, Probe, Runner, Samples
+from latkit.backends.base import Backend, Probe
 from latkit.backends.registry import BACKENDS, default_backend_name, probe_backend, probe_backends
+from latkit.backends.runner import Clock, Runner, Samples
 from latkit.backends.timing import CpuRunner, EventRunner, cpu_clock
 
 __all__ = [

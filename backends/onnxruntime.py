@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import importlib.util
-import json
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
 from latkit.backends.hardware import BACKEND_SUPPORT, architecture, gpu_generation
-from latkit.backends.layers import LayerTimes, from_onnxruntime
+from latkit.backends.onnxruntime_session import (
+    CPU,
+    OnnxRuntimeRunner,
+    import_onnxruntime,
+    make_session,
+    session_facts,
+)
 from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_engine import timing_folder
-from latkit.backends.timing import CpuRunner, cpu_clock
+from latkit.backends.timing import cpu_clock
 from latkit.backends.torch_modes import beside_torch
 from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError, from_os_error
@@ -39,8 +38,6 @@ from latkit.networks.models import Model
 from latkit.networks.onnx_model import INPUT, build_onnx
 from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.build import random_input, random_network
-
-Provider = tuple[str, dict[str, Any]]
 
 
 def decide_provider(provider: str, available: Sequence[str], version: str) -> Probe:
@@ -110,85 +107,6 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2])
 
 
-def check_active(requested: str, active: Sequence[str]) -> None:
-    """Fail unless a session runs on the provider that was requested.
-
-    Raises:
-        BackendError: ONNX Runtime fell back to another.
-    """
-    if not active or active[0] != requested:
-        others = ", ".join(active) or "nothing"
-        raise BackendError(
-            f"ONNX Runtime did not start {requested} and fell back to {others}",
-            "check that its CUDA, cuDNN and TensorRT libraries are the ones this wheel was built "
-            "for (see the warnings above)",
-        )
-
-
-class OnnxRuntimeRunner(CpuRunner):
-    """A session with its inputs and outputs bound in the memory of its device.
-
-    Args:
-        load: makes the session; with a path, one that writes its profile there.
-        inputs: by name.
-        clock: of the samples.
-    """
-
-    def __init__(
-        self, load: Callable[[Path | None], Any], inputs: dict[str, Array], clock: Clock
-    ) -> None:
-        super().__init__(clock)
-        self._load: Any = load
-        # ONNX Runtime may use these arrays where they lie for as long as the session lives.
-        self._inputs = inputs
-        self._session = load(None)
-        self._binding = self._make_binding(self._session)
-
-    def _make_binding(self, session: Any) -> Any:
-        binding = session.io_binding()
-        device = "cuda" if session.get_providers()[0] != CPU else "cpu"
-        ort = _import()
-        for name, array in self._inputs.items():
-            value = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
-            binding.bind_ortvalue_input(name, value)
-        for output in session.get_outputs():
-            binding.bind_output(output.name, device)
-        return binding
-
-    def _layer_times(self, runs: int) -> LayerTimes:
-        with tempfile.TemporaryDirectory() as folder:
-            session = self._load(Path(folder, "profile"))
-            binding = self._make_binding(session)
-            for _ in range(runs + 1):
-                session.run_with_iobinding(binding)
-            with open(session.end_profiling(), encoding="utf-8") as file:
-                return from_onnxruntime(json.load(file), runs)
-
-    def _modes(self) -> AbstractContextManager[None]:
-        return _runtime_errors()
-
-    def _bind(self) -> Callable[[], object]:
-        binding = self._binding
-        start, wait = self._session.run_with_iobinding, binding.synchronize_outputs
-
-        def run() -> None:
-            start(binding)
-            wait()
-
-        return run
-
-    def _logits(self) -> npt.NDArray[np.float32]:
-        self._session.run_with_iobinding(self._binding)
-        return np.asarray(self._binding.copy_outputs_to_cpu()[0], dtype=np.float32)
-
-    def _close(self) -> None:
-        self._session = self._binding = self._load = None
-        self._inputs = {}
-
-
-CPU = "CPUExecutionProvider"
-
-
 class OnnxRuntimeBackend(Backend):
     """What the three have in common.
 
@@ -208,7 +126,7 @@ class OnnxRuntimeBackend(Backend):
             fix = BACKEND_SUPPORT[cls.name].install
             return Probe("missing", "onnxruntime is not installed", fix)
         try:
-            ort = _import()
+            ort = import_onnxruntime()
         except Exception as error:  # a broken binary can raise anything
             reason = " ".join(str(error).split())[:200]
             return Probe("unusable", f"onnxruntime does not import: {reason}", "install it again")
@@ -219,13 +137,7 @@ class OnnxRuntimeBackend(Backend):
         return "wall"
 
     def fingerprint(self) -> Facts:
-        return {
-            "onnxruntime": _import().__version__,
-            "providers": ",".join(self._active_providers()),
-            "graph_optimization": "all",
-            "threads": self.threads,
-            "inexact_fp32": self.inexact,
-        }
+        return session_facts(self._active_providers(), self.threads, self.inexact)
 
     def hardware_name(self) -> str:
         return cpu_name()
@@ -242,32 +154,8 @@ class OnnxRuntimeBackend(Backend):
             weights: of its initialisers those that it does not hold; they are used where they lie.
             profile: where its profile is to be written, if anywhere.
         """
-        ort = _import()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        if profile is not None:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(profile)
-        if self.provider != CPU:
-            # What the provider cannot run must be an error and not run on the CPU.
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        if weights:
-            # The arrays themselves: nothing is copied into the model or written to a file.
-            values = [ort.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
-            options.add_external_initializers(list(weights), values)
-        with _runtime_errors():
-            session = ort.InferenceSession(
-                model,
-                options,
-                providers=[(self.provider, self._provider_options())],
-                enable_fallback=0,
-            )
-        check_active(self.provider, session.get_providers())
-        return session
+        provider = (self.provider, self._provider_options())
+        return make_session(model, weights, provider, self.threads, profile)
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         network = build_onnx(
@@ -345,7 +233,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         if not torch.cuda.is_available():
             return Probe("missing", "no CUDA GPU or no working NVIDIA driver", "check nvidia-smi")
         capability = torch.cuda.get_device_capability()
-        refused = decide_gpu(capability, _import().__version__, cls.tensorrt)
+        refused = decide_gpu(capability, import_onnxruntime().__version__, cls.tensorrt)
         return refused or probe
 
     def hardware_name(self) -> str:
@@ -370,7 +258,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return open_meter("gpu", self.gpu_identity())
 
     def _provider_options(self) -> dict[str, Any]:
-        return cuda_options(_import().__version__)
+        return cuda_options(import_onnxruntime().__version__)
 
 
 @BACKENDS.register("onnxruntime-tensorrt")
@@ -390,7 +278,7 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise from_os_error(error, f"make {cache}", "nothing was changed") from None
-        return tensorrt_options(_import().__version__, cache)
+        return tensorrt_options(import_onnxruntime().__version__, cache)
 
 
 def _older_wheel() -> str:
@@ -401,18 +289,3 @@ def _older_wheel() -> str:
             requirement = generation.onnxruntime_requirement
             return f" '{requirement}' (later ones have no code for this GPU)"
     return ""
-
-
-@contextlib.contextmanager
-def _runtime_errors() -> Iterator[None]:
-    """Make RuntimeErrors of ONNX Runtime's exceptions, which have no base class of their own."""
-    try:
-        yield
-    except Exception as error:
-        if type(error).__module__.startswith("onnxruntime"):
-            raise RuntimeError(str(error)) from error
-        raise
-
-
-def _import() -> ModuleType:
-    return importlib.import_module("onnxruntime")

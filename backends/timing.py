@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from latkit.backends.base import Clock, Runner, Samples
+from latkit.backends.runner import Clock, Runner, Samples
 
 
 def cpu_clock(threads: int) -> Clock:

@@ -14,7 +14,7 @@ from latkit.core.files import write_atomically, write_json_atomically
 from latkit.lpm.base import LPM
 from latkit.lpm.measuring import measure_as_profiled
 from latkit.lpm.store import LPMCard
-from latkit.profiling.protocol import anchor_name
+from latkit.profiling.anchor import anchor_name
 from latkit.registry import Entry, Registry, with_built_in
 from latkit.search.config import SearchConfig
 from latkit.search.epochs import SearchOutcome

@@ -29,7 +29,7 @@ def _groups(root: Path) -> Iterator[Path]:
         if ".." in path.parts:  # outside this container: only the mount itself is here
             path = PurePosixPath("/")
         # A container may have a subtree only, mounted as if it were the whole.
-        if path.is_relative_to(top):
+        if PurePosixPath(top) in (path, *path.parents):
             path = PurePosixPath("/") / path.relative_to(top)
         for group in (path, *path.parents):
             yield root / mount.lstrip("/") / str(group).lstrip("/")

@@ -7,12 +7,16 @@ import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latkit.core.cgroup import cpu_quota
 from latkit.core.cores import affinity, pinned_to, usable_cores
 from latkit.core.cpu import cpu_id, cpu_name
 from latkit.core.environment import is_variable
 from latkit.core.errors import InputError
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 __all__ = [
     "Facts",
@@ -29,8 +33,8 @@ __all__ = [
     "usable_cores",
 ]
 
-# Of a fingerprint: plain values by name.
-Facts = dict[str, str | int | float | bool | None]
+# Of a fingerprint: plain values by name. A text, for Python 3.8 on a board.
+Facts: TypeAlias = "dict[str, str | int | float | bool | None]"
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Words of a marketing name that do not distinguish one piece of hardware from another.

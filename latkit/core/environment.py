@@ -92,7 +92,7 @@ def is_variable(fact: str) -> bool:
 def set_variables(fingerprint: Mapping[str, object]) -> dict[str, object]:
     """The variables that were set according to a fingerprint, with their values."""
     return {
-        name.removeprefix(PREFIX): value
+        name[len(PREFIX) :]: value
         for name, value in fingerprint.items()
         if is_variable(name) and value is not None
     }

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from latkit.core.environment import set_variables
-from latkit.dataset.format import DISTURBED, PANEL_END, PANEL_START, Target
+from latkit.dataset.flags import DISTURBED, PANEL_END, PANEL_START
+from latkit.dataset.format import Target
 from latkit.dataset.latency import LatencyDataset
 from latkit.dataset.plausibility import doubts
 from latkit.dataset.statistics import median_absolute_deviation

@@ -65,17 +65,6 @@ EARLIEST_US, LATEST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 METRICS = tuple(name for name in COSTS if name != LATENCY)
 
 
-# Of rows that other work on the machine disturbed; their other flags are the reasons.
-DISTURBED = "disturbed"
-# Flags of rows that belong to the fixed panel and not to the requested list.
-PANEL_START, PANEL_END = "panel-start", "panel-end"
-
-
-def is_panel(flags: Iterable[str]) -> bool:
-    """Whether a row with these flags belongs to the fixed panel."""
-    return not {PANEL_START, PANEL_END}.isdisjoint(flags)
-
-
 def with_metrics(schema: pa.Schema, metrics: Iterable[str]) -> pa.Schema:
     """A schema with the columns of metrics added."""
     for name in metrics:

@@ -16,10 +16,9 @@ import pyarrow as pa
 from latkit.core.errors import DatasetError
 from latkit.core.files import expand_user
 from latkit.core.quantities import LATENCY
+from latkit.dataset.flags import DISTURBED, is_panel
 from latkit.dataset.format import (
-    DISTURBED,
     Manifest,
-    is_panel,
     part_paths,
     read_journal,
     read_manifest,

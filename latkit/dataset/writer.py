@@ -11,7 +11,6 @@ import dataclasses
 import json
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,11 +24,11 @@ from latkit.core.errors import DatasetError, LatkitError, from_os_error
 from latkit.core.files import sync_folder, write_atomically, write_json_atomically
 from latkit.core.parquet import open_parquet, write_parquet
 from latkit.core.version import __version__
+from latkit.dataset.flags import Done, is_panel
 from latkit.dataset.format import (
     JOURNAL,
     MANIFEST,
     Manifest,
-    is_panel,
     part_paths,
     read_journal,
     read_manifest,
@@ -44,14 +43,6 @@ PART_ROWS = 50_000
 _KEPT = "every finished row is kept; then run the same command again"
 # Schema metadata of a part: the anchor time for which its latency_ms were computed.
 _ANCHOR_KEY = b"latkit.anchor_median_ms"
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A finished row: its estimate (the ratio to the anchor where there is one) and flags."""
-
-    value: float
-    flags: tuple[str, ...]
 
 
 class DatasetWriter:

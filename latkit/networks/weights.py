@@ -19,8 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-# Random numbers kept for weights, 16 MB; a larger single weight has them repeatedly.
-POOL_SIZE = 2**22
+from latkit.networks.pool import POOL_SIZE, uniform_pool
 
 
 class RandomParts:
@@ -86,5 +85,4 @@ def _template(constructor: Callable[..., nn.Module], *arguments: object) -> nn.M
 @functools.lru_cache(maxsize=2)
 def _random_pool(seed: int) -> Tensor:
     """Uniform numbers of unit variance."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.empty(POOL_SIZE).uniform_(-math.sqrt(3), math.sqrt(3), generator=generator)
+    return torch.from_numpy(uniform_pool(seed))

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
 from latkit.backends.base import Backend, fingerprint
 from latkit.core.device import pinned_to
 from latkit.core.errors import BackendError, InputError
-from latkit.core.events import SILENT, Listener, Progress
+from latkit.core.events import SILENT, Listener
 from latkit.dataset import Manifest, Target
-from latkit.dataset.format import DISTURBED, PANEL_END, PANEL_START, is_panel
+from latkit.dataset.flags import DISTURBED
 from latkit.dataset.writer import DatasetWriter
+from latkit.profiling.anchor import anchor_name
 from latkit.profiling.plan import Work, panel
-from latkit.profiling.protocol import Measurement, Protocol, anchor_name, choose_clock
+from latkit.profiling.protocol import Measurement, Protocol, choose_clock
+from latkit.profiling.rows import Recorder, made_before, measure_run
 from latkit.profiling.session import Session
 from latkit.spaces import ChoiceMatrix, get_space
 from latkit.spaces.architecture import architecture_costs
 
 # For disturbed measurements, at most so many times as many are made as are wanted.
 MOST_ATTEMPTS = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProfileProgress(Progress):
-    """The loop's progress after a measurement; disturbed ones and a target error add to its total.
-
-    Attributes:
-        latency_ms: of the last measurement, at the machine's present speed.
-        disturbed: measurements of this run that were disturbed.
-        retest_sd: relative standard deviation of one measurement so far.
-        error: relative error of an architecture's mean latency so far.
-    """
-
-    latency_ms: float
-    disturbed: int
-    retest_sd: float | None
-    error: float | None
 
 
 def profile(
@@ -113,7 +96,7 @@ def profile(
         )
         with DatasetWriter(out, manifest) as writer:
             ids = [int(i) for i in (space.sample(n, seed) if chosen is None else chosen)]
-            made = _made(writer, space.file_ids(space.unrank(ids)).tolist())
+            made = made_before(writer, space.file_ids(space.unrank(ids)).tolist())
             work = Work(n, seed, protocol.replicate_every, replicates, target_error, made)
             todo = iter(work)
             first = next(todo, None)
@@ -128,50 +111,15 @@ def profile(
                 listener.note(f"going on: {done_before} of {work.total} measurements are in {out}")
             with Session(backend, target.setting, protocol, meter) as session:
                 measurer = Measurer(session, writer, target)
-                ends = panel(space, work.total - work.done).tolist()
-                measurer.measure_panel(ends, PANEL_START)
-                disturbed = 0
-                try:
-                    for index in chain([first], todo):
-                        measurement, latency_ms = measurer.measure(ids[index])
-                        work.record(index, measurement.estimate, measurement.disturbed)
-                        disturbed += measurement.disturbed
-                        error = work.error if target_error is not None else None
-                        listener.progress(
-                            ProfileProgress(
-                                "measurements",
-                                work.done,
-                                work.total,
-                                done_before,
-                                _detail(latency_ms, work.retest.sd, error, disturbed),
-                                latency_ms=latency_ms,
-                                disturbed=disturbed,
-                                retest_sd=work.retest.sd,
-                                error=work.error,
-                            )
-                        )
-                finally:
-                    listener.end_progress()
-                measurer.measure_panel(ends, PANEL_END)
-
-
-def _detail(latency_ms: float, retest_sd: float | None, error: float | None, disturbed: int) -> str:
-    details = [f"last {latency_ms:.2f} ms"]
-    if retest_sd is not None:
-        details.append(f"retest sd {100 * retest_sd:.2f} %")
-    if error is not None:
-        details.append(f"error {100 * error:.2f} %")
-    if disturbed:
-        details.append(f"{disturbed} disturbed")
-    return ", ".join(details)
-
-
-def _made(writer: DatasetWriter, file_ids: list[int]) -> Iterator[tuple[int, float, bool]]:
-    """The rows of the list that a dataset holds, as :class:`Work` takes them."""
-    index = {file_id: i for i, file_id in enumerate(file_ids)}
-    for (file_id, _), done in writer.done.items():
-        if file_id in index and not is_panel(done.flags):
-            yield index[file_id], done.value, DISTURBED in done.flags
+                measure_run(
+                    work,
+                    chain([first], todo),
+                    panel(space, work.total - done_before).tolist(),
+                    measurer.measure,
+                    ids.__getitem__,
+                    listener,
+                    shows_error=target_error is not None,
+                )
 
 
 class Measurer:
@@ -186,17 +134,9 @@ class Measurer:
     def __init__(self, session: Session, writer: DatasetWriter, target: Target) -> None:
         self._session = session
         self._writer = writer
+        self._recorder = Recorder(writer)
         self._setting = target.setting
         self._space = get_space(target.space)
-        # Of each architecture, by its identifier in files, the number of its next replicate.
-        self._replicates = Counter[int]()
-        for file_id, replicate in writer.done:
-            self._replicates[file_id] = max(self._replicates[file_id], replicate + 1)
-
-    def measure_panel(self, ids: Iterable[int], flag: str) -> None:
-        """Measure the fixed panel and mark its rows."""
-        for arch_id in ids:
-            self.measure(arch_id, (flag,))
 
     def measure(self, arch_id: int, flags: Iterable[str] = ()) -> tuple[Measurement, float]:
         """Measure an architecture once more.
@@ -236,21 +176,13 @@ class Measurer:
                 "report this defect of the backend",
             )
         (cost,) = architecture_costs(self._space, row, self._setting)
-        measured = done.to_row()
-        self._writer.append(
-            {
-                **measured,
-                "arch_id": file_id,
-                "arch": self._space.format(row),
-                "visit": self._replicates[file_id],
-                "flags": [*flags, *done.flags],
-                "macs": cost.macs,
-                "params": cost.params,
-            }
-        )
-        self._replicates[file_id] += 1
-        latency_ms: float = measured["latency_ms"]
-        return latency_ms
+        architecture = {
+            "arch_id": file_id,
+            "arch": self._space.format(row),
+            "macs": cost.macs,
+            "params": cost.params,
+        }
+        return self._recorder.append(architecture, done, flags)
 
 
 def is_measured(made: int, quiet: int, wanted: int) -> bool:

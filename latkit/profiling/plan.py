@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from latkit.dataset.statistics import RetestError, replicates_for
-from latkit.spaces import SearchSpace
-from latkit.spaces.base import IntArray
+
+if TYPE_CHECKING:
+    from latkit.spaces import SearchSpace
+    from latkit.spaces.base import IntArray
 
 # Architectures of the panel: with two panels in a run, one measurement in ten, within bounds.
 PANEL_SIZE = 16
@@ -33,8 +36,12 @@ def panel(space: SearchSpace, measurements: int) -> IntArray:
         space: of the architectures.
         measurements: how many the run is to make between the two panels.
     """
-    size = min(PANEL_SIZE, max(PANEL_LEAST, int(PANEL_SHARE / 2 * measurements)))
-    return space.sample(min(size, space.size), PANEL_SEED)
+    return space.sample(min(panel_size(measurements), space.size), PANEL_SEED)
+
+
+def panel_size(measurements: int) -> int:
+    """How many architectures the panel of a run has, given the measurements between the two."""
+    return min(PANEL_SIZE, max(PANEL_LEAST, int(PANEL_SHARE / 2 * measurements)))
 
 
 def schedule(n: int, seed: int, replicate_every: int) -> Iterator[tuple[int, int]]:

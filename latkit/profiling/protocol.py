@@ -13,14 +13,14 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from latkit.backends.base import Clock, Runner
 from latkit.core.errors import InputError
-from latkit.dataset.format import DISTURBED
+from latkit.dataset.flags import DISTURBED
 from latkit.dataset.statistics import faster_half_mean, faster_half_spread
-from latkit.spaces import Architecture, Setting, get_space
-from latkit.spaces.architecture import get_architecture
+
+if TYPE_CHECKING:
+    from latkit.backends.runner import Clock, Runner
 
 # A single-threaded run whose wall time exceeds its CPU time by more than this was preempted.
 PREEMPTED_WALL_OVER_CPU = 1.15
@@ -106,24 +106,6 @@ PRESETS: dict[str, Protocol] = {
     # The mean of 20 runs by the wall clock (paper, section 3.3), after the usual 5 to warm up.
     "paper": Protocol(runs=20, warmup_runs=5, anchored=False, clock="wall"),
 }
-
-
-def anchor_setting(setting: Setting) -> Setting:
-    """The setting of the anchor network, which costs about a third of its candidates."""
-    network, _ = get_space(setting.space).anchor(setting.network)
-    return Setting(network, setting.run)
-
-
-def anchor_architecture(setting: Setting) -> Architecture:
-    """What the anchor network of a setting is made of, in :func:`anchor_setting`."""
-    return get_architecture(get_space(setting.space).reference, setting)
-
-
-def anchor_name(setting: Setting) -> str:
-    """The anchor network as datasets name it, e.g. ``darts_v2,cells=4``."""
-    space = get_space(setting.space)
-    _, changes = space.anchor(setting.network)
-    return f"{space.reference},{changes}" if changes else space.reference
 
 
 def choose_clock(wanted: Clock | Literal["auto"], clock: Clock) -> Clock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -12,23 +11,11 @@ from types import TracebackType
 from typing_extensions import Self
 
 from latkit.backends.base import Backend, Runner
-from latkit.dataset.statistics import faster_half_mean
 from latkit.meters.energy import EnergyMeter, energy_per_run_mj
-from latkit.profiling.protocol import (
-    Measurement,
-    Protocol,
-    anchor_architecture,
-    anchor_setting,
-    measure_once,
-)
+from latkit.profiling.anchor import anchor_architecture, anchor_setting
+from latkit.profiling.paired import PairedTiming
+from latkit.profiling.protocol import Measurement, Protocol
 from latkit.spaces import Architecture, Setting
-
-ANCHOR_WARMUP_RUNS = 5
-# The anchor's usual time is the median over the last so many measurements: enough to be steady, few
-# enough to follow a machine that becomes slower for good.
-LEVEL_MEASUREMENTS = 200
-# With fewer measurements there is no usual time yet.
-LEVEL_LEAST = 8
 
 
 @dataclass(frozen=True)
@@ -88,13 +75,12 @@ class Session:
         self.setting = setting
         self.protocol = protocol
         self._meter = meter
-        self._levels: deque[float] = deque(maxlen=LEVEL_MEASUREMENTS)
 
     def __enter__(self) -> Self:
         anchor = anchor_architecture(self.setting)
         self._anchor: Runner = self.backend.compile(anchor, anchor_setting(self.setting))
         try:
-            self._anchor.run(ANCHOR_WARMUP_RUNS)
+            self._timing = PairedTiming(self._anchor, self.protocol)
         except BaseException:
             self._anchor.close()
             raise
@@ -107,13 +93,6 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self._anchor.close()
-
-    @property
-    def anchor_level_ms(self) -> float | None:
-        """The anchor's usual time; None before the first measurements."""
-        if len(self._levels) < LEVEL_LEAST:
-            return None
-        return statistics.median(self._levels)
 
     def measure(self, architecture: Architecture) -> Measurement:
         """Build, measure and release one network.
@@ -132,11 +111,10 @@ class Session:
             BackendError: it cannot be run, or the energy meter does not answer.
             InputError: the backend lacks the protocol's clock.
         """
-        done = measure_once(candidate, self._anchor, self.protocol, self.anchor_level_ms)
+        done = self._timing.measure(candidate)
         if self._meter is not None:
             wall_ms = statistics.fmean(done.wall_samples_ms)
             done.metrics["energy_mj"] = energy_per_run_mj(self._meter, candidate.run, wall_ms)
-        self._levels.append(faster_half_mean(done.anchor_samples_ms))
         return done
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from latkit.networks.inputs import TensorSpec, random_arrays
 from latkit.networks.make import Make, construct
 from latkit.networks.weights import RandomParts
 from latkit.spaces.architecture import check_space
@@ -49,9 +50,13 @@ def random_network(architecture: Architecture, setting: Setting, seed: int) -> n
 
 def random_input(setting: Setting, seed: int) -> Tensor:
     """A batch of standard-normal images: ``B x 3 x R x R`` in the setting's memory format."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (setting.batch, 3, setting.resolution, setting.resolution)
-    return torch.randn(shape, generator=generator).contiguous(memory_format=_memory_format(setting))
+    (images,) = random_arrays([input_spec(setting)], seed).values()
+    return torch.from_numpy(images).contiguous(memory_format=_memory_format(setting))
+
+
+def input_spec(setting: Setting) -> TensorSpec:
+    """The input of a setting's networks."""
+    return TensorSpec("images", (setting.batch, 3, setting.resolution, setting.resolution))
 
 
 def _stop_training(module: nn.Module) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from latkit.core.errors import InputError, SpaceError
 from latkit.core.quantities import LATENCY
 from latkit.lpm.measuring import measure_as_profiled
-from latkit.profiling.protocol import anchor_name
+from latkit.profiling.anchor import anchor_name
 from latkit.registry import load_lpm
 from latkit.spaces.architecture import architecture_cost, read_network
 from latkit.spaces.reader import Given

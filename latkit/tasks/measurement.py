@@ -16,8 +16,9 @@ from latkit.core.errors import BackendError, InputError, LatkitError, SpaceError
 from latkit.core.events import SILENT, Listener, Progress
 from latkit.dataset import LatencyDataset, Manifest, Target
 from latkit.dataset.writer import DatasetWriter
+from latkit.profiling.anchor import anchor_name
 from latkit.profiling.loop import is_measured
-from latkit.profiling.protocol import Protocol, anchor_name, choose_clock
+from latkit.profiling.protocol import Protocol, choose_clock
 from latkit.profiling.session import Session
 from latkit.spaces import Setting
 from latkit.spaces.models.space import ModelsConfig, model_id

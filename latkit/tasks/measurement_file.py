@@ -16,7 +16,7 @@ from latkit.core.errors import DatasetError, from_os_error
 from latkit.core.files import write_json_atomically
 from latkit.core.version import __version__
 from latkit.dataset import LatencyDataset
-from latkit.dataset.format import DISTURBED
+from latkit.dataset.flags import DISTURBED
 
 FILE = "measurement.json"
 FORMAT_VERSION = 1

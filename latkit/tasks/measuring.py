@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from latkit.backends.base import Backend, Runner
 from latkit.core.errors import BackendError
-from latkit.dataset.format import DISTURBED
+from latkit.dataset.flags import DISTURBED
 from latkit.dataset.writer import DatasetWriter
 from latkit.meters.energy import EnergyMeter, energy_per_run_mj
 from latkit.meters.nvml import find_gpu, gpu_state, load_nvml, state_flags

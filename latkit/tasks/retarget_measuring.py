@@ -14,8 +14,8 @@ from latkit.dataset.writer import DatasetWriter
 from latkit.lpm.conditioned import ConditionedLPM
 from latkit.lpm.measuring import opened_as_profiled
 from latkit.lpm.prediction import PublishedLPM
+from latkit.profiling.anchor import anchor_name
 from latkit.profiling.loop import Measurer, is_measured
-from latkit.profiling.protocol import anchor_name
 from latkit.profiling.session import Session
 from latkit.spaces import get_space
 from latkit.tasks.measurement_file import Estimate, estimates

@@ -12,12 +12,12 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from latkit.backends import BACKENDS
 from latkit.backends.onnxruntime import (
-    check_active,
     cuda_options,
     decide_gpu,
     decide_provider,
     tensorrt_options,
 )
+from latkit.backends.onnxruntime_session import check_active
 from latkit.core.errors import BackendError
 from latkit.spaces import Setting
 from latkit.spaces.darts.zoo import ZOO

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from latkit.dataset.format import is_panel
+from latkit.dataset.flags import is_panel
 from latkit.dataset.writer import DatasetWriter
 from latkit.registry import Registry
 from latkit.spaces import get_space, parse_setting

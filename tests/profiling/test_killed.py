@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from latkit.dataset import LatencyDataset
+from latkit.dataset.flags import is_panel
 from latkit.dataset.format import (
-    is_panel,
     part_paths,
     read_journal,
     read_manifest,

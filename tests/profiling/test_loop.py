@@ -18,17 +18,17 @@ from latkit.core.cores import usable_cores
 from latkit.core.errors import BackendError, DatasetError, InputError
 from latkit.core.events import Listener, Progress
 from latkit.dataset import LatencyDataset, Target
-from latkit.dataset.format import (
-    DISTURBED,
-    part_paths,
-)
+from latkit.dataset.flags import DISTURBED
+from latkit.dataset.format import part_paths
 from latkit.dataset.statistics import faster_half_mean
 from latkit.meters.energy import POWERCAP, EnergyMeter
 from latkit.profiling import loop
-from latkit.profiling.loop import ProfileProgress, profile
+from latkit.profiling.anchor import anchor_setting
+from latkit.profiling.loop import profile
 from latkit.profiling.plan import panel, schedule
 from latkit.profiling.protocol import PRESETS as PROTOCOLS
-from latkit.profiling.protocol import Protocol, anchor_setting
+from latkit.profiling.protocol import Protocol
+from latkit.profiling.rows import ProfileProgress
 from latkit.profiling.session import Session, measure
 from latkit.spaces import Setting, get_preset, get_space
 from latkit.spaces.architecture import architecture_cost

@@ -12,10 +12,11 @@ from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.core.errors import InputError
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.format import part_paths
+from latkit.profiling.anchor import anchor_architecture, anchor_name, anchor_setting
 from latkit.profiling.loop import profile
 from latkit.profiling.plan import panel
 from latkit.profiling.protocol import PRESETS as PROTOCOLS
-from latkit.profiling.protocol import Protocol, anchor_architecture, anchor_name, anchor_setting
+from latkit.profiling.protocol import Protocol
 from latkit.profiling.session import measure
 from latkit.spaces import Setting, get_preset, get_space
 from latkit.spaces.architecture import architecture_costs

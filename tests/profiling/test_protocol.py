@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from latkit.backends.base import Clock, Runner, Samples
 from latkit.core.errors import InputError
+from latkit.profiling.anchor import anchor_architecture, anchor_name, anchor_setting
 from latkit.profiling.protocol import (
     DISTURBED,
     JUMPED,
@@ -19,9 +20,6 @@ from latkit.profiling.protocol import (
     PRESETS,
     SPREAD_OUT,
     Protocol,
-    anchor_architecture,
-    anchor_name,
-    anchor_setting,
     choose_clock,
     disturbances,
     measure_once,

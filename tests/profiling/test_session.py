@@ -14,8 +14,9 @@ import pytest
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.statistics import faster_half_mean
+from latkit.profiling.anchor import anchor_setting
 from latkit.profiling.loop import profile
-from latkit.profiling.protocol import PRESETS, Measurement, anchor_setting
+from latkit.profiling.protocol import PRESETS, Measurement
 from latkit.profiling.session import Replicates, measure
 from latkit.spaces import Architecture, Setting
 from latkit.spaces.darts.config import DartsConfig

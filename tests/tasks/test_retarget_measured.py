@@ -19,7 +19,8 @@ from latkit.lpm.measuring import NotHereError
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.training import train_lpm
 from latkit.profiling import protocol
-from latkit.profiling.protocol import Protocol, anchor_name
+from latkit.profiling.anchor import anchor_name
+from latkit.profiling.protocol import Protocol
 from latkit.registry import Registry
 from latkit.search.retarget import explore
 from latkit.tasks import retarget_measuring

@@ -1,0 +1,76 @@
+"""The random numbers that weights are made of, and the weights of a network as parts of them.
+
+Every machine draws the same ones, bit for bit: a board without PyTorch makes the network that
+PyTorch made elsewhere. This module is part of every bundle: it needs nothing but NumPy, and
+Python 3.8.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# Random numbers kept for weights, 16 MB; a larger single weight has them repeatedly.
+POOL_SIZE = 2**22
+# Numbers that are made at once: what they pass through on the way is several times as large.
+_PART = 2**18
+
+
+def uniform_pool(seed: int) -> npt.NDArray[np.float32]:
+    """``POOL_SIZE`` uniform numbers of unit variance.
+
+    They are those of PyTorch's generator with this seed (a Mersenne twister, of whose words the
+    lower 24 bits count), scaled with one rounding.
+
+    Args:
+        seed: up to 2^32 - 1.
+    """
+    words = np.random.RandomState(seed)
+    pool = np.empty(POOL_SIZE, dtype=np.float32)
+    end = np.float32(math.sqrt(3))
+    for start in range(0, POOL_SIZE, _PART):
+        raw = np.frombuffer(words.bytes(4 * _PART), dtype="<u4") & np.uint32(2**24 - 1)
+        pool[start : start + _PART] = raw * 2.0**-24 * float(end + end) - float(end)
+    return pool
+
+
+@dataclass(frozen=True)
+class DrawnWeight:
+    """A weight that is a part of the pool, scaled twice, or one number everywhere.
+
+    Attributes:
+        shape: of the weight.
+        start: place of its first number in the pool; None of a constant.
+        scale: what the numbers are multiplied by, after 1/sqrt(fan-in); of a constant its value.
+    """
+
+    shape: tuple[int, ...]
+    start: int | None
+    scale: float
+
+    def draw(self, pool: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The weight, in memory of its own."""
+        if self.start is None:
+            return np.full(self.shape, self.scale, dtype=np.float32)
+        count = math.prod(self.shape)
+        numbers = pool[self.start : self.start + count]
+        if count > POOL_SIZE:
+            numbers = np.resize(pool, count)
+        weight = np.multiply(numbers, np.float32(1 / math.sqrt(count // self.shape[0])))
+        weight *= np.float32(self.scale)
+        return weight.reshape(self.shape)
+
+    def to_list(self) -> list[Any]:
+        """As JSON has it."""
+        return [list(self.shape), self.start, self.scale]
+
+    @classmethod
+    def from_list(cls, values: list[Any]) -> DrawnWeight:
+        shape, start, scale = values
+        return cls(tuple(shape), start, scale)
