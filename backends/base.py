@@ -12,7 +12,6 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -273,7 +272,7 @@ def fingerprint(backend: Backend) -> Facts:
     A fact that is not known is None; so is a variable of the environment that is unset.
     """
     return {
-        **machine_facts(Path("/")),
+        **machine_facts(),
         **environment_facts(os.environ),
         **backend.fingerprint(),
     }

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from latkit.core.cores import parse_cores
+from latkit.core.errors import InputError
 from latkit.core.files import expand_user
 from latkit.core.requests import MOST_SEED
 from latkit.core.streams import columns_of, is_styled, printable
@@ -57,13 +59,10 @@ class Cores(click.ParamType):  # type: ignore[type-arg]
     ) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
-        cores: list[int] = []
-        for part in str(value).split(","):
-            match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip())
-            if match is None or int(match[2] or match[1]) < int(match[1]):
-                self.fail(f"{value!r} is not a list of cores, e.g. 0,2-3", param, ctx)
-            cores += range(int(match[1]), int(match[2] or match[1]) + 1)
-        return tuple(dict.fromkeys(cores))
+        try:
+            return parse_cores(str(value))
+        except InputError as error:
+            self.fail(f"{error.cause}, e.g. 0,2-3", param, ctx)
 
 
 class UserPath(click.Path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -82,6 +83,21 @@ def check_threads(threads: int, root: Path = Path("/")) -> None:
             "be held up",
             f"use at most --threads {max(1, int(quota))}, or grant more",
         )
+
+
+def parse_cores(text: str) -> tuple[int, ...]:
+    """The core numbers of a text like ``0,2-3``.
+
+    Raises:
+        InputError: it is none.
+    """
+    cores: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part.strip())
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise InputError(f"{text!r} is not a list of cores", "write e.g. 0,2-3")
+        cores += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(dict.fromkeys(cores))
 
 
 @contextlib.contextmanager

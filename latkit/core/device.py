@@ -44,7 +44,7 @@ _NOISE = re.compile(
 )
 
 
-def machine_facts(root: Path) -> Facts:
+def machine_facts(root: Path = Path("/")) -> Facts:
     """What decides how fast this machine's CPU is and does not change by itself.
 
     Args:

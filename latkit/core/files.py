@@ -77,7 +77,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(temporary)
         with open(temporary, "rb+") as file:
-            _sync(file.fileno())
+            sync_file(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -106,12 +106,13 @@ def sync_folder(path: Path) -> None:
             raise
         return
     try:
-        _sync(descriptor)
+        sync_file(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _sync(descriptor: int) -> None:
+def sync_file(descriptor: int) -> None:
+    """Force an open file to disk, where the file system can do that."""
     try:
         os.fsync(descriptor)
     except OSError as error:

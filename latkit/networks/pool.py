@@ -62,9 +62,10 @@ class DrawnWeight:
         numbers = pool[self.start : self.start + count]
         if count > POOL_SIZE:
             numbers = np.resize(pool, count)
-        weight = np.multiply(numbers, np.float32(1 / math.sqrt(count // self.shape[0])))
+        weight = numbers * np.float32(1 / math.sqrt(count // self.shape[0]))
         weight *= np.float32(self.scale)
-        return weight.reshape(self.shape)
+        shaped: npt.NDArray[np.float32] = weight.reshape(self.shape)
+        return shaped
 
     def to_list(self) -> list[Any]:
         """As JSON has it."""

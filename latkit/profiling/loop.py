@@ -15,7 +15,7 @@ from latkit.dataset import Manifest, Target
 from latkit.dataset.flags import DISTURBED
 from latkit.dataset.writer import DatasetWriter
 from latkit.profiling.anchor import anchor_name
-from latkit.profiling.plan import Work, panel
+from latkit.profiling.plan import Work, check_count, panel
 from latkit.profiling.protocol import Measurement, Protocol, choose_clock
 from latkit.profiling.rows import Recorder, made_before, measure_run
 from latkit.profiling.session import Session
@@ -72,8 +72,7 @@ def profile(
     """
     space = get_space(target.space)
     space.architecture(space.unrank(0)[0], target.setting.network)  # refuses one without networks
-    if not 1 <= n <= space.size:
-        raise InputError(f"cannot measure {n} architectures", f"use --n from 1 to {space.size}")
+    check_count(space, n)
     if target.backend != backend.name:
         raise InputError(
             f"the target names the backend {target.backend}, but {backend.name} is to measure it",

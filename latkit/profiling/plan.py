@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latkit.core.errors import InputError
 from latkit.dataset.statistics import RetestError, replicates_for
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ def panel(space: SearchSpace, measurements: int) -> IntArray:
 def panel_size(measurements: int) -> int:
     """How many architectures the panel of a run has, given the measurements between the two."""
     return min(PANEL_SIZE, max(PANEL_LEAST, int(PANEL_SHARE / 2 * measurements)))
+
+
+def check_count(space: SearchSpace, n: int) -> None:
+    """Raises: InputError: a list of the space's architectures cannot have this length."""
+    if not 1 <= n <= space.size:
+        raise InputError(f"cannot measure {n} architectures", f"use --n from 1 to {space.size}")
 
 
 def schedule(n: int, seed: int, replicate_every: int) -> Iterator[tuple[int, int]]:

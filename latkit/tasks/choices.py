@@ -9,8 +9,23 @@ from latkit.backends import BACKENDS, Backend, default_backend_name
 from latkit.core.device import suggest_device_name
 from latkit.core.errors import InputError
 from latkit.core.events import Listener
+from latkit.dataset.statistics import MAX_REPLICATES
 from latkit.profiling.protocol import PRESETS, Protocol
 from latkit.spaces import Setting, parse_setting
+
+
+def check_effort(replicates: int, target_error: float | None) -> None:
+    """Refuse replicates and relative errors that no plan has.
+
+    Raises:
+        InputError: one is out of its range.
+    """
+    if not 1 <= replicates <= MAX_REPLICATES:
+        raise InputError(f"cannot plan {replicates} replicates", f"use 1 to {MAX_REPLICATES}")
+    if target_error is not None and not 0 < target_error < 1:
+        raise InputError(
+            f"{target_error} is no relative error", "use one between 0 and 1, e.g. 0.015"
+        )
 
 
 def choose_protocol(given: Protocol | str, threads: int, **changes: Any) -> Protocol:

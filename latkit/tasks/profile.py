@@ -19,7 +19,13 @@ from latkit.profiling.loop import profile
 from latkit.profiling.protocol import Protocol
 from latkit.registry.training import load_transfer_prior
 from latkit.spaces import Setting, default_setting, get_space
-from latkit.tasks.choices import choose_backend, choose_device, choose_protocol, choose_setting
+from latkit.tasks.choices import (
+    check_effort,
+    choose_backend,
+    choose_device,
+    choose_protocol,
+    choose_setting,
+)
 
 Choice = Literal["random", "active"]
 
@@ -77,14 +83,7 @@ class ProfileRequest:
     def __post_init__(self) -> None:
         set_tuples(self, "transfer_from")
         check_seed(self.seed)
-        if not 1 <= self.replicates <= MAX_REPLICATES:
-            raise InputError(
-                f"cannot plan {self.replicates} replicates", f"use 1 to {MAX_REPLICATES} of them"
-            )
-        if self.target_error is not None and not 0 < self.target_error < 1:
-            raise InputError(
-                f"{self.target_error} is no relative error", "use one between 0 and 1, e.g. 0.015"
-            )
+        check_effort(self.replicates, self.target_error)
         if self.choose not in ("random", "active"):
             raise InputError(f"unknown choice {self.choose!r}", "use random or active")
         if self.transfer_from and self.choose != "active":

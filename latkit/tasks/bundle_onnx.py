@@ -1,0 +1,116 @@
+"""Networks as ONNX graphs without weights, and how a board draws the weights."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from latkit.board.onnx import GRAPH, TENSORS, tensors_to_json
+from latkit.core.errors import InputError
+from latkit.networks.inputs import TensorSpec
+from latkit.networks.onnx_model import INPUT, build_onnx
+from latkit.networks.pool import POOL_SIZE, DrawnWeight, uniform_pool
+from latkit.spaces import Architecture, Setting
+from latkit.spaces.build import input_spec, random_network
+
+# What batch norms scale by lies this close to 1 where they have learnt nothing.
+_SLACK = 1e-3
+# So many numbers of a weight are compared before all of them are.
+_COMPARED = 64
+
+
+class OnnxFormat:
+    """What ``--to onnx`` puts into a bundle.
+
+    Attributes:
+        backend: of latkit, which measures the same at home.
+        module: of ``latkit.board``, which runs it there.
+        packages: that a board needs.
+
+    Args:
+        seed: of weights and inputs.
+    """
+
+    backend: ClassVar[str] = "onnxruntime-cpu"
+    module: ClassVar[str] = "latkit.board.onnx"
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "onnxruntime")
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._drawn = PoolIndex(seed)
+
+    def files(self, architecture: Architecture, setting: Setting) -> dict[str, bytes]:
+        """The files of a network, by their endings.
+
+        Raises:
+            InputError: the network has weights that do not follow from the seed.
+        """
+        network = build_onnx(
+            random_network(architecture, setting, self._seed),
+            setting.batch,
+            setting.resolution,
+            setting.classes,
+            precision=setting.precision,
+        )
+        weights = {name: self._drawn.find(values) for name, values in network.weights.items()}
+        tensors = tensors_to_json([TensorSpec(INPUT, input_spec(setting).shape)], weights)
+        return {GRAPH: network.model.SerializeToString(), TENSORS: tensors}
+
+
+class PoolIndex:
+    """Finds where the weights of a network come from; what it returns draws them bit for bit.
+
+    Weights are looked for by their values, whatever made the network: batch norms are folded into
+    them, and their order is the graph's.
+
+    Args:
+        seed: of the pool.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._pool = uniform_pool(seed)
+        self._order = np.argsort(self._pool, kind="stable")
+        self._sorted = self._pool[self._order]
+
+    def find(self, weight: npt.NDArray[Any]) -> DrawnWeight:
+        """How a weight is drawn.
+
+        Raises:
+            InputError: it is neither a part of the pool nor one number everywhere.
+        """
+        for drawn in (self._constant(weight), self._part(weight)):
+            if drawn is not None and drawn.draw(self._pool).tobytes() == weight.tobytes():
+                return drawn
+        raise InputError(
+            f"a weight of shape {list(weight.shape)} does not follow from the seed, so that a "
+            "bundle cannot leave it out",
+            "build the network of the parts that its space's build is given",
+        )
+
+    def _constant(self, weight: npt.NDArray[Any]) -> DrawnWeight:
+        return DrawnWeight(weight.shape, None, float(weight.flat[0]))
+
+    def _part(self, weight: npt.NDArray[Any]) -> DrawnWeight | None:
+        """The part of the pool that a weight is, if only one factor is in between."""
+        values = weight.ravel().astype(np.float64)
+        if weight.ndim < 2:
+            return None
+        unscaled = values * np.sqrt(len(values) // len(weight))
+        first = unscaled[:_COMPARED]
+        place = int(np.argmax(np.abs(first)))
+        ends = sorted((first[place] * (1 - _SLACK), first[place] * (1 + _SLACK)))
+        low, high = np.searchsorted(self._sorted, np.asarray(ends, dtype=np.float32))
+        starts = self._order[low : high + 1] - place
+        starts = starts[(starts >= 0) & (starts <= POOL_SIZE - min(len(values), POOL_SIZE))]
+        parts = self._pool[starts[:, None] + np.arange(len(first))].astype(np.float64)
+        scales = first[place] / parts[:, place]
+        errors = np.abs(parts * scales[:, None] - first).max(axis=1, initial=0)
+        if not len(errors) or errors.min() > 1e-5:
+            return None
+        start = int(starts[np.argmin(errors)])
+        plain = DrawnWeight(weight.shape, start, 1.0).draw(self._pool)
+        whole = plain.ravel().astype(np.float64)
+        # Least squares over all numbers: far closer to the factor than its own last digit.
+        return DrawnWeight(weight.shape, start, float(np.float32(values @ whole / (whole @ whole))))
