@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _PACKAGES = ("backends", "search", "spaces")
 # The others; a test holds them equal to those of ``latkit.api``.
 _NAMES = (
+    "BundleRequest",
+    "BundleResult",
     "ComparedLPM",
     "DataOptions",
     "DatasetCheck",
@@ -65,6 +67,7 @@ _NAMES = (
     "TrainResult",
     "TrainingRequest",
     "TrainingResult",
+    "bundle",
     "check_dataset",
     "compare_datasets",
     "compare_lpms",
@@ -72,6 +75,7 @@ _NAMES = (
     "draw",
     "export",
     "export_dataset",
+    "import_results",
     "import_table",
     "list_datasets",
     "list_lpms",

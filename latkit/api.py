@@ -22,6 +22,7 @@ from latkit.dataset.check import DatasetCheck, DatasetSummary, check_dataset, su
 from latkit.dataset.compare import DatasetComparison, compare_datasets
 from latkit.dataset.listing import ListedDataset, list_datasets
 from latkit.dataset.merge import merge_datasets
+from latkit.dataset.results import import_results
 from latkit.dataset.tables import (
     ImportRequest,
     ImportResult,
@@ -43,6 +44,7 @@ from latkit.search.result import SearchResult, SweepResult
 from latkit.search.run import search as run_search
 from latkit.spaces import SPACES, get_space
 from latkit.spaces.reader import Given
+from latkit.tasks.bundle import BundleRequest, BundleResult, make_bundle
 from latkit.tasks.doctor import Diagnosis, DoctorRow, doctor
 from latkit.tasks.export import ExportRequest, ExportResult
 from latkit.tasks.export import export as run_export
@@ -59,6 +61,8 @@ from latkit.training.result import TrainingResult
 from latkit.training.run import train as run_training
 
 __all__ = [
+    "BundleRequest",
+    "BundleResult",
     "ComparedLPM",
     "DataOptions",
     "DatasetCheck",
@@ -105,6 +109,7 @@ __all__ = [
     "TrainingRequest",
     "TrainingResult",
     "backends",
+    "bundle",
     "check_dataset",
     "compare_datasets",
     "compare_lpms",
@@ -112,6 +117,7 @@ __all__ = [
     "draw",
     "export",
     "export_dataset",
+    "import_results",
     "import_table",
     "list_datasets",
     "list_lpms",
@@ -146,6 +152,17 @@ def profile(
         LatkitError: see ``latkit.tasks.profile.run_profile``.
     """
     return run_profile(_request(ProfileRequest, request, fields), listener)
+
+
+def bundle(
+    request: BundleRequest | None = None, *, listener: Listener = SILENT, **fields: Any
+) -> BundleResult:
+    """Make a file that profiles a board without PyTorch; see ``BundleRequest`` for the fields.
+
+    Raises:
+        LatkitError: see ``latkit.tasks.bundle.make_bundle``.
+    """
+    return make_bundle(_request(BundleRequest, request, fields), listener)
 
 
 def measure(

@@ -110,10 +110,14 @@ def _manifest(bundle: Bundle, protocol: Protocol, facts: Facts) -> dict[str, Any
     return {
         **plan.dataset,
         "target": {**plan.dataset["target"], "device": suggest_device_name(cpu_name())},
-        "fingerprint": {**machine_facts(), **environment_facts(os.environ), **facts},
+        "fingerprint": {
+            **machine_facts(),
+            **environment_facts(os.environ),
+            **facts,
+            "bundle": f"latkit {plan.latkit_version}",
+        },
         "protocol": protocol.to_dict(),
         "latkit_version": plan.latkit_version,
-        "bundle": {"replicates": plan.replicates, "target_error": plan.target_error},
     }
 
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "doctor": ("doctor", "List what works on this machine, what does not, and the fix."),
     "demo": ("demo", "Run the whole path live on this machine in under two minutes."),
     "profile": ("profile", "Measure the latency of sampled architectures into a dataset."),
+    "bundle": ("bundle", "Make a file that profiles a board without PyTorch."),
     "measure": ("measure", "Measure the latency of any networks, models or files."),
     "dataset": ("dataset", "Check, compare, merge, import and export datasets."),
     "train-lpm": ("train_lpm", "Train a latency prediction module on a dataset and publish it."),

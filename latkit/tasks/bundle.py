@@ -82,7 +82,7 @@ class BundleResult:
         architectures: of the list.
         networks: in the file: the list, the panel and the anchor.
         bytes: of the file.
-        largest_graph_bytes: of a network's files, before they are compressed.
+        largest_network_bytes: of a network's files, before they are compressed.
         packages: that the board needs.
     """
 
@@ -93,7 +93,7 @@ class BundleResult:
     architectures: int
     networks: int
     bytes: int
-    largest_graph_bytes: int
+    largest_network_bytes: int
     packages: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def make_bundle(request: BundleRequest, listener: Listener = SILENT) -> BundleRe
         architectures=request.n,
         networks=len(ids) + 1,
         bytes=size,
-        largest_graph_bytes=largest,
+        largest_network_bytes=largest,
         packages=made.packages,
     )
 
