@@ -24,20 +24,26 @@ class Lines(Listener):
     """Prints what is reported, one line each, on standard error."""
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
         self._next = 0.0
+        # When the first measurement was done, and how many were.
+        self._first: tuple[float, int] | None = None
 
     def note(self, text: str) -> None:
         _print(text)
 
     def progress(self, now: Progress) -> None:
         moment = time.monotonic()
+        if self._first is None:
+            self._first = moment, now.done
         if moment < self._next and now.done < now.total:
             return
         self._next = moment + PROGRESS_SECONDS
-        each = (moment - self._started) / (now.done - now.done_before)
-        minutes = (now.total - now.done) * each / 60
-        _print(f"{now.done} of {now.total} {now.unit}, {now.detail}, {minutes:.0f} min left")
+        started, before = self._first
+        left = ""
+        if now.done > before:
+            each = (moment - started) / (now.done - before)
+            left = f", {(now.total - now.done) * each / 60:.0f} min left"
+        _print(f"{now.done} of {now.total} {now.unit}, {now.detail}{left}")
 
 
 def main(arguments: Sequence[str] | None = None, file: str | None = None) -> NoReturn:

@@ -99,6 +99,8 @@ def _folder(path: Path) -> Iterator[Path]:
     if path.is_dir():
         yield path
         return
+    if not path.exists():
+        raise DatasetError(f"there is no {path}", "name what a bundle wrote")
     try:
         with (
             tempfile.TemporaryDirectory(prefix="latkit-results-") as name,

@@ -90,8 +90,8 @@ def choose_shapes(
                 )
             shape = tuple(int(size or 0) for size in declared_shape)
         if len(shape) != len(declared_shape) or any(
-            isinstance(size, int) and size != got
-            for size, got in zip(declared_shape, shape, strict=True)
+            isinstance(size, int) and size != shape[place]
+            for place, size in enumerate(declared_shape)
         ):
             raise InputError(
                 f"the input {name} of {model} is {said}, not {shape_text(shape)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,10 +16,12 @@ from latkit.networks.pool import POOL_SIZE, DrawnWeight, uniform_pool
 from latkit.spaces import Architecture, Setting
 from latkit.spaces.build import input_spec, random_network
 
-# What batch norms scale by lies this close to 1 where they have learnt nothing.
-_SLACK = 1e-3
-# So many numbers of a weight are compared before all of them are.
+# What batch norms scale by lies this close to 1 where they have learnt nothing: with PyTorch's own
+# epsilon, and with others.
+_SLACKS = (1e-5, 1e-3)
+# So many numbers of a weight are compared, up to their last digits, before all of them are.
 _COMPARED = 64
+_TOLERANCE = 1e-5
 
 
 class OnnxFormat:
@@ -71,7 +74,7 @@ class PoolIndex:
 
     def __init__(self, seed: int) -> None:
         self._pool = uniform_pool(seed)
-        self._order = np.argsort(self._pool, kind="stable")
+        self._order = np.argsort(self._pool)
         self._sorted = self._pool[self._order]
 
     def find(self, weight: npt.NDArray[Any]) -> DrawnWeight:
@@ -80,8 +83,8 @@ class PoolIndex:
         Raises:
             InputError: it is neither a part of the pool nor one number everywhere.
         """
-        for drawn in (self._constant(weight), self._part(weight)):
-            if drawn is not None and drawn.draw(self._pool).tobytes() == weight.tobytes():
+        for drawn in self._guesses(weight):
+            if drawn.draw(self._pool).tobytes() == weight.tobytes():
                 return drawn
         raise InputError(
             f"a weight of shape {list(weight.shape)} does not follow from the seed, so that a "
@@ -89,28 +92,30 @@ class PoolIndex:
             "build the network of the parts that its space's build is given",
         )
 
-    def _constant(self, weight: npt.NDArray[Any]) -> DrawnWeight:
-        return DrawnWeight(weight.shape, None, float(weight.flat[0]))
+    def _guesses(self, weight: npt.NDArray[Any]) -> Iterator[DrawnWeight]:
+        if (weight == weight.flat[0]).all():
+            yield DrawnWeight(weight.shape, None, float(weight.flat[0]))
+        elif weight.ndim > 1:
+            starts = (self._start(weight, slack) for slack in _SLACKS)
+            start = next((start for start in starts if start is not None), None)
+            if start is not None:
+                values = weight.ravel().astype(np.float64)
+                whole = DrawnWeight(weight.shape, start, 1.0).draw(self._pool).ravel()
+                # Least squares over all numbers: far closer to the factor than its own last digit.
+                scale = values @ whole / (whole.astype(np.float64) @ whole)
+                yield DrawnWeight(weight.shape, start, float(np.float32(scale)))
 
-    def _part(self, weight: npt.NDArray[Any]) -> DrawnWeight | None:
-        """The part of the pool that a weight is, if only one factor is in between."""
-        values = weight.ravel().astype(np.float64)
-        if weight.ndim < 2:
-            return None
-        unscaled = values * np.sqrt(len(values) // len(weight))
-        first = unscaled[:_COMPARED]
-        place = int(np.argmax(np.abs(first)))
-        ends = sorted((first[place] * (1 - _SLACK), first[place] * (1 + _SLACK)))
+    def _start(self, weight: npt.NDArray[Any], slack: float) -> int | None:
+        """Where in the pool a weight is, up to a factor this close to 1."""
+        unscaled = weight.ravel()[:_COMPARED] * np.sqrt(weight.size // len(weight))
+        place = int(np.argmax(np.abs(unscaled)))
+        ends = sorted(unscaled[place] * np.array([1 - slack, 1 + slack]))
         low, high = np.searchsorted(self._sorted, np.asarray(ends, dtype=np.float32))
         starts = self._order[low : high + 1] - place
-        starts = starts[(starts >= 0) & (starts <= POOL_SIZE - min(len(values), POOL_SIZE))]
-        parts = self._pool[starts[:, None] + np.arange(len(first))].astype(np.float64)
-        scales = first[place] / parts[:, place]
-        errors = np.abs(parts * scales[:, None] - first).max(axis=1, initial=0)
-        if not len(errors) or errors.min() > 1e-5:
+        starts = starts[(starts >= 0) & (starts <= POOL_SIZE - min(weight.size, POOL_SIZE))]
+        parts = self._pool[starts[:, None] + np.arange(len(unscaled))].astype(np.float64)
+        scales = unscaled[place] / parts[:, place]
+        errors = np.abs(parts * scales[:, None] - unscaled).max(axis=1)
+        if not len(errors) or errors.min() > _TOLERANCE:
             return None
-        start = int(starts[np.argmin(errors)])
-        plain = DrawnWeight(weight.shape, start, 1.0).draw(self._pool)
-        whole = plain.ravel().astype(np.float64)
-        # Least squares over all numbers: far closer to the factor than its own last digit.
-        return DrawnWeight(weight.shape, start, float(np.float32(values @ whole / (whole @ whole))))
+        return int(starts[np.argmin(errors)])

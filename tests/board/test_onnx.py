@@ -1,0 +1,74 @@
+"""Networks in a bundle: small, and bit for bit those of ``latkit profile``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from latkit.backends import BACKENDS
+from latkit.board.onnx import GRAPH, TENSORS, Runtime, tensors_from_json
+from latkit.core.errors import InputError
+from latkit.networks.onnx_model import build_onnx
+from latkit.networks.pool import uniform_pool
+from latkit.spaces import Setting, get_space, parse_setting
+from latkit.spaces.build import random_network
+from latkit.tasks.bundle_onnx import OnnxFormat, PoolIndex
+from tests.support.commands import MICRO_TEXT
+
+SETTINGS = {
+    "darts": f"{MICRO_TEXT},memory_format=nchw",
+    "nasbench201": "nasbench201,cells=3,channels=4,resolution=8,memory_format=nchw",
+    "fbnet": "fbnet,resolution=32,classes=10,memory_format=nchw",
+}
+
+
+@pytest.fixture(scope="module")
+def onnx_format() -> OnnxFormat:
+    return OnnxFormat(0)
+
+
+@pytest.mark.parametrize("space", SETTINGS)
+def test_a_board_makes_the_same_network(space: str, onnx_format: OnnxFormat) -> None:
+    setting, structure = parse_setting(SETTINGS[space]), get_space(space)
+    row = structure.unrank(structure.sample(1, 3))[0]
+    architecture = structure.architecture(row, setting.network)
+    files = onnx_format.files(architecture, setting)
+    assert sum(map(len, files.values())) < 110_000
+    network = random_network(architecture, setting, 0)
+    wanted = build_onnx(network, setting.batch, setting.resolution, setting.classes)
+    assert files[GRAPH] == wanted.model.SerializeToString()
+    _, drawn = tensors_from_json(files[TENSORS])
+    pool = uniform_pool(0)
+    assert list(drawn) == list(wanted.weights)
+    for name, weight in wanted.weights.items():
+        assert drawn[name].draw(pool).tobytes() == weight.tobytes()
+    with Runtime(1, 0).load(files.__getitem__) as there, BACKENDS.get("onnxruntime-cpu")() as home:
+        with home.compile(architecture, setting) as here:
+            assert np.array_equal(there.logits(), here.logits())
+        assert there.clock == here.clock == home.clock
+
+
+def test_the_facts_are_those_of_the_backend() -> None:
+    with BACKENDS.get("onnxruntime-cpu")() as backend:
+        assert Runtime(1, 0).facts() == backend.fingerprint()
+
+
+class TestWeights:
+    def test_scaled_by_a_batch_norm_of_another_epsilon(self) -> None:
+        index, pool = PoolIndex(0), uniform_pool(0)
+        scale = torch.rsqrt(torch.tensor(1 + 1e-3)).numpy()
+        weight = (pool[1000 : 1000 + 12] * np.float32(1 / 2) * scale).reshape(3, 4)
+        found = index.find(weight)
+        assert (found.start, np.float32(found.scale)) == (1000, scale)
+
+    def test_that_do_not_follow_from_the_seed(self) -> None:
+        index = PoolIndex(0)
+        for shape in ((3, 4), (12,)):
+            weight = np.linspace(0.1, 0.9, 12, dtype=np.float32).reshape(shape)
+            with pytest.raises(InputError):
+                index.find(weight)
+
+
+def test_no_network_of_the_format_is_offered_in_fp16(micro: Setting) -> None:
+    assert BACKENDS.get(OnnxFormat.backend).precisions == ("fp32",)
