@@ -17,6 +17,7 @@ from latkit.registry import Registry
 from latkit.search.retarget import explore
 from latkit.spaces import Setting
 from tests.support.accuracy import write_run
+from tests.support.boards import run_here
 from tests.support.commands import MICRO_TEXT, RunLatkit, ok
 from tests.support.synthetic import both_lpm, made_dataset, made_lpm
 
@@ -129,6 +130,19 @@ def test_datasets(latkit_json: RunJson, latkit_run: RunLatkit, micro: Setting) -
     merged = latkit.summarize(latkit.merge_datasets(opened, Path("h"))).to_dict()
     printed = latkit_json("dataset", "merge", "f", "g", "--out", "i")
     assert printed == {"dataset": "i", **merged}
+
+
+def test_bundles(latkit_json: RunJson) -> None:
+    options = ["--setting", MICRO_TEXT, "--n", 3, "--protocol", "fast"]
+    printed = latkit_json("bundle", *options, "--out", "a.pyz")
+    made = latkit.bundle(setting=MICRO_TEXT, n=3, protocol="fast", out="b.pyz").to_dict()
+    assert {**printed, "file": "b.pyz"} == made
+    assert Path("a.pyz").read_bytes() == Path("b.pyz").read_bytes()
+
+    assert run_here(Path("a.pyz"), Path("results")) == 0
+    printed = latkit_json("dataset", "import", "results", "--device", "board", "--out", "d")
+    imported = latkit.import_results("results", "e", device="board").to_dict()
+    assert {**printed, "dataset": "e"} == imported
 
 
 def test_lpms(latkit_json: RunJson, registry_url: str) -> None:

@@ -17,8 +17,8 @@ SOURCES = board_sources(*ROOTS, *(made.module for made in FORMATS.values()))
 HOME_ONLY = {"platformdirs"}
 # Names of the library that Python 3.8 lacks.
 NEW_ATTRIBUTES = {
-    "removeprefix", "removesuffix", "is_relative_to", "hardlink_to", "readlink", "bit_count",
-    "pairwise", "cache", "nullcontext_async", "lcm", "randbytes", "stdlib_module_names",
+    "removeprefix", "removesuffix", "is_relative_to", "cache", "pairwise", "bit_count",
+    "randbytes", "stdlib_module_names",
 }  # fmt: skip
 NEW_KEYWORDS = {"strict", "kw_only", "slots"}
 # What subscripts where it is no annotation since 3.9.
