@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import latkit
 from benchmarks.commands import Commands
 from benchmarks.conditions import conditions
+from latkit.spaces import get_space
 
 RUNTIMES = ("torch-cpu", "onnxruntime-cpu")
 SEEDS = 2
@@ -85,7 +86,7 @@ class Winners:
         """Of the latencies that the LPM predicts of random architectures, in ms."""
         registry = latkit.Registry(str(self._commands.folder / "registry"))
         lpm = latkit.load_lpm(f"here/{backend}@1", space, registry=registry)
-        drawn = latkit.get_space(space).sample(DRAWN, 0).tolist()
+        drawn = get_space(space).sample(DRAWN, 0).tolist()
         latencies = [prediction.value for prediction in lpm.predict(drawn)]
         return [round(float(value), 3) for value in np.quantile(latencies, shares)]
 
