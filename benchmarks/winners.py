@@ -202,7 +202,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
     arguments = parser.parse_args()
-    winners = Winners(Commands(arguments.out), arguments.data)
+    one_thread = {"OMP_NUM_THREADS": "1"}
+    winners = Winners(Commands(arguments.out, one_thread), arguments.data)
     content = {
         **conditions("winners"),
         "scaled_down": True,
