@@ -89,7 +89,7 @@ def test_synflow_is_how_the_output_grows_with_all_weights(space: str) -> None:
     network = made(space)
     row = get_space(space).unrank(get_space(space).sample(1, 3))[0]
     linear, ones = network._linear, network._ones
-    found, step = synflow(linear, ones, row).item(), 1e-6
+    found, step = synflow(linear, network._weights, ones, row).item(), 1e-6
     totals = []
     for factor in (1 + step, (1 - step) / (1 + step)):
         with torch.no_grad():
