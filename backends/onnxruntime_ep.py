@@ -181,6 +181,9 @@ class OnnxRuntimeEpBackend(OnnxRuntimeBackend):
         except BackendError as error:
             missing = isinstance(error, NotInstalledError)
             return Probe("missing" if missing else "unusable", error.cause, error.fix)
+        except Exception as error:  # a vendor's library can raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            return Probe("unusable", f"its devices are not known: {reason}", "install it again")
         version = found.device.ep_metadata.get("version", "of an unknown version")
         source = found.package or cls.library
         return Probe(
@@ -207,13 +210,17 @@ class OnnxRuntimeEpBackend(OnnxRuntimeBackend):
         for provider, backend in _CLASSIC.items():
             if cls.library is None and cls.name == f"{STEM}-{provider_slug(provider)}":
                 raise BackendError(f"{provider} is no plug-in", f"use --backend {backend}")
-        package = None
-        if cls.library is not None:
-            _register(cls.parameter.partition(":")[0], cls.library)
-        else:
+        library, package, registered_as = cls.library, None, cls.parameter.partition(":")[0]
+        if library is None:
             package = find_package(cls.name)
-            _register(package.providers[0], package.library)
-        return FoundDevice(*choose_device(cls.name, ort.get_ep_devices()), package)
+            library, registered_as = package.library, package.providers[0]
+        _register(registered_as, library)
+        devices = [
+            device
+            for device in ort.get_ep_devices()
+            if device.ep_metadata.get("library_path", str(library)) == str(library)
+        ]
+        return FoundDevice(*choose_device(cls.name, devices), package)
 
     @cached_property
     def _found(self) -> FoundDevice:
@@ -320,9 +327,11 @@ class OnnxRuntimeEpBackend(OnnxRuntimeBackend):
                     f"{self.provider} computes in less than fp32 (logits differ by {error:.0e})",
                     "use another --backend: latkit has no option of this provider against it",
                 )
-            width = working_threads(lambda: runner.run(30)) if self._found.on_cpu else None
+            # Twice, for a thread of the compiler may still be ending its work.
+            counts = [working_threads(lambda: runner.run(20)) or 1 for _ in range(2)]
         # Fewer may be a matter of a small network on a busy machine.
-        return width if width is not None and width > self.threads else None
+        too_many = self._found.on_cpu and min(counts) > self.threads
+        return min(counts) if too_many else None
 
 
 def _register(name: str, library: Path) -> None:

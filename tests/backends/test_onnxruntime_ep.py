@@ -247,6 +247,18 @@ def test_less_than_fp32_is_refused(
     assert "fp32" in error.value.cause
 
 
+def test_a_library_that_raises_anything(
+    made: type[OnnxRuntimeEpBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(cls: object) -> FoundDevice:
+        raise OSError("the driver\nis gone")
+
+    monkeypatch.setattr(made, "_find", classmethod(broken))
+    probe = made.probe()
+    assert probe.status == "unusable"
+    assert "the driver is gone" in probe.reason
+
+
 def test_more_threads_than_requested_are_refused(
     made: type[OnnxRuntimeEpBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
