@@ -27,7 +27,7 @@ from latkit.backends.layers import LayerTimes
 from latkit.core.cores import check_threads
 from latkit.core.device import Facts, machine_facts
 from latkit.core.environment import environment_facts
-from latkit.core.errors import BackendError
+from latkit.core.errors import BackendError, InputError
 from latkit.core.memory import memory_ran_out
 from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.spaces import Architecture, RunConfig, Setting
@@ -224,6 +224,18 @@ class Backend(ABC):
     @abstractmethod
     def probe(cls) -> Probe:
         """Whether the backend works here. Never raises."""
+
+    @classmethod
+    def with_library(cls, library: Path) -> type[Self]:
+        """The backend with a shared library of the user's, where it loads one.
+
+        Raises:
+            InputError: it loads none, or there is no such file.
+        """
+        raise InputError(
+            f"{cls.name} loads no provider library",
+            "leave out --provider-library, or use --backend onnxruntime-ep:NAME",
+        )
 
     @abstractmethod
     def fingerprint(self) -> Facts:

@@ -12,6 +12,7 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -25,8 +26,16 @@ import numpy.typing as npt
 import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
-from latkit.backends.hardware import BACKEND_SUPPORT, architecture, gpu_generation
+from latkit.backends.hardware import BACKEND_SUPPORT, gpu_generation
 from latkit.backends.layers import LayerTimes, from_onnxruntime
+from latkit.backends.onnxruntime_gpu import (
+    TF32_OVERRIDE,
+    cuda_options,
+    decide_gpu,
+    decide_tf32,
+    loaded_cudnn,
+    tensorrt_options,
+)
 from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_engine import timing_folder
 from latkit.backends.timing import CpuRunner, cpu_clock
@@ -39,8 +48,6 @@ from latkit.networks.models import Model
 from latkit.networks.onnx_model import INPUT, build_onnx
 from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.build import random_input, random_network
-
-Provider = tuple[str, dict[str, Any]]
 
 
 def decide_provider(provider: str, available: Sequence[str], version: str) -> Probe:
@@ -62,52 +69,20 @@ def decide_provider(provider: str, available: Sequence[str], version: str) -> Pr
     )
 
 
-def decide_gpu(capability: tuple[int, int], version: str, tensorrt: bool) -> Probe | None:
-    """What keeps a build from a GPU, if anything.
+def find_runtime(install: str) -> Probe | None:
+    """What keeps ONNX Runtime from being used, if anything.
 
     Args:
-        capability: the GPU's (major, minor).
-        version: of ONNX Runtime.
-        tensorrt: whether TensorRT is to run the network.
+        install: how to install it.
     """
-    generation = gpu_generation(capability)
-    release, name = _release(version), architecture(capability)
-    last = generation.tensorrt_onnxruntime
-    if tensorrt and last is not None and release > last:
-        return Probe(
-            "unusable",
-            f"ONNX Runtime {version} goes with a TensorRT that has no code for {name}",
-            f"use an environment with {generation.tensorrt_environment}",
-        )
-    if generation.onnxruntime is not None and release > generation.onnxruntime:
-        return Probe(
-            "unusable",
-            f"ONNX Runtime {version} has no code for {name}",
-            f"pip install '{generation.onnxruntime_requirement}'",
-        )
+    if importlib.util.find_spec("onnxruntime") is None:
+        return Probe("missing", "onnxruntime is not installed", install)
+    try:
+        import_runtime()
+    except Exception as error:  # a broken binary can raise anything
+        reason = " ".join(str(error).split())[:200]
+        return Probe("unusable", f"onnxruntime does not import: {reason}", "install it again")
     return None
-
-
-def cuda_options(version: str) -> dict[str, Any]:
-    """Options of the CUDA provider of a version of ONNX Runtime: fp32 without TF32.
-
-    Versions refuse options they do not know; before 1.18 there is no switch for TF32, and none is
-    needed on the Pascal cards they are for.
-    """
-    options = {"device_id": "0", "cudnn_conv_algo_search": "EXHAUSTIVE"}
-    return {**options, "use_tf32": "0"} if _release(version) >= (1, 18) else options
-
-
-def tensorrt_options(version: str, cache: Path) -> dict[str, Any]:
-    """Options of the TensorRT provider of a version of ONNX Runtime."""
-    options = {"device_id": "0", "trt_fp16_enable": "0", "trt_int8_enable": "0"}
-    if _release(version) < (1, 17):
-        return options
-    return {**options, "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(cache)}
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def check_active(requested: str, active: Sequence[str]) -> None:
@@ -146,8 +121,8 @@ class OnnxRuntimeRunner(CpuRunner):
 
     def _make_binding(self, session: Any) -> Any:
         binding = session.io_binding()
-        device = "cuda" if session.get_providers()[0] != CPU else "cpu"
-        ort = _import()
+        device = "cuda" if session.get_providers()[0] in ON_CUDA else "cpu"
+        ort = import_runtime()
         for name, array in self._inputs.items():
             value = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
             binding.bind_ortvalue_input(name, value)
@@ -187,31 +162,29 @@ class OnnxRuntimeRunner(CpuRunner):
 
 
 CPU = "CPUExecutionProvider"
+# Their inputs and outputs lie in the memory of the GPU.
+ON_CUDA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 class OnnxRuntimeBackend(Backend):
-    """What the three have in common.
+    """What the backends of ONNX Runtime have in common.
 
     Attributes:
         provider: the execution provider that must run the network.
         inexact: what is not ruled out in fp32.
     """
 
-    provider: ClassVar[str]
-    inexact: ClassVar[str] = "nothing"
+    provider: str
+    inexact: str = "nothing"
     memory_formats = ("nchw",)
     model_kinds = ("module", "onnx")
 
     @classmethod
     def probe(cls) -> Probe:
-        if importlib.util.find_spec("onnxruntime") is None:
-            fix = BACKEND_SUPPORT[cls.name].install
-            return Probe("missing", "onnxruntime is not installed", fix)
-        try:
-            ort = _import()
-        except Exception as error:  # a broken binary can raise anything
-            reason = " ".join(str(error).split())[:200]
-            return Probe("unusable", f"onnxruntime does not import: {reason}", "install it again")
+        broken = find_runtime(BACKEND_SUPPORT[cls.name].install)
+        if broken is not None:
+            return broken
+        ort = import_runtime()
         return decide_provider(cls.provider, ort.get_available_providers(), ort.__version__)
 
     @property
@@ -220,7 +193,7 @@ class OnnxRuntimeBackend(Backend):
 
     def fingerprint(self) -> Facts:
         return {
-            "onnxruntime": _import().__version__,
+            "onnxruntime": import_runtime().__version__,
             "providers": ",".join(self._active_providers()),
             "graph_optimization": "all",
             "threads": self.threads,
@@ -242,7 +215,26 @@ class OnnxRuntimeBackend(Backend):
             weights: of its initialisers those that it does not hold; they are used where they lie.
             profile: where its profile is to be written, if anywhere.
         """
-        ort = _import()
+        options = self._session_options(weights, profile)
+        if self.provider != CPU:
+            # What the provider cannot run must be an error and not run on the CPU.
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        with _runtime_errors():
+            session = self._start(model, options)
+        check_active(self.provider, session.get_providers())
+        return session
+
+    def _start(self, model: bytes, options: Any) -> Any:
+        """A session of these options on the provider."""
+        return import_runtime().InferenceSession(
+            model,
+            options,
+            providers=[(self.provider, self._provider_options())],
+            enable_fallback=0,
+        )
+
+    def _session_options(self, weights: dict[str, Array], profile: Path | None) -> Any:
+        ort = import_runtime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -252,22 +244,11 @@ class OnnxRuntimeBackend(Backend):
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
-        if self.provider != CPU:
-            # What the provider cannot run must be an error and not run on the CPU.
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         if weights:
             # The arrays themselves: nothing is copied into the model or written to a file.
             values = [ort.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
             options.add_external_initializers(list(weights), values)
-        with _runtime_errors():
-            session = ort.InferenceSession(
-                model,
-                options,
-                providers=[(self.provider, self._provider_options())],
-                enable_fallback=0,
-            )
-        check_active(self.provider, session.get_providers())
-        return session
+        return options
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         network = build_onnx(
@@ -345,7 +326,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         if not torch.cuda.is_available():
             return Probe("missing", "no CUDA GPU or no working NVIDIA driver", "check nvidia-smi")
         capability = torch.cuda.get_device_capability()
-        refused = decide_gpu(capability, _import().__version__, cls.tensorrt)
+        refused = decide_gpu(capability, import_runtime().__version__, cls.tensorrt)
         return refused or probe
 
     def hardware_name(self) -> str:
@@ -359,7 +340,8 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             for name, value in self._provider_options().items()
             if not name.endswith("_path")
         }
-        return {**super().fingerprint(), **options, **gpu_fingerprint()}
+        facts = super().fingerprint()  # its session has loaded cuDNN
+        return {**facts, **options, "cudnn": loaded_cudnn(), **gpu_fingerprint()}
 
     def gpu_identity(self) -> str:
         from latkit.backends.torch_cuda import current_gpu_uuid
@@ -370,7 +352,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return open_meter("gpu", self.gpu_identity())
 
     def _provider_options(self) -> dict[str, Any]:
-        return cuda_options(_import().__version__)
+        return cuda_options(import_runtime().__version__)
 
 
 @BACKENDS.register("onnxruntime-tensorrt")
@@ -381,8 +363,14 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     provider = "TensorrtExecutionProvider"
     tensorrt = True
     precisions = ("fp32",)
-    # The provider has no switch for TF32, which TensorRT takes on Ampere and newer.
-    inexact = "TF32"
+
+    @classmethod
+    def probe(cls) -> Probe:
+        probe = super().probe()
+        if not probe.usable:
+            return probe
+        override = os.environ.get(TF32_OVERRIDE)
+        return decide_tf32(torch.cuda.get_device_capability(), override) or probe
 
     def _provider_options(self) -> dict[str, Any]:
         cache = timing_folder()
@@ -390,7 +378,7 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise from_os_error(error, f"make {cache}", "nothing was changed") from None
-        return tensorrt_options(_import().__version__, cache)
+        return tensorrt_options(import_runtime().__version__, cache)
 
 
 def _older_wheel() -> str:
@@ -414,5 +402,5 @@ def _runtime_errors() -> Iterator[None]:
         raise
 
 
-def _import() -> ModuleType:
+def import_runtime() -> ModuleType:
     return importlib.import_module("onnxruntime")
