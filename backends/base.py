@@ -12,6 +12,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -22,7 +23,7 @@ from latkit.backends.runner import Clock, Runner, Samples
 from latkit.core.cores import check_threads
 from latkit.core.device import Facts, machine_facts
 from latkit.core.environment import environment_facts
-from latkit.core.errors import BackendError
+from latkit.core.errors import BackendError, InputError
 from latkit.core.memory import memory_ran_out
 from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.spaces import Architecture, RunConfig, Setting
@@ -91,6 +92,18 @@ class Backend(ABC):
     @abstractmethod
     def probe(cls) -> Probe:
         """Whether the backend works here. Never raises."""
+
+    @classmethod
+    def with_library(cls, library: Path) -> type[Self]:
+        """The backend with a shared library of the user's, where it loads one.
+
+        Raises:
+            InputError: it loads none, or there is no such file.
+        """
+        raise InputError(
+            f"{cls.name} loads no provider library",
+            "leave out --provider-library, or use --backend onnxruntime-ep:NAME",
+        )
 
     @abstractmethod
     def fingerprint(self) -> Facts:

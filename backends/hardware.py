@@ -19,6 +19,7 @@ FIRST_TENSORRT: Release = (8, 6)
 # Least compute capabilities of what is not a matter of releases.
 TRITON: Capability = (7, 0)
 BF16: Capability = (8, 0)
+TF32: Capability = (8, 0)
 ENERGY_COUNTER: Capability = (7, 0)
 
 
@@ -171,6 +172,12 @@ BACKEND_SUPPORT = {
     "tensorrt": BackendSupport("NVIDIA", "GPU", "tensorrt"),
     "tensorrt-graph": BackendSupport("NVIDIA", "GPU", "tensorrt", _CUDA_BUILD),
     "openvino-cpu": BackendSupport("any", "CPU", "openvino", "", "OpenVINO 2026.4"),
+    "onnxruntime-ep:OpenVINOExecutionProvider": BackendSupport(
+        "Intel",
+        "CPU",
+        "onnxruntime-ep-openvino",
+        run_with="onnxruntime-ep-openvino 1.8.1, its check for Intel's hardware taken out",
+    ),
 }
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import importlib.util
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,13 +20,24 @@ from typing import Any, ClassVar
 import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
-from latkit.backends.hardware import BACKEND_SUPPORT, architecture, gpu_generation
+from latkit.backends.hardware import BACKEND_SUPPORT, gpu_generation
+from latkit.backends.onnxruntime_gpu import (
+    TF32_OVERRIDE,
+    cuda_options,
+    decide_gpu,
+    decide_tf32,
+    loaded_cudnn,
+    tensorrt_options,
+)
 from latkit.backends.onnxruntime_session import (
     CPU,
     OnnxRuntimeRunner,
-    import_onnxruntime,
-    make_session,
+    check_active,
+    import_runtime,
+    own_errors,
     session_facts,
+    session_options,
+    start_session,
 )
 from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_engine import timing_folder
@@ -59,77 +72,41 @@ def decide_provider(provider: str, available: Sequence[str], version: str) -> Pr
     )
 
 
-def decide_gpu(capability: tuple[int, int], version: str, tensorrt: bool) -> Probe | None:
-    """What keeps a build from a GPU, if anything.
+def find_runtime(install: str) -> Probe | None:
+    """What keeps ONNX Runtime from being used, if anything.
 
     Args:
-        capability: the GPU's (major, minor).
-        version: of ONNX Runtime.
-        tensorrt: whether TensorRT is to run the network.
+        install: how to install it.
     """
-    generation = gpu_generation(capability)
-    release, name = _release(version), architecture(capability)
-    last = generation.tensorrt_onnxruntime
-    if tensorrt and last is not None and release > last:
-        return Probe(
-            "unusable",
-            f"ONNX Runtime {version} goes with a TensorRT that has no code for {name}",
-            f"use an environment with {generation.tensorrt_environment}",
-        )
-    if generation.onnxruntime is not None and release > generation.onnxruntime:
-        return Probe(
-            "unusable",
-            f"ONNX Runtime {version} has no code for {name}",
-            f"pip install '{generation.onnxruntime_requirement}'",
-        )
+    if importlib.util.find_spec("onnxruntime") is None:
+        return Probe("missing", "onnxruntime is not installed", install)
+    try:
+        import_runtime()
+    except Exception as error:  # a broken binary can raise anything
+        reason = " ".join(str(error).split())[:200]
+        return Probe("unusable", f"onnxruntime does not import: {reason}", "install it again")
     return None
 
 
-def cuda_options(version: str) -> dict[str, Any]:
-    """Options of the CUDA provider of a version of ONNX Runtime: fp32 without TF32.
-
-    Versions refuse options they do not know; before 1.18 there is no switch for TF32, and none is
-    needed on the Pascal cards they are for.
-    """
-    options = {"device_id": "0", "cudnn_conv_algo_search": "EXHAUSTIVE"}
-    return {**options, "use_tf32": "0"} if _release(version) >= (1, 18) else options
-
-
-def tensorrt_options(version: str, cache: Path) -> dict[str, Any]:
-    """Options of the TensorRT provider of a version of ONNX Runtime."""
-    options = {"device_id": "0", "trt_fp16_enable": "0", "trt_int8_enable": "0"}
-    if _release(version) < (1, 17):
-        return options
-    return {**options, "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(cache)}
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
-
-
 class OnnxRuntimeBackend(Backend):
-    """What the three have in common.
+    """What the backends of ONNX Runtime have in common.
 
     Attributes:
         provider: the execution provider that must run the network.
         inexact: what is not ruled out in fp32.
     """
 
-    provider: ClassVar[str]
-    inexact: ClassVar[str] = "nothing"
+    provider: str
+    inexact: str = "nothing"
     memory_formats = ("nchw",)
     model_kinds = ("module", "onnx")
 
     @classmethod
     def probe(cls) -> Probe:
-        if importlib.util.find_spec("onnxruntime") is None:
-            fix = BACKEND_SUPPORT[cls.name].install
-            return Probe("missing", "onnxruntime is not installed", fix)
-        try:
-            ort = import_onnxruntime()
-        except Exception as error:  # a broken binary can raise anything
-            reason = " ".join(str(error).split())[:200]
-            return Probe("unusable", f"onnxruntime does not import: {reason}", "install it again")
+        broken = find_runtime(BACKEND_SUPPORT[cls.name].install)
+        if broken is not None:
+            return broken
+        ort = import_runtime()
         return decide_provider(cls.provider, ort.get_available_providers(), ort.__version__)
 
     @property
@@ -154,8 +131,21 @@ class OnnxRuntimeBackend(Backend):
             weights: of its initialisers those that it does not hold; they are used where they lie.
             profile: where its profile is to be written, if anywhere.
         """
-        provider = (self.provider, self._provider_options())
-        return make_session(model, weights, provider, self.threads, profile)
+        options = self._session_options(weights, profile)
+        if self.provider != CPU:
+            # What the provider cannot run must be an error and not run on the CPU.
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        with own_errors():
+            session = self._start(model, options)
+        check_active(self.provider, session.get_providers())
+        return session
+
+    def _start(self, model: bytes, options: Any) -> Any:
+        """A session of these options on the provider."""
+        return start_session(model, options, self.provider, self._provider_options())
+
+    def _session_options(self, weights: dict[str, Array], profile: Path | None) -> Any:
+        return session_options(weights, self.threads, profile)
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         network = build_onnx(
@@ -233,7 +223,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         if not torch.cuda.is_available():
             return Probe("missing", "no CUDA GPU or no working NVIDIA driver", "check nvidia-smi")
         capability = torch.cuda.get_device_capability()
-        refused = decide_gpu(capability, import_onnxruntime().__version__, cls.tensorrt)
+        refused = decide_gpu(capability, import_runtime().__version__, cls.tensorrt)
         return refused or probe
 
     def hardware_name(self) -> str:
@@ -247,7 +237,8 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             for name, value in self._provider_options().items()
             if not name.endswith("_path")
         }
-        return {**super().fingerprint(), **options, **gpu_fingerprint()}
+        facts = super().fingerprint()  # its session has loaded cuDNN
+        return {**facts, **options, "cudnn": loaded_cudnn(), **gpu_fingerprint()}
 
     def gpu_identity(self) -> str:
         from latkit.backends.torch_cuda import current_gpu_uuid
@@ -258,7 +249,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return open_meter("gpu", self.gpu_identity())
 
     def _provider_options(self) -> dict[str, Any]:
-        return cuda_options(import_onnxruntime().__version__)
+        return cuda_options(import_runtime().__version__)
 
 
 @BACKENDS.register("onnxruntime-tensorrt")
@@ -269,8 +260,14 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
     provider = "TensorrtExecutionProvider"
     tensorrt = True
     precisions = ("fp32",)
-    # The provider has no switch for TF32, which TensorRT takes on Ampere and newer.
-    inexact = "TF32"
+
+    @classmethod
+    def probe(cls) -> Probe:
+        probe = super().probe()
+        if not probe.usable:
+            return probe
+        override = os.environ.get(TF32_OVERRIDE)
+        return decide_tf32(torch.cuda.get_device_capability(), override) or probe
 
     def _provider_options(self) -> dict[str, Any]:
         cache = timing_folder()
@@ -278,7 +275,7 @@ class OnnxRuntimeTensorrtBackend(OnnxRuntimeCudaBackend):
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise from_os_error(error, f"make {cache}", "nothing was changed") from None
-        return tensorrt_options(import_onnxruntime().__version__, cache)
+        return tensorrt_options(import_runtime().__version__, cache)
 
 
 def _older_wheel() -> str:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from latkit.networks.inputs import Array
 
 CPU = "CPUExecutionProvider"
+# Their inputs and outputs lie in the memory of the GPU.
+ON_CUDA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 def check_active(requested: str, active: Sequence[str]) -> None:
@@ -57,7 +59,7 @@ def session_facts(providers: Sequence[str], threads: int, inexact: str = "nothin
         inexact: what is not ruled out in fp32.
     """
     return {
-        "onnxruntime": import_onnxruntime().__version__,
+        "onnxruntime": import_runtime().__version__,
         "providers": ",".join(providers),
         "graph_optimization": "all",
         "threads": threads,
@@ -65,27 +67,16 @@ def session_facts(providers: Sequence[str], threads: int, inexact: str = "nothin
     }
 
 
-def make_session(
-    model: bytes,
-    weights: Mapping[str, Array],
-    provider: tuple[str, dict[str, Any]],
-    threads: int,
-    profile: Path | None = None,
-) -> Any:
-    """A session that runs on a provider.
+def session_options(weights: Mapping[str, Array], threads: int, profile: Path | None) -> Any:
+    """Options of every session.
 
     Args:
-        model: an ONNX file.
-        weights: of its initialisers those that it does not hold; they are used where they lie.
-        provider: its name and options.
+        weights: of the model's initialisers those that it does not hold; they are used where they
+            lie.
         threads: of a run.
         profile: where its profile is to be written, if anywhere.
-
-    Raises:
-        BackendError: ONNX Runtime fell back to another provider.
-        RuntimeError: it cannot make the session.
     """
-    ort = import_onnxruntime()
+    ort = import_runtime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -95,16 +86,34 @@ def make_session(
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
-    if provider[0] != CPU:
-        # What the provider cannot run must be an error and not run on the CPU.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     if weights:
         # The arrays themselves: nothing is copied into the model or written to a file.
         values = [ort.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
         options.add_external_initializers(list(weights), values)
+    return options
+
+
+def start_session(
+    model: bytes, options: Any, provider: str, provider_options: dict[str, Any]
+) -> Any:
+    """A session on one of the providers that ONNX Runtime was built with, if that starts."""
+    return import_runtime().InferenceSession(
+        model, options, providers=[(provider, provider_options)], enable_fallback=0
+    )
+
+
+def cpu_session(
+    model: bytes, weights: Mapping[str, Array], threads: int, profile: Path | None = None
+) -> Any:
+    """A session on the CPU; for the arguments see :func:`session_options`.
+
+    Raises:
+        BackendError: ONNX Runtime fell back to another provider.
+        RuntimeError: it cannot make the session.
+    """
     with own_errors():
-        session = ort.InferenceSession(model, options, providers=[provider], enable_fallback=0)
-    check_active(provider[0], session.get_providers())
+        session = start_session(model, session_options(weights, threads, profile), CPU, {})
+    check_active(CPU, session.get_providers())
     return session
 
 
@@ -129,8 +138,8 @@ class OnnxRuntimeRunner(CpuRunner):
 
     def _make_binding(self, session: Any) -> Any:
         binding = session.io_binding()
-        device = "cuda" if session.get_providers()[0] != CPU else "cpu"
-        ort = import_onnxruntime()
+        device = "cuda" if session.get_providers()[0] in ON_CUDA else "cpu"
+        ort = import_runtime()
         for name, array in self._inputs.items():
             value = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
             binding.bind_ortvalue_input(name, value)
@@ -180,5 +189,5 @@ def own_errors() -> Iterator[None]:
         raise
 
 
-def import_onnxruntime() -> ModuleType:
+def import_runtime() -> ModuleType:
     return importlib.import_module("onnxruntime")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from latkit.backends.base import Backend, Probe
+from latkit.backends.provider_packages import ProviderBackends
 from latkit.core.errors import BackendError
 from latkit.core.plugins import Plugins
 
@@ -24,9 +25,11 @@ BACKENDS: Plugins[Backend] = Plugins(
         "tensorrt": "latkit.backends.tensorrt",
         "tensorrt-graph": "latkit.backends.tensorrt",
         "openvino-cpu": "latkit.backends.openvino",
+        "onnxruntime-ep:OpenVINOExecutionProvider": "latkit.backends.onnxruntime_ep",
     },
     error=BackendError,
     listed_by="latkit backends list",
+    variants=ProviderBackends(),
 )
 
 

@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ class Commands:
 
     Args:
         folder: where answers, and what the commands write, are kept.
+        environment: what is set beside what is set here.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.folder, self._environment = folder, environment or {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def latkit(self, *arguments: str) -> dict[str, Any]:
@@ -30,8 +32,8 @@ class Commands:
             [sys.executable, "-m", "latkit", *arguments, "--json"],
             env={
                 **os.environ,
+                **self._environment,
                 "LATKIT_REGISTRY": str(self.folder / "registry"),
-                "OMP_NUM_THREADS": "1",
             },
             stdout=subprocess.PIPE,
             text=True,

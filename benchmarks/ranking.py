@@ -6,8 +6,9 @@
 Each column is a set of what was found of the sub-networks: accuracy and loss with shared weights,
 training-free measures, MACs. As in the search, the set's mean normal score orders them and an
 accuracy LPM is fitted, which then predicts all cells. *Spearman* is its rank correlation with the
-true CIFAR-100 accuracies, of all cells and of the more accurate half; *share* is that of
-``fronts.py``, with latencies predicted by default LPMs from ten cells. Prints a summary to stderr.
+true CIFAR-100 accuracies, of all cells and of the more accurate half; *share* and *slowdown* are
+those of ``fronts.py``, with latencies predicted by default LPMs from ten cells. Prints a summary to
+stderr.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from benchmarks.front_lpms import (
     learnt,
     predicted_latencies,
 )
-from benchmarks.fronts import retargeted, say
+from benchmarks.fronts import mean, retargeted, say
 from latkit.core.quantities import ACCURACY
 from latkit.lpm.base import FloatArray
 from latkit.lpm.threads import one_thread
@@ -100,15 +101,14 @@ def judged(
         latencies: of each device one LPM a supernet.
     """
     better = np.argsort(-table.accuracy)[: SPACE.size // 2]
-    shares = np.array(
+    found = [
         [
-            [
-                judge.share(retargeted(Tabulated(ACCURACY, "%", values), latencies[device][seed]))
-                for seed, values in enumerate(predicted)
-            ]
-            for device, judge in judges.items()
+            judge.describe(retargeted(Tabulated(ACCURACY, "%", values), latencies[device][seed]))
+            for seed, values in enumerate(predicted)
         ]
-    )
+        for device, judge in judges.items()
+    ]
+    shares = np.array([[each["share"] for each in of] for of in found])
     return {
         "spearman": [float(stats.spearmanr(v, table.accuracy)[0]) for v in predicted],
         "spearman_of_the_better_half": [
@@ -117,6 +117,10 @@ def judged(
         "share_by_supernet": shares.mean(0).tolist(),
         "share": float(shares.mean()),
         "least_share": float(shares.mean(1).min()),
+        **{
+            name: mean(each[name] for of in found for each in of)
+            for name in ("slowdown", "slowdown_at_equal_accuracy")
+        },
     }
 
 

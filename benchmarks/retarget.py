@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-import subprocess
 import sys
 from datetime import date
 from pathlib import Path
@@ -28,6 +26,9 @@ from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.commands import Commands
 from latkit.backends import BACKENDS
 from latkit.core.device import cpu_name
 from latkit.profiling.protocol import PRESETS
@@ -43,19 +44,6 @@ SHARES = (0.0, 0.5, 1.0, 2.0)
 TARGET_SHARE = 0.6
 SEEDS = tuple(range(6))
 VISITS = 8
-
-
-def latkit(out: Path, *arguments: str) -> Any:
-    """The JSON of a command."""
-    print("latkit", *arguments, file=sys.stderr, flush=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "latkit", *arguments, "--json"],
-        env={**os.environ, "LATKIT_REGISTRY": str(out / "registry")},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
 
 
 def brief(result: dict[str, Any]) -> dict[str, Any]:
@@ -101,22 +89,22 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=100)
     arguments = parser.parse_args()
     out, data = arguments.out, arguments.data
-    out.mkdir(parents=True, exist_ok=True)
+    latkit = Commands(out).latkit
     lpms: dict[str, Any] = {}
     unit_lambda: dict[str, float] = {}
     for name, (backend, setting) in TARGETS.items():
-        latkit(out, "profile", "--backend", backend, "--device", name, "--setting", setting,
+        latkit("profile", "--backend", backend, "--device", name, "--setting", setting,
                "--protocol", "fast", "--n", str(arguments.n), "--out", str(out / name))  # fmt: skip
         kept = out / f"{name}.json"
         if not kept.exists():  # a second training would be a second version, and another search
-            kept.write_text(json.dumps(latkit(out, "train-lpm", str(out / name))))
+            kept.write_text(json.dumps(latkit("train-lpm", str(out / name))))
         card = json.loads(kept.read_text())
         lpms[name] = {m: card["metrics"][m] for m in ("mape_percent", "spearman", "n_train")}
-        reference = latkit(out, "predict", "--device", f"{name}@1", "darts_v2")
+        reference = latkit("predict", "--device", f"{name}@1", "darts_v2")
         unit_lambda[name] = 1 / reference["predictions"][0]["latency_ms"]
 
     def search(name: str, folder: str, *more: str) -> Any:
-        return latkit(out, "search", "--device", f"{name}@1", "--data", data, "--preset", "cpu",
+        return latkit("search", "--device", f"{name}@1", "--data", data, "--preset", "cpu",
                       "--out", str(out / folder), *more)  # fmt: skip
 
     retargeted = []

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import latkit
 from benchmarks.commands import Commands
 from benchmarks.conditions import conditions
+from latkit.spaces import get_space
 
 RUNTIMES = ("torch-cpu", "onnxruntime-cpu")
 SEEDS = 2
@@ -85,7 +86,7 @@ class Winners:
         """Of the latencies that the LPM predicts of random architectures, in ms."""
         registry = latkit.Registry(str(self._commands.folder / "registry"))
         lpm = latkit.load_lpm(f"here/{backend}@1", space, registry=registry)
-        drawn = latkit.get_space(space).sample(DRAWN, 0).tolist()
+        drawn = get_space(space).sample(DRAWN, 0).tolist()
         latencies = [prediction.value for prediction in lpm.predict(drawn)]
         return [round(float(value), 3) for value in np.quantile(latencies, shares)]
 
@@ -120,7 +121,7 @@ def fbnet(winners: Winners, until: str) -> dict[str, Any]:
     """One one-shot search for two runtimes."""
     lpms = {of: winners.profiled("fbnet", of, FBNET_SETTING) for of in RUNTIMES}
     if until == "profiled":
-        return {"lpms": lpms}
+        return {}
     search = winners.searched("fbnet", "--method", "one-shot", *FBNET_SEARCH)
     limits = {of: winners.quantiles("fbnet", of, (0.5,))[0] for of in RUNTIMES}
     found = {
@@ -130,14 +131,18 @@ def fbnet(winners: Winners, until: str) -> dict[str, Any]:
         for of in RUNTIMES
     }
     content: dict[str, Any] = {
-        "lpms": lpms, "search": _brief(search), "max_ms": limits, "found": found,
-    }  # fmt: skip
+        "lpms": {of: _lpm(found) for of, found in lpms.items()},
+        "search": _one_shot(search),
+        "max_ms": limits,
+        "found": {of: _retargeted(result) for of, result in found.items()},
+    }
     archs = {f"fbnet-for-{of}": result["genotype"] for of, result in found.items()}
     if until != "searched":
-        content["trained"] = winners.trained("fbnet", archs)
+        content["trained"] = _trained(winners.trained("fbnet", archs))
     if until == "measured":
         content["measured"] = {
-            of: winners.measured("fbnet", of, FBNET_SETTING, archs) for of in RUNTIMES
+            of: _measured(winners.measured("fbnet", of, FBNET_SETTING, archs), archs)
+            for of in RUNTIMES
         }
     return content
 
@@ -147,7 +152,7 @@ def darts(winners: Winners, until: str) -> dict[str, Any]:
     backend, device = RUNTIMES[0], ("--device", f"here/{RUNTIMES[0]}@1")
     lpm = winners.profiled("darts", backend, DARTS_SETTING)
     if until == "profiled":
-        return {"lpm": lpm}
+        return {}
     targets = winners.quantiles("darts", backend, DARTS_QUANTILES)
     search = winners.searched("darts", "--method", "one-shot", *DARTS_ONE_SHOT)
     found = {
@@ -168,27 +173,64 @@ def darts(winners: Winners, until: str) -> dict[str, Any]:
         for ms in targets
     }
     content: dict[str, Any] = {
-        "lpm": lpm,
+        "lpm": _lpm(lpm),
         "targets_ms": targets,
         "cpu_seconds": {
             "one-shot and retargeting": cpu_seconds,
             "pc-darts": sum(of["cpu_seconds"] for of in searches.values()),
         },
         "pc_darts_epochs": epochs,
-        "search": _brief(search),
-        "found": found | {name: _brief(of) for name, of in searches.items()},
+        "search": _one_shot(search),
+        "found": {name: _retargeted(of) for name, of in found.items()}
+        | {name: _searched(of) for name, of in searches.items()},
     }
     archs = {name: of["genotype"] for name, of in (found | searches).items()}
     if until != "searched":
-        content["trained"] = winners.trained("darts", archs)
+        content["trained"] = _trained(winners.trained("darts", archs))
     if until == "measured":
-        content["measured"] = winners.measured("darts", backend, DARTS_SETTING, archs)
+        content["measured"] = _measured(
+            winners.measured("darts", backend, DARTS_SETTING, archs), archs
+        )
     return content
 
 
-def _brief(search: Mapping[str, Any]) -> dict[str, Any]:
-    """A search's result without its epochs."""
-    return {name: value for name, value in search.items() if name != "epochs"}
+# --- what of an answer is told: no paths ------------------------------------------------------
+
+
+def _lpm(profiled: Mapping[str, Any]) -> dict[str, Any]:
+    dataset, lpm = profiled["dataset"], profiled["lpm"]
+    names = ("architectures", "architectures_unusable", "latency_ms", "retest_sd_percent")
+    return {**{name: dataset[name] for name in names}, "metrics": lpm["metrics"]}
+
+
+def _one_shot(search: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: search[name]
+        for name in ("network", "config", "history", "subnets", "accuracy_lpm", "cpu_seconds")
+    }
+
+
+def _retargeted(result: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("genotype", "points", "wanted", "evaluated", "exhaustive", "warnings", "cpu_seconds")
+    return {name: result[name] for name in names}
+
+
+def _searched(search: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: search[name] for name in ("genotype", "arch", "found", "cpu_seconds")}
+
+
+def _trained(trained: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    names = ("test_error_percent", "params", "macs", "config")
+    return {
+        name: {of: result[of] for of in names}
+        | {"by_seed": [seed["test_error_percent"] for seed in result["seeds"]]}
+        for name, result in trained.items()
+    }
+
+
+def _measured(result: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, Any]:
+    rows = {row["what"]: row for row in result["rows"]}
+    return {name: rows[arch] for name, arch in found.items()}
 
 
 COMPARISONS = {"fbnet": fbnet, "darts": darts}
@@ -201,7 +243,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
     arguments = parser.parse_args()
-    winners = Winners(Commands(arguments.out), arguments.data)
+    one_thread = {"OMP_NUM_THREADS": "1"}
+    winners = Winners(Commands(arguments.out, one_thread), arguments.data)
     content = {
         **conditions("winners"),
         "scaled_down": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from benchmarks.gpu_parts.part import ROOT, Context
 
 CONFORMANCE = "tests/backends/test_conformance.py"
+# What a backend's suite needs to be set before its libraries are loaded.
+ENVIRONMENT = {"onnxruntime-tensorrt": {"NVIDIA_TF32_OVERRIDE": "0"}}
 # In the quick form one backend's fast tests stand for all.
 QUICK = "seed or samples or closed or fingerprint"
 
@@ -41,6 +44,7 @@ class Recorder:
 def conformance(context: Context) -> None:
     """The suite of the backend that the part's arguments name."""
     name = context.backend_name(context.arguments[0])
+    os.environ |= ENVIRONMENT.get(name, {})
     probe = context.backend_class(name).probe()
     context.record(backend=name, probe={"status": probe.status, "reason": probe.reason})
     if not probe.usable:

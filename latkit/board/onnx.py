@@ -11,7 +11,7 @@ from latkit.backends.failures import runtime_errors
 from latkit.backends.onnxruntime_session import (
     CPU,
     OnnxRuntimeRunner,
-    make_session,
+    cpu_session,
     session_facts,
 )
 from latkit.board.runtime import BoardRuntime
@@ -37,12 +37,12 @@ class Runtime(BoardRuntime):
     def load(self, read: Read) -> Runner:
         inputs, weights = tensors_from_json(read(TENSORS))
         arrays = {name: weight.draw(self._pool) for name, weight in weights.items()}
-        session = partial(make_session, read(GRAPH), arrays, (CPU, {}), self.threads)
+        session = partial(cpu_session, read(GRAPH), arrays, self.threads)
         with runtime_errors("onnxruntime cannot build a network"):
             return OnnxRuntimeRunner(session, random_arrays(inputs, self.seed), self.clock)
 
     def facts(self) -> Facts:
-        # make_session refuses a session that has another provider.
+        # cpu_session refuses a session that has another provider.
         return session_facts([CPU], self.threads)
 
 

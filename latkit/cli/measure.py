@@ -21,6 +21,8 @@ COUNT = click.IntRange(min=1)
 @click.option("--input", multiple=True, metavar="SHAPE",
               help="Shape of a model's input, 1x3x224x224, or NAME=1x128 of one of several.")
 @click.option("--backend", help="Runtime [default: torch-cuda where a GPU is, else torch-cpu].")
+@click.option("--provider-library", type=UserPath(),
+              help="The shared library of --backend onnxruntime-ep:NAME [default: the package's].")
 @click.option("--device", help="Your short name for this hardware [default: made from its own].")
 @click.option("--setting", help="How networks are run, and the network around genotypes "
                                 "[default: the table's, else imagenet].")

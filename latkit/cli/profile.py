@@ -17,6 +17,9 @@ from latkit.core.errors import Interrupted
 @click.option("--backend",
               help="Runtime to measure [default: torch-cuda where a usable GPU is present, else "
                    "torch-cpu]. See latkit backends list.")
+@click.option("--provider-library", type=UserPath(),
+              help="Of --backend onnxruntime-ep:NAME: the execution provider's shared library "
+                   "[default: the installed package's].")
 @click.option("--device",
               help="Your short name for this hardware, e.g. p100 [default: made from the "
                    "hardware's own name].")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
@@ -18,6 +19,26 @@ class PluginError(LatkitError):
     """A plug-in of another distribution that does not load or is not what it has to be."""
 
     code = "plug-in"
+
+
+class Variants(ABC, Generic[T]):
+    """Classes of latkit's own that differ by a parameter, which a user writes in the name."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Of those that are found on this machine."""
+
+    @abstractmethod
+    def covers(self, name: str) -> bool:
+        """Whether a name is that of a variant, found here or not."""
+
+    @abstractmethod
+    def make(self, name: str) -> type[T]:
+        """The class of a name that :meth:`covers` takes.
+
+        Raises:
+            InputError: the parameter cannot be one.
+        """
 
 
 class Plugins(Generic[T]):
@@ -37,6 +58,7 @@ class Plugins(Generic[T]):
         listed_by: the command that lists them, for messages.
         unlisted: of latkit's own, those that can be had by name and are not among the names: users
             have no choice of them.
+        variants: latkit's own classes whose names have a parameter.
     """
 
     def __init__(
@@ -48,11 +70,12 @@ class Plugins(Generic[T]):
         error: type[LatkitError] = PluginError,
         listed_by: str = "",
         unlisted: Mapping[str, str] | None = None,
+        variants: Variants[T] | None = None,
     ) -> None:
         self.kind, self.group = kind, group
         self._base, self._own, self._error = base, dict(own), error
         self._unlisted = dict(unlisted or {})
-        self._listed_by = listed_by
+        self._listed_by, self._variants = listed_by, variants
         self._classes: dict[str, type[T]] = {}
         self._points: dict[str, EntryPoint] | None = None
 
@@ -67,7 +90,8 @@ class Plugins(Generic[T]):
 
     def names(self) -> list[str]:
         """All names: latkit's own in their order, then the plug-ins', whether they load or not."""
-        return [*self._own, *sorted(self._entry_points())]
+        variants = self._variants.names() if self._variants is not None else []
+        return [*dict.fromkeys([*self._own, *variants]), *sorted(self._entry_points())]
 
     def is_own(self, name: str) -> bool:
         """Whether latkit has it itself."""
@@ -87,6 +111,8 @@ class Plugins(Generic[T]):
                 importlib.import_module(self._own[name])
             elif name in self._entry_points():
                 self._classes[name] = self._load(self._entry_points()[name])
+            elif self._variants is not None and self._variants.covers(name):
+                self._classes[name] = self._variants.make(name)
             else:
                 raise self.unknown(name)
         return self._classes[name]
@@ -103,7 +129,9 @@ class Plugins(Generic[T]):
 
     def check(self, name: str) -> None:
         """Raises: InputError: there is no such name."""
-        if name not in {*self._own, *self._unlisted} and name not in self._entry_points():
+        if name in {*self._own, *self._unlisted} or name in self._entry_points():
+            return
+        if self._variants is None or not self._variants.covers(name):
             raise self.unknown(name)
 
     def broken(self) -> dict[str, LatkitError]:

@@ -201,8 +201,7 @@ class DefaultLPM(LPM):
             width = width * self._scale
         else:
             total = self._total(x)
-            ends = self._scores.to_values(torch.stack([total - width, total + width]))
-            width = (ends[1] - ends[0]) / 2
+            width = self._scores.half_width(total - width, total + width)
         return width.to(encodings.dtype)
 
     def _level(self, values: Tensor) -> Tensor:

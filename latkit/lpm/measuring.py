@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from latkit.backends import BACKENDS, Backend, probe_backend
 from latkit.backends.base import fingerprint
 from latkit.core.device import environment_differences, hardware_differences, pinned_to
-from latkit.core.errors import BackendError, LatkitError
+from latkit.core.errors import BackendError, InputError, LatkitError
 from latkit.lpm.store import LPMCard
 from latkit.profiling.protocol import Protocol
 from latkit.profiling.session import Replicates, measure
@@ -37,8 +37,10 @@ def opened_as_profiled(card: LPMCard) -> Iterator[tuple[Backend, Protocol]]:
         LatkitError: the protocol is of another version, or the backend cannot be opened.
     """
     target = card.target
-    if target.backend not in BACKENDS.names():
-        raise NotHereError(f"this version has no backend {target.backend}")
+    try:
+        BACKENDS.check(target.backend)
+    except InputError:
+        raise NotHereError(f"this version has no backend {target.backend}") from None
     probe = probe_backend(target.backend)
     if not probe.usable:
         raise NotHereError(f"{target.backend} is {probe.status} here: {probe.reason}")

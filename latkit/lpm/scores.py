@@ -51,11 +51,23 @@ class NormalScores:
 
     def to_values(self, scores: Tensor) -> Tensor:
         """The values of scores, in their type; differentiable. The ends go on straight."""
+        return self._on_the_curve(scores).clamp(LEAST, MOST)
+
+    def half_width(self, low: Tensor, high: Tensor) -> Tensor:
+        """Of the interval of values between two scores: half of all percentages at most.
+
+        Beyond the ends of the curve, where a value is LEAST or MOST, it is as wide as ever: nothing
+        is known there.
+        """
+        width = (self._on_the_curve(high) - self._on_the_curve(low)) / 2
+        return width.clamp_max((MOST - LEAST) / 2)
+
+    def _on_the_curve(self, scores: Tensor) -> Tensor:
         x, y = self._scores.to(scores), self._values.to(scores)
         above = torch.searchsorted(x, scores.detach()).clamp(1, len(x) - 1)
         slope = (y[above] - y[above - 1]) / (x[above] - x[above - 1])
-        values = y[above - 1] + slope * (scores - x[above - 1])
-        return values.clamp(LEAST, MOST)
+        values: Tensor = y[above - 1] + slope * (scores - x[above - 1])
+        return values
 
     def state(self) -> dict[str, Tensor]:
         """The curve's points, by name."""

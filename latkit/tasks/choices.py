@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from latkit.backends import BACKENDS, Backend, default_backend_name
@@ -56,16 +57,27 @@ def choose_setting(given: Setting | str, backend_class: type[Backend]) -> Settin
     return setting
 
 
-def choose_backend(name: str | None, listener: Listener) -> type[Backend]:
+def choose_backend(
+    name: str | None, listener: Listener, provider_library: Path | None = None
+) -> type[Backend]:
     """The backend of a name, or this machine's default one.
 
+    Args:
+        name: the backend's, if one was named.
+        listener: receives the reason for the default.
+        provider_library: the shared library of the backend's execution provider, where it is not
+            an installed package's.
+
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or it loads no such library.
     """
     if name is None:
         name, reason = default_backend_name()
         listener.note(reason)
-    return BACKENDS.get(name)
+    backend_class = BACKENDS.get(name)
+    return (
+        backend_class if provider_library is None else backend_class.with_library(provider_library)
+    )
 
 
 def choose_device(name: str | None, backend: Backend, listener: Listener) -> str:

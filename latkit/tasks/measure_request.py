@@ -28,6 +28,7 @@ class MeasureRequest:
         table: a table of the paper whose networks are measured too: ``cifar`` or ``imagenet``.
         input: shapes of inputs, ``1x3x224x224`` or ``NAME=1x128``, of models alone.
         backend: the runtime; None: ``torch-cuda`` where a usable GPU is, else ``torch-cpu``.
+        provider_library: see ``ProfileRequest``.
         device: a short name of the hardware; None: made of the hardware's own name.
         setting: how networks are run, and the network around architectures, or its text; the anchor
             network is of it too. None: the table's preset, else ``imagenet``.
@@ -51,6 +52,7 @@ class MeasureRequest:
     table: Table | None = None
     input: tuple[str, ...] = ()
     backend: str | None = None
+    provider_library: Path | None = None
     device: str | None = None
     setting: Setting | str | None = None
     batch: tuple[int | str, ...] = ()
@@ -67,7 +69,7 @@ class MeasureRequest:
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        set_paths(self, "out")
+        set_paths(self, "out", "provider_library")
         for name in ("what", "input"):
             value = getattr(self, name)
             value = str(value) if isinstance(value, Path) else value

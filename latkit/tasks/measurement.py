@@ -86,7 +86,7 @@ def run_measure(request: MeasureRequest, listener: Listener = SILENT) -> Measure
     if request.device is not None:
         check_device_name(request.device)
     protocol = request.get_protocol()
-    backend_class = choose_backend(request.backend, listener)
+    backend_class = choose_backend(request.backend, listener, request.provider_library)
     setting = request.get_setting(backend_class)
     with backend_class(threads=request.threads) as backend:
         backend.check_setting(setting)

@@ -10,7 +10,7 @@ from latkit.backends import Backend, Clock
 from latkit.core.device import check_device_name
 from latkit.core.errors import InputError
 from latkit.core.events import SILENT, Listener
-from latkit.core.requests import check_seed, set_tuples
+from latkit.core.requests import check_seed, set_paths, set_tuples
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import DatasetSummary, summarize
 from latkit.dataset.statistics import MAX_REPLICATES
@@ -40,6 +40,8 @@ class ProfileRequest:
         setting: of the networks, or its text ``PRESET[,field=value]...``; None: the space's first
             preset. Where a text leaves the memory format open, it is the backend's first.
         backend: the runtime; None: ``torch-cuda`` where a usable GPU is, else ``torch-cpu``.
+        provider_library: of ``onnxruntime-ep:NAME``, the provider's shared library; None: that of
+            the installed package.
         device: a short name of the hardware; None: made of the hardware's own name.
         protocol: how one architecture is measured, or its preset's name; its threads are
             ``threads``.
@@ -66,6 +68,7 @@ class ProfileRequest:
     space: str = "darts"
     setting: Setting | str | None = None
     backend: str | None = None
+    provider_library: Path | None = None
     device: str | None = None
     protocol: Protocol | str = "standard"
     runs: int | None = None
@@ -82,6 +85,7 @@ class ProfileRequest:
 
     def __post_init__(self) -> None:
         set_tuples(self, "transfer_from")
+        set_paths(self, "provider_library")
         check_seed(self.seed)
         check_effort(self.replicates, self.target_error)
         if self.choose not in ("random", "active"):
@@ -149,7 +153,7 @@ def run_profile(request: ProfileRequest, listener: Listener = SILENT) -> Profile
     if request.device is not None:
         check_device_name(request.device)
     protocol = request.get_protocol()
-    backend_class = choose_backend(request.backend, listener)
+    backend_class = choose_backend(request.backend, listener, request.provider_library)
     setting = request.get_setting(backend_class)
     with backend_class(threads=request.threads) as backend:
         device = choose_device(request.device, backend, listener)

@@ -7,6 +7,7 @@ how much each adds).
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -70,8 +71,11 @@ class InitialNetwork:
                     nn.init.kaiming_normal_(module.weight)
             noise = torch.randn(self.images, channels, height, width)
         linear = _linear(network)
+        # Gradients are of the blocks' inputs alone.
+        network.requires_grad_(False)
         self._network = network.to(memory_format=torch.channels_last).to(device)
         self._linear = linear.to(device)
+        self._weights = list(self._linear.parameters())
         self._noise = noise.contiguous(memory_format=torch.channels_last).to(device)
         self._ones = torch.ones_like(noise[:1], dtype=torch.float64, device=device)
         self._seed, self._recorded = seed, _Recorded(self._network)
@@ -103,7 +107,7 @@ class InitialNetwork:
                     entropies.diff().min(),
                     trainability(blocks, self._seed),
                     pattern_log_determinant(patterns),
-                    synflow(self._linear, self._ones, row),
+                    synflow(self._linear, self._weights, self._ones, row),
                 ]
             )
         return values.cpu()
@@ -214,15 +218,17 @@ def pattern_log_determinant(patterns: list[Tensor]) -> Tensor:
     return log_determinant
 
 
-def synflow(linear: MixtureNetwork, ones: Tensor, row: ChoiceMatrix) -> Tensor:
+def synflow(
+    linear: MixtureNetwork, parameters: Sequence[Tensor], ones: Tensor, row: ChoiceMatrix
+) -> Tensor:
     """The logarithm of the sum of weight times gradient, over a sub-network's weights.
 
     Args:
         linear: without norms and with weights of at least 0.
+        parameters: of it.
         ones: an image of ones.
         row: the sub-network, of a choice matrix.
     """
-    parameters = list(linear.parameters())
     total = linear(ones, row.tolist()).sum()
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     flows = [(p * g).sum() for p, g in zip(parameters, gradients, strict=True) if g is not None]

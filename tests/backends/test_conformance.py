@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from latkit.backends import BACKENDS
+from latkit.backends.hardware import BACKEND_SUPPORT
 from latkit.backends.testing import BackendConformance
 from latkit.spaces.darts.genotype import Genotype
 from latkit.spaces.darts.zoo import ZOO
@@ -21,7 +22,7 @@ def _suite(name: str, memory_format: str | None = None) -> type[BackendConforman
         backend_class = type(
             backend_class.__name__, (backend_class,), {"memory_formats": (memory_format,)}
         )
-    marks = [pytest.mark.gpu] if not name.endswith("-cpu") else []
+    marks = [pytest.mark.gpu] if BACKEND_SUPPORT[name].hardware == "GPU" else []
     return type(
         f"Test_{name}_{memory_format}",
         (BackendConformance,),
@@ -41,6 +42,10 @@ TestOnnxRuntimeTensorrt = _suite("onnxruntime-tensorrt")
 
 
 class TestOpenvinoCpu(_suite("openvino-cpu")):  # type: ignore[misc]
+    rebuilds = 8
+
+
+class TestOnnxRuntimeEpOpenvino(_suite("onnxruntime-ep:OpenVINOExecutionProvider")):  # type: ignore[misc]
     rebuilds = 8
 
 
@@ -87,4 +92,4 @@ def test_no_backend_is_left_out() -> None:
         for suite in suites
         if issubclass(suite, BackendConformance) and hasattr(suite, "backend_class")
     }
-    assert tested == {name for name in BACKENDS.names() if BACKENDS.is_own(name)}
+    assert tested == {BACKENDS.get(name).name for name in BACKENDS.names() if BACKENDS.is_own(name)}

@@ -16,7 +16,7 @@ from latkit.backends.hardware import (
     gpu_generation,
     least_tensorrt_capability,
 )
-from latkit.backends.onnxruntime import decide_gpu
+from latkit.backends.onnxruntime_gpu import decide_gpu
 from latkit.backends.tensorrt_api import decide_tensorrt
 from latkit.backends.torch_cuda import decide_support
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import onnxruntime
@@ -11,10 +14,11 @@ import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from latkit.backends import BACKENDS
-from latkit.backends.onnxruntime import (
+from latkit.backends.onnxruntime import decide_provider
+from latkit.backends.onnxruntime_gpu import (
     cuda_options,
     decide_gpu,
-    decide_provider,
+    decide_tf32,
     tensorrt_options,
 )
 from latkit.backends.onnxruntime_session import check_active
@@ -127,6 +131,40 @@ def test_decide_gpu(
         assert probe is not None
         assert probe.status == "unusable"
         assert fix in probe.fix
+
+
+@pytest.mark.parametrize(
+    ("capability", "override", "usable"),
+    [((7, 5), None, True), ((8, 0), None, False), ((9, 0), "1", False), ((9, 0), "0", True)],
+)
+def test_tf32_of_tensorrt_is_refused(
+    capability: tuple[int, int], override: str | None, usable: bool
+) -> None:
+    probe = decide_tf32(capability, override)
+    assert (probe is None) == usable
+    if probe is not None:
+        assert probe.status == "unusable"
+        assert "NVIDIA_TF32_OVERRIDE=0" in probe.fix
+
+
+def test_the_version_of_the_cudnn_that_is_loaded(tmp_path: Path) -> None:
+    """In a process of its own, with a library of that name which a compiler makes."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs a C compiler on Linux")
+    source, library = tmp_path / "a.c", tmp_path / "made.so"
+    source.write_text("unsigned long cudnnGetVersion(void) { return 91002; }")
+    subprocess.run(
+        [compiler, "-shared", "-Wl,-soname,libcudnn.so.9", "-o", library, source], check=True
+    )
+    code = (
+        "import ctypes, sys; from latkit.backends.onnxruntime_gpu import loaded_cudnn\n"
+        "before = loaded_cudnn(); ctypes.CDLL(sys.argv[1]); print(before, loaded_cudnn())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(library)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "None 91002\n"
 
 
 def test_options_are_those_a_version_knows(tmp_path: Path) -> None:

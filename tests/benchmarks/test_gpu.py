@@ -22,6 +22,7 @@ from benchmarks.gpu_parts.profiles import judge_host_bound
 from benchmarks.gpu_parts.steps import count_launches
 from benchmarks.gpu_parts.suites import CONFORMANCE
 from latkit.backends import BACKENDS
+from latkit.backends.hardware import BACKEND_SUPPORT
 from tests.support.commands import RunLatkit, ok
 
 FAULTS = {
@@ -127,7 +128,7 @@ def test_every_part_can_be_named_and_the_limits_leave_time_for_most() -> None:
     names = [p.name for p in parts]
     assert len(set(names)) == len(names)
     assert {p.arguments[0] for p in parts if p.name.startswith("suite.")} <= set(BACKENDS.names())
-    on_gpu = {n for n in BACKENDS.names() if "cpu" not in n}
+    on_gpu = {name for name, support in BACKEND_SUPPORT.items() if support.hardware == "GPU"}
     assert {p.arguments[0] for p in parts if p.name.startswith("suite.")} == on_gpu
     assert [p.name for p in choose(parts, ["step.darts", "suite"])] == [
         name for name in names if name == "step.darts" or name.startswith("suite.")

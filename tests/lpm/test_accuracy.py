@@ -110,6 +110,11 @@ def test_the_curve_leads_back() -> None:
     assert (np.diff(scores) >= 0).all()
     assert scores[2] == scores[3]
     np.testing.assert_allclose(curve.to_values(torch.from_numpy(scores)), y)
+    # Worse than all that were observed: nothing, and nothing is known of it.
+    low, high = torch.tensor([-9.0, 0.0]), torch.tensor([-8.0, 0.1])
+    assert curve.to_values(high)[0] == 0
+    assert curve.half_width(low, high)[0] > 5 > curve.half_width(low, high)[1] > 0
+    assert curve.half_width(low - 100, high + 100).tolist() == [50, 50]
     # A third of the values are below the lowest third of a normal distribution.
     many = np.random.default_rng(0).uniform(20, 80, 3000)
     scores = NormalScores.of(many).of_values(many)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from latkit.search.oneshot import initial
+from latkit.search.oneshot.config import preset
 from latkit.search.oneshot.initial import (
     INITIAL,
     TINY,
@@ -24,6 +27,14 @@ from latkit.spaces import get_space
 from tests.search.oneshot.micro import CPU, digits
 
 SPACES = ("darts", "nasbench201", "fbnet")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of another size than they have in use, where that does not matter."""
+    monkeypatch.setattr(
+        initial, "preset", lambda _, space: dataclasses.replace(preset("cpu", space), channels=4)
+    )
 
 
 def made(space: str, seed: int = 0) -> InitialNetwork:
@@ -83,13 +94,14 @@ def test_kernel_of_patterns_by_hand() -> None:
     assert math.log(TINY) < alike < found
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("space", SPACES)
 def test_synflow_is_how_the_output_grows_with_all_weights(space: str) -> None:
     """The sum of weight times gradient is the derivative by a common factor."""
     network = made(space)
     row = get_space(space).unrank(get_space(space).sample(1, 3))[0]
     linear, ones = network._linear, network._ones
-    found, step = synflow(linear, ones, row).item(), 1e-6
+    found, step = synflow(linear, network._weights, ones, row).item(), 1e-6
     totals = []
     for factor in (1 + step, (1 - step) / (1 + step)):
         with torch.no_grad():
@@ -99,6 +111,7 @@ def test_synflow_is_how_the_output_grows_with_all_weights(space: str) -> None:
     assert found == pytest.approx(math.log((totals[0] - totals[1]) / (2 * step)), abs=1e-5)
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("space", SPACES)
 def test_what_the_measures_depend_on(space: str) -> None:
     """On the seed and the sub-network; not on what was before it, nor on other operations."""
@@ -127,6 +140,8 @@ def test_what_the_measures_depend_on(space: str) -> None:
 def test_a_cell_of_nothing() -> None:
     """Zeros from the first cell on: finite, and less than of any that passes something."""
     space, network = get_space("nasbench201"), made("nasbench201")
+    assert len(network._network.blocks) == 15 + 2  # as deep as published, on 64 images
+    assert network.images == 64
     none, skips = (
         np.full(space.num_edges, space.operations.index(name)) for name in ("none", "skip_connect")
     )
