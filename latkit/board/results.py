@@ -127,13 +127,14 @@ class Results:
         """Read what is there; the moment of its last row, or 0."""
         path = self.folder / MANIFEST
         journal = self.folder / JOURNAL
-        if path.exists():
+        others = [name for name in os.listdir(self.folder) if not name.startswith(".")]
+        if set(others) - {MANIFEST, JOURNAL} or (JOURNAL in others and MANIFEST not in others):
+            raise DatasetError(f"{self.folder} holds something else", _OTHER)
+        if MANIFEST in others:
             try:
                 self._check_same(json.loads(path.read_text(encoding="utf-8")))
             except (ValueError, TypeError, KeyError, AttributeError):
                 raise DatasetError(f"{path} is corrupt", f"{_OTHER}, or remove it") from None
-        elif any(name != LOCK for name in os.listdir(self.folder)):
-            raise DatasetError(f"{self.folder} holds something else", _OTHER)
         else:
             write_json_atomically(path, self._manifest)
         try:
@@ -175,12 +176,12 @@ class Results:
     def _check_same(self, earlier: Mapping[str, Any]) -> None:
         def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
             target = {k: v for k, v in manifest["target"].items() if k not in ("device", "setting")}
-            names = ("seed", "anchor", "metrics", "latkit_version")
             return {
                 **target,
                 **manifest["target"]["setting"],
                 **manifest["protocol"],
-                **{name: manifest.get(name) for name in names},
+                **{name: manifest.get(name) for name in ("seed", "anchor", "metrics")},
+                "bundle": manifest["fingerprint"].get("bundle"),
             }
 
         now = self._manifest

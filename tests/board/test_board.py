@@ -192,6 +192,16 @@ class TestOneLine:
         assert "runs_per_visit: 6 / 3" in self.line(capfd.readouterr().err)
         assert (out / "journal.jsonl").read_bytes() == before
 
+    def test_a_dataset(self, bundle: Path, tmp_path: Path) -> None:
+        """What was imported is not continued, nor what a profile left."""
+        assert run_here(bundle, tmp_path / "results") == 0
+        import_results(tmp_path / "results", tmp_path / "d")
+        assert run_here(bundle, tmp_path / "d") == 1
+        manifest = json.loads((tmp_path / "results/dataset.json").read_text())
+        del manifest["fingerprint"]["bundle"]
+        (tmp_path / "results/dataset.json").write_text(json.dumps(manifest))
+        assert run_here(bundle, tmp_path / "results") == 1
+
     def test_a_folder_of_something_else(self, bundle: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("mine")
         assert run_here(bundle, tmp_path) == 1
