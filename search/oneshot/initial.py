@@ -106,7 +106,7 @@ class InitialNetwork:
                     entropies.sum(),
                     entropies.diff().min(),
                     trainability(blocks, self._seed),
-                    pattern_log_determinant(patterns),
+                    pattern_log_determinant(patterns, self._noise),
                     synflow(self._linear, self._weights, self._ones, row),
                 ]
             )
@@ -202,15 +202,15 @@ def trainability(blocks: list[tuple[Tensor, Tensor]], seed: int) -> Tensor:
     return torch.stack(values).mean()
 
 
-def pattern_log_determinant(patterns: list[Tensor]) -> Tensor:
+def pattern_log_determinant(patterns: list[Tensor], images: Tensor) -> Tensor:
     """Of the kernel that counts the units that two images have both on or both off; float64.
 
     Args:
         patterns: of each ReLU which of its units are on, ``B x units``.
+        images: the ``B`` images.
     """
-    images = len(patterns[0])
     # Images that no unit tells apart, or that pass no ReLU, would make it minus infinity.
-    kernel = TINY * torch.eye(images, dtype=torch.float64, device=patterns[0].device)
+    kernel = TINY * torch.eye(len(images), dtype=torch.float64, device=images.device)
     for pattern in patterns:
         signs = pattern.float() * 2 - 1  # their product: equal units less unequal ones
         kernel += (signs @ signs.T + pattern.shape[1]).double() / 2

@@ -88,10 +88,11 @@ def test_kernel_of_patterns_by_hand() -> None:
     """Two images, 5 units, of which 3 are alike: 25 - 9."""
     first = torch.tensor([[True, False], [True, True]])
     second = torch.tensor([[True, False, True], [True, True, True]])
-    found = pattern_log_determinant([first, second]).item()
+    found = pattern_log_determinant([first, second], first).item()
     assert found == pytest.approx(math.log(25 - 9), abs=1e-5)
-    alike = pattern_log_determinant([first[:1].repeat(2, 1)]).item()
+    alike = pattern_log_determinant([first[:1].repeat(2, 1)], first).item()
     assert math.log(TINY) < alike < found
+    assert pattern_log_determinant([], first).item() == pytest.approx(2 * math.log(TINY))
 
 
 @pytest.mark.usefixtures("small")
