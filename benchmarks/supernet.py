@@ -1,13 +1,14 @@
-"""A step of the search, α and weights: the supernet in print against ours.
+"""A step of the search, α and weights: the published supernet against ours.
 
     python benchmarks/supernet.py > benchmarks/results/DATE-supernet.json
 
 For each case two processes, one for each supernet, take steps in turn on random images, on one
 thread. Told are medians over steps, after a warm-up: CPU seconds a step, their ratio (the median of
 the ratios of neighbouring steps), the highest resident memory, of the process and without what it
-held before its first step (Python, PyTorch and its libraries; in print also PyTorch's compiler, 150
-MB that the classes in torch.optim load and ours do without), and calls of operators that compute
-something (a proxy for launches on a GPU); and what an estimate of LAT(α) and its gradient takes.
+held before its first step (Python, PyTorch and its libraries; the published one also PyTorch's
+compiler, 150 MB that the classes in torch.optim load and ours do without), and calls of operators
+that compute something (a proxy for launches on a GPU); and what an estimate of LAT(α) and its
+gradient takes.
 The textbook is tests/search/textbook.py, which tests hold ours to. Prints JSON, progress to stderr.
 """
 

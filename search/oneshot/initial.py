@@ -7,6 +7,7 @@ how much each adds).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -96,7 +97,17 @@ class InitialNetwork:
 
         Args:
             row: the sub-network, of a choice matrix.
+
+        Returns:
+            ``M``, not all finite where features are not.
         """
+        try:
+            return self._measures(row)
+        except torch.linalg.LinAlgError:
+            # What decomposes features that are not finite stops; the other measures would be NaN.
+            return torch.full((len(INITIAL.columns),), math.nan, dtype=torch.float64)
+
+    def _measures(self, row: ChoiceMatrix) -> Tensor:
         with self._recorded:
             self._network(self._noise, row.tolist())
             blocks, patterns = self._recorded.blocks, self._recorded.patterns

@@ -150,3 +150,13 @@ def test_a_cell_of_nothing() -> None:
     assert torch.isfinite(nothing).all()
     found = zip(INITIAL.columns, nothing.tolist(), something.tolist(), strict=True)
     assert [name for name, a, b in found if a >= b] == ["progressivity"]  # there is none to lose
+
+
+@pytest.mark.usefixtures("small")
+def test_features_that_are_not_finite() -> None:
+    """They cannot be decomposed: the measures say so, and the search stops in one line."""
+    network = made("nasbench201")
+    for parameter in network._network.parameters():
+        parameter.data.fill_(math.inf)
+    row = FairPaths(get_space("nasbench201"), 1).row(0)
+    assert not torch.isfinite(network(row)).all()
