@@ -48,9 +48,9 @@ from latkit.core.errors import BackendError, from_os_error
 from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.networks.inputs import Array
 from latkit.networks.models import Model
-from latkit.networks.onnx_model import INPUT, build_onnx
+from latkit.networks.onnx_model import INPUT
 from latkit.spaces import Architecture, RunConfig, Setting
-from latkit.spaces.build import random_input, random_network
+from latkit.spaces.build import random_input, random_onnx
 
 
 def decide_provider(provider: str, available: Sequence[str], version: str) -> Probe:
@@ -148,13 +148,7 @@ class OnnxRuntimeBackend(Backend):
         return session_options(weights, self.threads, profile)
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
-        network = build_onnx(
-            random_network(architecture, setting, seed),
-            setting.batch,
-            setting.resolution,
-            setting.classes,
-            precision=setting.precision,
-        )
+        network = random_onnx(architecture, setting, seed)
         load = partial(self._session, network.model.SerializeToString(), network.weights)
         return OnnxRuntimeRunner(load, {INPUT: random_input(setting, seed).numpy()}, self.clock)
 
@@ -175,10 +169,8 @@ class OnnxRuntimeBackend(Backend):
         from latkit.spaces import get_preset
         from latkit.spaces.darts.zoo import get_genotype
 
-        setting = get_preset("tiny")
-        network = random_network(get_genotype("darts_v2"), setting, 0)
-        model = build_onnx(network, 1, setting.resolution, setting.classes)
-        session = self._session(model.model.SerializeToString(), model.weights)
+        network = random_onnx(get_genotype("darts_v2"), get_preset("tiny"), 0)
+        session = self._session(network.model.SerializeToString(), network.weights)
         return list(session.get_providers())
 
     def _enter(self) -> None:

@@ -23,9 +23,9 @@ from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError
 from latkit.networks.inputs import Array
 from latkit.networks.models import Model
-from latkit.networks.onnx_model import INPUT, IR_VERSION, OPSET, OUTPUT, build_onnx
+from latkit.networks.onnx_model import INPUT, IR_VERSION, OPSET, OUTPUT
 from latkit.spaces import Architecture, RunConfig, Setting
-from latkit.spaces.build import random_input, random_network
+from latkit.spaces.build import random_input, random_onnx
 
 
 class OpenvinoCpuRunner(CpuRunner):
@@ -108,9 +108,7 @@ class OpenvinoCpuBackend(Backend):
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         def content() -> bytes:
-            network = random_network(architecture, setting, seed)
-            size = setting.batch, setting.resolution, setting.classes
-            return build_onnx(network, *size).serialized()
+            return random_onnx(architecture, setting, seed).serialized()
 
         images = {INPUT: random_input(setting, seed).numpy()}
         return OpenvinoCpuRunner(

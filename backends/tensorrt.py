@@ -52,9 +52,9 @@ from latkit.core.errors import BackendError
 from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.meters.nvml import find_gpu, gpu_facts, load_nvml
 from latkit.networks.models import Model
-from latkit.networks.onnx_model import INPUT, OUTPUT, build_onnx
+from latkit.networks.onnx_model import INPUT, OUTPUT
 from latkit.spaces import Architecture, RunConfig, Setting
-from latkit.spaces.build import random_input, random_network
+from latkit.spaces.build import random_input, random_onnx
 
 
 class TensorrtRunner(EventRunner):
@@ -294,7 +294,7 @@ class TensorrtBackend(Backend):
         """A serialised engine of an ONNX file, for the GPU of this machine.
 
         Args:
-            model: with its weights in it, in latkit's form (``build_onnx``).
+            model: with its weights in it, in latkit's form (``random_onnx``).
             precision: of the model's types.
 
         Raises:
@@ -326,10 +326,7 @@ class TensorrtBackend(Backend):
             return self.runner_class(tensorrt, _import_cuda(), engine, images)
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
-        network = random_network(architecture, setting, seed)
-        onnx = build_onnx(
-            network, setting.batch, setting.resolution, setting.classes, precision=setting.precision
-        )
+        onnx = random_onnx(architecture, setting, seed)
         plan = self.plan(onnx.serialized(), setting.precision)
         return self.load(plan, random_input(setting, seed).numpy())
 

@@ -8,7 +8,8 @@ the graph look faster than it is: it would fit the caches.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from torch import Tensor, nn
 
 from latkit.core.errors import InputError
 from latkit.networks.operations import FactorizedReduce
+from latkit.networks.pool import DrawnWeight
 from latkit.networks.tracing import traced
+from latkit.networks.weights import pool_start
 
 # Read by every runtime that latkit knows, TensorRT 8.6 and ONNX Runtime 1.15 among them.
 OPSET = 13
@@ -38,7 +41,7 @@ _BRICKS = (
     nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.BatchNorm2d, nn.Conv2d, nn.Dropout, nn.Flatten,
     nn.Identity, nn.Linear, nn.MaxPool2d, nn.ReLU, FactorizedReduce,
 )  # fmt: skip
-_ELEMENT_TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
+ELEMENT_TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,12 @@ class OnnxNetwork:
     Attributes:
         model: the graph; its initialisers refer to external data by name.
         weights: the data, by initialiser's name.
+        drawn: how those of them are drawn that follow from the seed of a random network; in fp32.
     """
 
     model: onnx.ModelProto
     weights: dict[str, Array]
+    drawn: dict[str, DrawnWeight] = field(default_factory=dict)
 
     @property
     def fits_in_one_message(self) -> bool:
@@ -138,27 +143,23 @@ def build_onnx(
         precision: ``fp32`` or ``fp16``: of the weights and of all between input and output. It is
             in the types of the graph, which is all that a strongly typed runtime goes by.
     """
-    graph = OnnxGraph(_ELEMENT_TYPES[precision])
+    graph = OnnxGraph(ELEMENT_TYPES[precision])
     with torch.no_grad():
         logits = graph.module(network, graph.cast(INPUT))
     if precision != "fp32":
         logits = graph.add("Cast", logits, to=TensorProto.FLOAT)
-    graph.nodes.append(helper.make_node("Identity", [logits], [OUTPUT]))
+    graph.name_output(logits)
     size: Any = "batch" if dynamic_batch else batch
-    made = helper.make_graph(
-        graph.nodes,
-        "latkit",
-        [_float_info(INPUT, [size, 3, resolution, resolution])],
-        [_float_info(OUTPUT, [size, classes])],
-        graph.initializers,
-    )
+    graph.content.name = "latkit"
+    graph.content.input.append(_float_info(INPUT, [size, 3, resolution, resolution]))
+    graph.content.output.append(_float_info(OUTPUT, [size, classes]))
     model = helper.make_model(
-        made,
+        graph.content,
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="latkit",
     )
-    return OnnxNetwork(model, graph.weights)
+    return OnnxNetwork(model, graph.weights, graph.drawn)
 
 
 def _float_info(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
@@ -166,20 +167,40 @@ def _float_info(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
 
 
 class OnnxGraph:
-    """Nodes and weights in the making; its methods add a module and return its output's name."""
+    """Nodes and weights in the making; its methods add a module and return its output's name.
+
+    Attributes:
+        content: nodes and initialisers.
+        weights: the data of initialisers that ``content`` does not hold, by name.
+        drawn: see :class:`OnnxNetwork`.
+    """
 
     def __init__(self, element_type: int) -> None:
         self._element_type = element_type
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
+        self.content = onnx.GraphProto()
         self.weights: dict[str, Array] = {}
+        self.drawn: dict[str, DrawnWeight] = {}
+        self._shared: set[str] = set()
         self._offset = 0
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output."""
-        output = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        output = self.next_output()
+        self.content.node.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
+
+    def next_output(self) -> str:
+        """The name of the next node's output."""
+        return f"t{len(self.content.node)}"
+
+    def name_output(self, name: str) -> None:
+        """Give the graph's output its name: that of the last node, or of a copy."""
+        nodes = self.content.node
+        if nodes and nodes[-1].output == [name]:
+            # A copy would be one more node, which runtimes first have to remove.
+            nodes[-1].output[0] = OUTPUT
+        else:
+            nodes.append(helper.make_node("Identity", [name], [OUTPUT]))
 
     def cast(self, x: str) -> str:
         """An fp32 tensor in the graph's element type."""
@@ -259,13 +280,11 @@ class OnnxGraph:
         """A convolution with the batch norm after it, or that norm's (scale, shift), folded in."""
         if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
             raise _no_form(f"a convolution with padding {conv.padding}, {conv.padding_mode}")
-        weight, shift = conv.weight, conv.bias
-        inputs = [x]
+        shift, scale = conv.bias, None
         if norm is not None:
             scale, of_norm = norm if isinstance(norm, tuple) else _affine(norm)
-            weight = weight * scale.view(-1, 1, 1, 1)
             shift = of_norm if shift is None else of_norm + scale * shift
-        inputs.append(self.weight(weight))
+        inputs = [x, self.weight(conv.weight, scale)]
         if shift is not None:
             inputs.append(self.weight(shift))
         padding = [int(p) for p in conv.padding]
@@ -279,40 +298,71 @@ class OnnxGraph:
             group=conv.groups,
         )
 
-    def weight(self, values: Tensor) -> str:
-        """Add an initialiser whose data are kept beside the model."""
+    def weight(self, values: Tensor, scale: Tensor | None = None) -> str:
+        """Add an initialiser whose data are kept beside the model.
+
+        Args:
+            values: of it.
+            scale: what they are multiplied by: of each output channel a number.
+        """
+        scaled = values if scale is None else values * scale.view(-1, *[1] * (values.dim() - 1))
+        array = scaled.detach().contiguous().numpy()
+        return self.array(array, _drawn(values, scale, array))
+
+    def array(self, values: Array, drawn: DrawnWeight | None) -> str:
+        """The same of an array in fp32, which may be used where it lies.
+
+        Args:
+            values: of it.
+            drawn: how they are drawn, if they follow from the seed.
+        """
         name = f"w{len(self.weights)}"
-        array = values.detach().contiguous().numpy()
+        if drawn is not None:
+            self.drawn[name] = drawn
         if self._element_type == TensorProto.FLOAT16:
-            array = array.astype(np.float16)
-        size = array.nbytes
-        initializer = TensorProto(
-            name=name,
-            dims=array.shape,
-            data_type=self._element_type,
-            data_location=TensorProto.EXTERNAL,
-        )
-        for key, value in (("location", "weights"), ("offset", self._offset), ("length", size)):
-            initializer.external_data.add(key=key, value=str(value))
-        self._offset += size
-        self.initializers.append(initializer)
-        self.weights[name] = array
+            values = values.astype(np.float16)
+        initializer = self.content.initializer.add()
+        initializer.CopyFrom(_initializer(values.shape, self._element_type, values.nbytes))
+        initializer.name = name
+        initializer.external_data[1].value = str(self._offset)
+        self._offset += values.nbytes
+        self.weights[name] = values
         return name
 
     def zero(self) -> str:
         """The initialiser 0."""
-        name = "zero"
-        if not any(i.name == name for i in self.initializers):
-            self.initializers.append(helper.make_tensor(name, self._element_type, [], [0.0]))
-        return name
+        return self.shared(helper.make_tensor("zero", self._element_type, [], [0.0]))
 
     def integers(self, *values: int) -> str:
         """The initialiser of some integers, as shapes and places are given."""
         name = f"int64{list(values)}"
-        if not any(i.name == name for i in self.initializers):
-            tensor = helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
-            self.initializers.append(tensor)
-        return name
+        return self.shared(helper.make_tensor(name, TensorProto.INT64, [len(values)], values))
+
+    def shared(self, initializer: onnx.TensorProto) -> str:
+        """An initialiser that the graph has once."""
+        if initializer.name not in self._shared:
+            self._shared.add(initializer.name)
+            self.content.initializer.append(initializer)
+        return str(initializer.name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _initializer(shape: tuple[int, ...], element_type: int, size: int) -> TensorProto:
+    """An initialiser without a name, whose data are kept beside the model; its offset is open."""
+    made = TensorProto(dims=shape, data_type=element_type, data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", "weights"), ("offset", ""), ("length", str(size))):
+        made.external_data.add(key=key, value=value)
+    return made
+
+
+def _drawn(values: Tensor, scale: Tensor | None, array: Array) -> DrawnWeight | None:
+    """How a weight is drawn, if it follows from the seed; see :meth:`OnnxGraph.weight`."""
+    start = pool_start(values)
+    if start is not None and (scale is None or bool((scale == scale[0]).all())):
+        return DrawnWeight(array.shape, start, 1.0 if scale is None else float(scale[0]))
+    if array.ndim == 1 and (array == array[0]).all():
+        return DrawnWeight(array.shape, None, float(array[0]))
+    return None
 
 
 def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from latkit.networks.pool import POOL_SIZE, uniform_pool
 
+# The attribute of a parameter that says where in the pool it starts.
+_START = "_pool_start"
+
 
 class RandomParts:
     """Makes parts in eval mode by copying templates; weights of one network differ from each other.
@@ -34,7 +37,7 @@ class RandomParts:
     """
 
     def __init__(self, seed: int, memory_format: torch.memory_format) -> None:
-        self._pool = _random_pool(seed)
+        self._pool = random_pool(seed)
         self._position = 0
         self._memory_format = memory_format
 
@@ -50,8 +53,11 @@ class RandomParts:
             if parameter is None:
                 copy._parameters[name] = None
                 continue
-            values = self._draw(parameter) if parameter.dim() > 1 else parameter.clone()
-            copy._parameters[name] = nn.Parameter(values, requires_grad=False)
+            copy._parameters[name] = (
+                self._draw(parameter)
+                if parameter.dim() > 1
+                else nn.Parameter(parameter.clone(), requires_grad=False)
+            )
         for name, buffer in template._buffers.items():
             copy._buffers[name] = None if buffer is None else buffer.clone()
         for name, child in template._modules.items():
@@ -59,18 +65,32 @@ class RandomParts:
                 copy._modules[name] = self._copy(child)
         return copy
 
-    def _draw(self, weight: Tensor) -> Tensor:
+    def _draw(self, weight: Tensor) -> nn.Parameter:
         count = weight.numel()
-        if self._position + count > POOL_SIZE:
-            self._position = 0
-        numbers = self._pool[self._position : self._position + count]
-        self._position += count
+        start = self._place(count)
+        numbers = self._pool[start : start + count]
         if count > POOL_SIZE:
             numbers = self._pool.repeat(-(-count // POOL_SIZE))[:count]
-        scaled = torch.mul(numbers, 1 / math.sqrt(weight[0].numel())).view(weight.shape)
-        if weight.dim() < 4:
-            return scaled
-        return scaled.contiguous(memory_format=self._memory_format)
+        values = torch.mul(numbers, 1 / math.sqrt(weight[0].numel())).view(weight.shape)
+        if weight.dim() == 4:
+            values = values.contiguous(memory_format=self._memory_format)
+        drawn = nn.Parameter(values, requires_grad=False)
+        setattr(drawn, _START, start)
+        return drawn
+
+    def _place(self, count: int) -> int:
+        """Where in the pool the next weight of so many numbers starts."""
+        if self._position + count > POOL_SIZE:
+            self._position = 0
+        start = self._position
+        self._position += count
+        return start
+
+
+def pool_start(parameter: Tensor) -> int | None:
+    """Where in the pool a weight starts that :class:`RandomParts` has drawn; of others None."""
+    start: int | None = getattr(parameter, _START, None)
+    return start
 
 
 @functools.lru_cache(maxsize=1024)
@@ -83,6 +103,6 @@ def _template(constructor: Callable[..., nn.Module], *arguments: object) -> nn.M
 
 
 @functools.lru_cache(maxsize=2)
-def _random_pool(seed: int) -> Tensor:
-    """Uniform numbers of unit variance."""
+def random_pool(seed: int) -> Tensor:
+    """The numbers that weights of this seed are made of."""
     return torch.from_numpy(uniform_pool(seed))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from latkit.networks.inputs import TensorSpec, random_arrays
 from latkit.networks.make import Make, construct
-from latkit.networks.weights import RandomParts
+from latkit.networks.onnx_model import OnnxNetwork, build_onnx
+from latkit.networks.onnx_parts import OnnxParts
+from latkit.networks.weights import RandomParts, random_pool
 from latkit.spaces.architecture import check_space
 from latkit.spaces.base import Architecture
 from latkit.spaces.registry import get_space
@@ -48,10 +53,64 @@ def random_network(architecture: Architecture, setting: Setting, seed: int) -> n
     return network
 
 
+def random_onnx(architecture: Architecture, setting: Setting, seed: int) -> OnnxNetwork:
+    """:func:`random_network` as an ONNX model of the setting's precision, made for far less.
+
+    Raises:
+        InputError: see :func:`build_network` and :func:`latkit.networks.onnx_model.build_onnx`.
+    """
+    of_parts = _OF_PARTS.get(setting)
+    if of_parts:
+        return _onnx_of_parts(architecture, setting, seed)
+    whole = _onnx(random_network(architecture, setting, seed), setting)
+    if of_parts is None:
+        _OF_PARTS[setting] = _is_of_parts(whole, architecture, setting, seed)
+    pool = random_pool(seed).numpy()
+    drawn = {
+        name: weight
+        for name, weight in whole.drawn.items()
+        if np.array_equal(weight.draw(pool).astype(whole.weights[name].dtype), whole.weights[name])
+    }
+    return OnnxNetwork(whole.model, whole.weights, drawn)
+
+
+# Whether a setting's networks can be put together of recorded parts. It is judged by the first of
+# them: a space of others may change parts after they were made, or look into them.
+_OF_PARTS: dict[Setting, bool] = {}
+
+
+def _is_of_parts(
+    whole: OnnxNetwork, architecture: Architecture, setting: Setting, seed: int
+) -> bool:
+    try:
+        made = _onnx_of_parts(architecture, setting, seed)
+    except Exception:  # of a space's own code, which gets parts that it does not expect
+        return False
+    return made.model == whole.model and all(
+        np.array_equal(made.weights[name], weight) for name, weight in whole.weights.items()
+    )
+
+
+def _onnx_of_parts(architecture: Architecture, setting: Setting, seed: int) -> OnnxNetwork:
+    parts = OnnxParts(seed, setting.precision)
+    return _onnx(build_network(architecture, setting, make=parts), setting)
+
+
+def _onnx(network: nn.Module, setting: Setting) -> OnnxNetwork:
+    size = setting.batch, setting.resolution, setting.classes
+    return build_onnx(network, *size, precision=setting.precision)
+
+
 def random_input(setting: Setting, seed: int) -> Tensor:
     """A batch of standard-normal images: ``B x 3 x R x R`` in the setting's memory format."""
-    (images,) = random_arrays([input_spec(setting)], seed).values()
-    return torch.from_numpy(images).contiguous(memory_format=_memory_format(setting))
+    # In memory of their own: networks that ran on the same would find it in their caches.
+    return _random_images(input_spec(setting), seed).clone(memory_format=_memory_format(setting))
+
+
+@functools.lru_cache(maxsize=4)
+def _random_images(spec: TensorSpec, seed: int) -> Tensor:
+    (images,) = random_arrays([spec], seed).values()
+    return torch.from_numpy(images)
 
 
 def input_spec(setting: Setting) -> TensorSpec:

@@ -103,7 +103,7 @@ class InitialNetwork:
         """
         try:
             return self._measures(row)
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             # What decomposes features that are not finite stops; the other measures would be NaN.
             return torch.full((len(INITIAL.columns),), math.nan, dtype=torch.float64)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from latkit.backends import BACKENDS
 from latkit.board.onnx import GRAPH, TENSORS, Runtime, tensors_from_json
@@ -13,7 +12,9 @@ from latkit.networks.onnx_model import build_onnx
 from latkit.networks.pool import uniform_pool
 from latkit.spaces import Setting, get_space, parse_setting
 from latkit.spaces.build import random_network
-from latkit.tasks.bundle_onnx import OnnxFormat, PoolIndex
+from latkit.spaces.darts.network import Network
+from latkit.spaces.darts.zoo import ZOO
+from latkit.tasks.bundle_onnx import OnnxFormat
 from tests.support.commands import MICRO_TEXT
 
 SETTINGS = {
@@ -54,20 +55,19 @@ def test_the_facts_are_those_of_the_backend() -> None:
         assert Runtime(1, 0).facts() == backend.fingerprint()
 
 
-class TestWeights:
-    def test_scaled_by_a_batch_norm_of_another_epsilon(self) -> None:
-        index, pool = PoolIndex(0), uniform_pool(0)
-        scale = torch.rsqrt(torch.tensor(1 + 1e-3)).numpy()
-        weight = (pool[1000 : 1000 + 12] * np.float32(1 / 2) * scale).reshape(3, 4)
-        found = index.find(weight)
-        assert (found.start, np.float32(found.scale)) == (1000, scale)
+def test_a_weight_that_does_not_follow_from_the_seed(
+    micro: Setting, onnx_format: OnnxFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that changes a weight after it was drawn, as a space of others may."""
 
-    def test_that_do_not_follow_from_the_seed(self) -> None:
-        index = PoolIndex(0)
-        for shape in ((3, 4), (12,)):
-            weight = np.linspace(0.1, 0.9, 12, dtype=np.float32).reshape(shape)
-            with pytest.raises(InputError):
-                index.find(weight)
+    def changed(network: Network, *arguments: object, **named: object) -> None:
+        made(network, *arguments, **named)
+        network.classifier.weight.data.fill_(0.5)
+
+    made = Network.__init__
+    monkeypatch.setattr(Network, "__init__", changed)
+    with pytest.raises(InputError):
+        onnx_format.files(ZOO["darts_v2"], micro.replace(classes=7))
 
 
 def test_no_network_of_the_format_is_offered_in_fp16(micro: Setting) -> None:

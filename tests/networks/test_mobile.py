@@ -18,18 +18,18 @@ def in_onnxruntime(module: nn.Module, x: Tensor) -> np.ndarray:
     """A module's ONNX form, which need not be a whole network of square images."""
     graph = OnnxGraph(TensorProto.FLOAT)
     output = graph.module(module, "x")
-    for initializer in graph.initializers:
+    for initializer in graph.content.initializer:
         if initializer.name in graph.weights:
             initializer.ClearField("external_data")
             initializer.data_location = TensorProto.DEFAULT
             initializer.raw_data = graph.weights[initializer.name].tobytes()
     shape = ["n", *x.shape[1:]]
     made = helper.make_graph(
-        graph.nodes,
+        graph.content.node,
         "module",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", None, None, None])],
-        graph.initializers,
+        graph.content.initializer,
     )
     model = helper.make_model(
         made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION

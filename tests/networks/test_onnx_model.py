@@ -157,3 +157,14 @@ def test_a_part_without_an_onnx_form_is_named() -> None:
     network.stem0 = nn.Sequential(nn.Conv2d(3, 18, 3, padding=1), nn.GELU())
     with pytest.raises(InputError, match="no ONNX form of GELU"):
         build_onnx(network, 1, 16, 10)
+
+
+def test_the_output_is_named_where_it_is_made() -> None:
+    """A copy, which runtimes would first have to remove, is made of the input alone."""
+    nodes = build_onnx(nn.Sequential(nn.ReLU(), nn.Flatten()), 1, 2, 12).model.graph.node
+    assert [(node.op_type, *node.output) for node in nodes] == [
+        ("Relu", "t0"),
+        ("Flatten", "logits"),
+    ]
+    (copied,) = build_onnx(nn.Identity(), 1, 2, 12).model.graph.node
+    assert (copied.op_type, *copied.input, *copied.output) == ("Identity", "images", "logits")

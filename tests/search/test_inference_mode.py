@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from latkit.lpm.base import LPM
-from latkit.networks.weights import _random_pool, _template
+from latkit.networks.weights import _template, random_pool
 from latkit.registry import Registry
 from latkit.registry.entries import load_built_in
 from latkit.search.estimators.distribution import tables
@@ -64,7 +64,7 @@ def test_gradients_after_inference(name: str, darts_lpm: LPM, micro: Setting) ->
         compute = estimate_of(None, "uniform")
     else:
         compute = network_of(micro)
-    for cache in (_shares, tables, load_built_in, _template, _random_pool):
+    for cache in (_shares, tables, load_built_in, _template, random_pool):
         cache.cache_clear()  # type: ignore[attr-defined]
     with torch.inference_mode():
         compute()
