@@ -9,10 +9,11 @@
 here, with the median of the predicted latencies as the limit of each; both winners are measured in
 both. *darts*: one one-shot search, retargeted to three targets, against a search of LA-PC-DARTS for
 each of them, of as many epochs as take the same CPU time in all. Winners are trained with
-``--preset cpu-small`` from two seeds. All of it is done by the commands a user would give, each
-once: what was done is kept in ``--out``, and an interrupted run goes on. Nothing else should run
-while networks are measured: ``--until profiled``, ``searched`` and ``trained`` end before a part
-that needs a quiet machine, or after it. Prints JSON, progress to stderr.
+``--preset cpu-small`` from two seeds, or ``--seeds``. All of it is done by the commands a user would
+give, each once: what was done is kept in ``--out``, and an interrupted run goes on (for more seeds,
+remove ``trained-*.json``). Nothing else should run while networks are measured: ``--until
+profiled``, ``searched`` and ``trained`` end before a part that needs a quiet machine, or after it.
+Prints JSON, progress to stderr.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ from benchmarks.conditions import conditions
 from latkit.spaces import get_space
 
 RUNTIMES = ("torch-cpu", "onnxruntime-cpu")
-SEEDS = 2
 PROFILED = 100
 # A machine that others disturb leaves some architectures for the next time.
 PROFILES = 5
@@ -63,10 +63,11 @@ class Winners:
     Args:
         commands: run them.
         data: the images.
+        seeds: that each winner is trained from.
     """
 
-    def __init__(self, commands: Commands, data: str) -> None:
-        self._commands, self._data = commands, data
+    def __init__(self, commands: Commands, data: str, seeds: int) -> None:
+        self._commands, self._data, self._seeds = commands, data, seeds
 
     def profiled(self, space: str, backend: str, setting: str) -> dict[str, Any]:
         """What an LPM of the device that is here is made from, and how good it is."""
@@ -102,7 +103,7 @@ class Winners:
         return {
             name: self._commands.once(
                 f"trained-{name}", "train", arch, "--space", space, "--data", self._data,
-                "--preset", "cpu-small", "--seeds", str(SEEDS),
+                "--preset", "cpu-small", "--seeds", str(self._seeds),
             )
             for name, arch in found.items()
         }  # fmt: skip
@@ -241,10 +242,11 @@ def main() -> None:
     parser.add_argument("comparison", choices=list(COMPARISONS))
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
     arguments = parser.parse_args()
     one_thread = {"OMP_NUM_THREADS": "1"}
-    winners = Winners(Commands(arguments.out, one_thread), arguments.data)
+    winners = Winners(Commands(arguments.out, one_thread), arguments.data, arguments.seeds)
     content = {
         **conditions("winners"),
         "scaled_down": True,
