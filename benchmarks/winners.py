@@ -9,9 +9,9 @@
 here, with the median of the predicted latencies as the limit of each; both winners are measured in
 both. *darts*: one one-shot search, retargeted to three targets, against a search of LA-PC-DARTS for
 each of them, of as many epochs as take the same CPU time in all. Winners are trained with
-``--preset cpu-small`` from two seeds, or ``--seeds``. All of it is done by the commands a user would
-give, each once: what was done is kept in ``--out``, and an interrupted run goes on (for more seeds,
-remove ``trained-*.json``). Nothing else should run while networks are measured: ``--until
+``--preset cpu-small`` from two seeds, or ``--seeds``. All of it is done by the commands that a user
+would give, each once: what was done is kept in ``--out``, and an interrupted run goes on (for more
+seeds, remove ``trained-*.json``). Nothing else should run while networks are measured: ``--until
 profiled``, ``searched`` and ``trained`` end before a part that needs a quiet machine, or after it.
 Prints JSON, progress to stderr.
 """
