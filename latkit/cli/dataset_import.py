@@ -92,10 +92,11 @@ def import_files(context: click.Context, /, as_json: bool, **fields: Any) -> Non
 
 
 def _check_options(context: click.Context, allowed: tuple[str, ...]) -> None:
-    source = click.core.ParameterSource.COMMANDLINE
+    source = click.core.ParameterSource
     for option in context.command.params:
         name = option.name or ""
-        if name not in allowed and context.get_parameter_source(name) == source:
+        given = context.get_parameter_source(name) in (source.COMMANDLINE, source.DEFAULT_MAP)
+        if given and option.expose_value and name not in allowed:
             raise InputError(
                 f"results of a bundle take no {option.opts[0]}",
                 "leave it out, or name the --latency-column of a table",

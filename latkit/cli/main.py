@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from latkit.cli.config import add_config
 from latkit.cli.output import print_json
 from latkit.core.errors import Interrupted, LatkitError
 from latkit.core.streams import OutputError, guarded_streams
@@ -50,6 +51,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"There is no command {cmd_name!r}. {hint}")
         module = importlib.import_module(f"latkit.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
+        add_config(command, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
