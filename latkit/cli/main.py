@@ -46,6 +46,8 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
+            if ctx.resilient_parsing:  # a shell completes what follows
+                return None
             close = difflib.get_close_matches(cmd_name, _COMMANDS, n=1)
             hint = f"Did you mean {close[0]}?" if close else "See latkit --help."
             raise click.UsageError(f"There is no command {cmd_name!r}. {hint}")
@@ -82,7 +84,7 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        code = cli.main(standalone_mode=False) or 0
+        code = cli.main(prog_name="latkit", standalone_mode=False) or 0
         sys.stdout.flush()
         sys.exit(code)
     except OutputError as error:

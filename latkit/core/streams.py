@@ -56,9 +56,11 @@ class _Guarded(io.TextIOWrapper):
 class _Output(_Guarded):
     """Standard output, whose failures are one line."""
 
-    def write(self, text: str) -> int:
+    def write(self, text: str | bytes) -> int:
         try:
-            return super().write(text)
+            # click's completion for shells writes bytes; by empty ones it asks whether a stream is
+            # of bytes.
+            return super().write(text.decode() if text and isinstance(text, bytes) else text)  # type: ignore[arg-type]
         except OSError as error:
             raise self._failed(error) from None
 

@@ -276,3 +276,23 @@ def test_publishing_is_told_before_the_table(latkit: RunLatkit) -> None:
     made_dataset(Path("d"), 60)
     done = latkit("train-lpm", "d", "--json")
     assert json.loads(done.stdout)["location"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("latkit pro", ["profile"]),
+        ("latkit profile --prot", ["--protocol"]),
+        ("latkit profile --protocol p", ["precise", "paper"]),
+        ("latkit dataset me", ["merge"]),
+        ("latkit profil --p", []),
+    ],
+)
+def test_a_shell_completes(
+    latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch, words: str, completed: list[str]
+) -> None:
+    monkeypatch.setenv("_LATKIT_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    done = latkit()
+    assert (done.stdout.split(), done.stderr) == ([f"plain,{word}" for word in completed], "")
