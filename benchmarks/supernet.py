@@ -3,18 +3,20 @@
     python benchmarks/supernet.py > benchmarks/results/DATE-supernet.json
 
 For each case two processes, one for each supernet, take steps in turn on random images, on one
-thread. Told are medians over steps, after a warm-up: CPU seconds a step, their ratio (the median of
-the ratios of neighbouring steps), the highest resident memory, of the process and without what it
-held before its first step (Python, PyTorch and its libraries; the published one also PyTorch's
-compiler, 150 MB that the classes in torch.optim load and ours do without), and calls of operators
-that compute something (a proxy for launches on a GPU); and what an estimate of LAT(α) and its
-gradient takes.
+thread and on the numbers of ``--threads``. Told are medians over steps, after a warm-up: CPU and
+wall seconds a step, their ratio (the median of the ratios of neighbouring steps), how many times
+faster a step is than on one thread (``scaling``), the highest resident memory, of the process and
+without what it held before its first step (Python, PyTorch and its libraries; the published one
+also PyTorch's compiler, 150 MB that the classes in torch.optim load and ours do without), and calls
+of operators that compute something (a proxy for launches on a GPU); and what an estimate of LAT(α)
+and its gradient takes.
 The textbook is tests/search/textbook.py, which tests hold ours to. Prints JSON, progress to stderr.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import platform
@@ -22,7 +24,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -112,7 +114,7 @@ def stepper(which: str, case: tuple[Any, ...]) -> tuple[Callable[[], None], Call
 
 
 def work(which: str, case: tuple[Any, ...], connection: Connection) -> None:
-    """Take steps as asked."""
+    """Take steps as asked, each on so many threads."""
     torch.set_num_threads(1)
     step, lat = stepper(which, case)
     before = max_rss_mb()
@@ -127,9 +129,11 @@ def work(which: str, case: tuple[Any, ...], connection: Connection) -> None:
         elif asked == "lat":
             connection.send(statistics.median(lat() for _ in range(9)))
         else:
-            started = time.process_time()
+            torch.set_num_threads(int(asked))
+            started, wall = time.process_time(), time.perf_counter()
             step()
-            connection.send(time.process_time() - started)
+            connection.send((time.process_time() - started, time.perf_counter() - wall))
+            torch.set_num_threads(1)
 
 
 def max_rss_mb() -> float:
@@ -137,8 +141,8 @@ def max_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def compare(case: tuple[Any, ...], steps: int) -> dict[str, Any]:
-    """Both supernets in turn."""
+def compare(case: tuple[Any, ...], steps: int, threads: Sequence[int]) -> dict[str, Any]:
+    """Both supernets in turn, on one thread and on others."""
     context = multiprocessing.get_context("spawn")
     workers: dict[str, Connection] = {}
     processes = []
@@ -149,20 +153,18 @@ def compare(case: tuple[Any, ...], steps: int) -> dict[str, Any]:
         processes.append(process)
         workers[which] = here
 
-    def ask(which: str, what: str) -> float:
+    def ask(which: str, what: str) -> Any:
         workers[which].send(what)
-        answer: float = workers[which].recv()
-        return answer
+        return workers[which].recv()
 
-    for _ in range(WARM_UP):
-        for which in workers:
-            ask(which, "step")
-    seconds: dict[str, list[float]] = {which: [] for which in workers}
-    for _ in range(steps):
-        for which in workers:
-            seconds[which].append(ask(which, "step"))
-    pairs = zip(seconds["textbook"], seconds["ours"], strict=True)
-    ratios = [book / ours for book, ours in pairs]
+    taken: dict[int, dict[str, list[tuple[float, float]]]] = {
+        count: {which: [] for which in workers} for count in threads
+    }
+    for number in range(WARM_UP + steps):
+        for count, which in itertools.product(threads, workers):
+            seconds = ask(which, str(count))
+            if number >= WARM_UP:
+                taken[count][which].append(seconds)
     # Before operators are counted: for that PyTorch loads its compiler.
     memory = {which: ask(which, "memory") for which in workers}
     before = {which: float(connection.recv()) for which, connection in workers.items()}
@@ -172,29 +174,48 @@ def compare(case: tuple[Any, ...], steps: int) -> dict[str, Any]:
     for connection, process in zip(workers.values(), processes, strict=True):
         connection.send("end")
         process.join()
-    ours = statistics.median(seconds["ours"])
+    by_threads = [{"threads": count, **ratios_of(taken[count])} for count in threads]
+    one = by_threads[0]
+    for of in by_threads:
+        of["scaling"] = {w: one["wall_seconds"][w] / of["wall_seconds"][w] for w in workers}
     return {
-        "cpu_seconds": {which: statistics.median(values) for which, values in seconds.items()},
-        "times_faster": statistics.median(ratios),
-        "times_faster_range": [min(ratios), max(ratios)],
+        "by_threads": by_threads,
         "max_rss_mb": memory,
         "rss_ratio": memory["ours"] / memory["textbook"],
         "rss_added_by_steps_mb": added,
         "rss_added_by_steps_ratio": added["ours"] / added["textbook"],
         "operator_calls": calls,
         "lat_cpu_seconds": lat,
-        "lat_share_percent": 100 * lat / ours,
+        "lat_share_percent": 100 * lat / one["cpu_seconds"]["ours"],
     }
+
+
+def ratios_of(taken: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any]:
+    """Of one number of threads: CPU and wall seconds of both, and how many times faster ours is."""
+    result: dict[str, Any] = {}
+    for place, clock in enumerate(("cpu", "wall")):
+        seconds = {which: [of[place] for of in values] for which, values in taken.items()}
+        pairs = zip(seconds["textbook"], seconds["ours"], strict=True)
+        ratios = [book / ours for book, ours in pairs]
+        result |= {
+            f"{clock}_seconds": {w: statistics.median(values) for w, values in seconds.items()},
+            f"{clock}_times_faster": statistics.median(ratios),
+            f"{clock}_times_faster_range": [min(ratios), max(ratios)],
+        }
+    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="*", default=[2], help="beside one")
+    parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)))
     arguments = parser.parse_args()
     results = []
-    for case in CASES:
+    threads = sorted({1, *arguments.threads})
+    for case in (CASES[number] for number in arguments.cases):
         method, order, channels, cells, batch = case
-        found = compare(case, arguments.steps)
+        found = compare(case, arguments.steps, threads)
         results.append(
             {
                 "method": method, "order": order, "channels": channels, "cells": cells,
@@ -203,7 +224,12 @@ def main() -> None:
         )  # fmt: skip
         print(
             f"{method} order {order} C{channels} L{cells} B{batch}: "
-            f"{found['times_faster']:.2f} times faster, RSS {found['rss_ratio']:.2f} "
+            + ", ".join(
+                f"{of['wall_times_faster']:.2f} times faster on {of['threads']}"
+                f" (scaling {of['scaling']['ours']:.2f})"
+                for of in found["by_threads"]
+            )
+            + f", RSS {found['rss_ratio']:.2f} "
             f"(of steps alone {found['rss_added_by_steps_ratio']:.2f}), "
             f"LAT {found['lat_share_percent']:.2f} %",
             file=sys.stderr,
@@ -214,7 +240,7 @@ def main() -> None:
         "cpu": cpu_name(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "threads": 1,
+        "threads": threads,
         "steps": arguments.steps,
         "cases": results,
     }
