@@ -70,7 +70,7 @@ class SearchRequest:
 
     def __post_init__(self) -> None:
         set_paths(self, "out", "start_from")
-        set_tuples(self, "also")
+        set_tuples(self, "also", "sweep_lambda", "sweep_target_ms")
         object.__setattr__(self, "data", os.fspath(self.data))
 
     @property

@@ -25,15 +25,16 @@ def set_paths(request: Any, *names: str) -> None:
 
 
 def set_tuples(request: Any, *names: str) -> None:
-    """Make tuples of fields that are one text or another sequence of texts."""
+    """Make tuples of fields that are one text or number, or another sequence of them."""
     for name in names:
         value = getattr(request, name)
-        object.__setattr__(request, name, several(value))
+        if value is not None:
+            object.__setattr__(request, name, several(value))
 
 
-def several(value: str | Sequence[str]) -> tuple[str, ...]:
-    """One text or several, as a tuple."""
-    return (value,) if isinstance(value, str) else tuple(value)
+def several(value: Any) -> tuple[Any, ...]:
+    """One text or number, or several, as a tuple."""
+    return (value,) if isinstance(value, (str, numbers.Number)) else tuple(value)
 
 
 def check_seed(seed: int) -> None:
@@ -47,8 +48,8 @@ def check_types(cls: type, values: Mapping[str, Any]) -> None:
 
     Args:
         cls: the class of the fields.
-        values: by the fields' names, as a caller gave them: a text may stand for a path or for a
-            sequence of one.
+        values: by the fields' names, as a caller gave them: a text may stand for a path, and a text
+            or a number for a sequence of one.
 
     Raises:
         InputError: a value is of no type that its field takes.
@@ -89,9 +90,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, (str, os.PathLike))
     if hint in (str, type(None)):
         return isinstance(value, hint)
+    if get_origin(hint) in (tuple, list, Sequence) and isinstance(value, (str, numbers.Number)):
+        return any(_fits(value, member) for member in _members(get_args(hint)[0]))
     # What is richer than that is checked where it is used; a plain value is none of it.
-    several = get_origin(hint) in (tuple, list, Sequence)
-    plain = isinstance(value, (numbers.Number, type(None))) or (
-        isinstance(value, str) and not several
-    )
-    return hint is Any or not plain
+    return hint is Any or not isinstance(value, (str, numbers.Number, type(None)))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from latkit.backends import Backend, Clock
 from latkit.core.errors import InputError
-from latkit.core.requests import check_seed, set_paths, several
+from latkit.core.requests import check_seed, set_paths, set_tuples, several
 from latkit.profiling.protocol import Protocol
 from latkit.spaces import Setting
 from latkit.tasks.choices import choose_protocol, choose_setting
@@ -70,6 +70,7 @@ class MeasureRequest:
 
     def __post_init__(self) -> None:
         set_paths(self, "out", "provider_library")
+        set_tuples(self, "cores")
         for name in ("what", "input"):
             value = getattr(self, name)
             value = str(value) if isinstance(value, Path) else value

@@ -84,7 +84,7 @@ class ProfileRequest:
     out: Path | str | None = None
 
     def __post_init__(self) -> None:
-        set_tuples(self, "transfer_from")
+        set_tuples(self, "transfer_from", "cores")
         set_paths(self, "provider_library")
         check_seed(self.seed)
         check_effort(self.replicates, self.target_error)

@@ -56,14 +56,13 @@ class RetargetRequest:
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        set_tuples(self, "device")
+        set_tuples(self, "device", *OF_DEVICES)
         set_paths(self, "out")
         check_seed(self.seed)
         if not self.device:
             raise InputError("there is no device to retarget to", "name an LPM of one")
         for name in OF_DEVICES:
-            given = getattr(self, name)
-            values = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+            values = getattr(self, name)
             if len(values) == 1:
                 values *= len(self.device)
             object.__setattr__(self, name, values)
