@@ -62,6 +62,10 @@ from latkit.core.errors import Interrupted
                    "train-lpm later; repeat it.")
 @click.option("--seed", type=SEED, default=0, show_default=True,
               help="Names the list of architectures; every backend measures the same list.")
+@click.option("--fleet", metavar="ADDRESS",
+              help="Let several workers measure the list, each on a device of the kind --device: "
+                   "auto, the cores or GPUs of this machine, or the address of a cluster of Ray "
+                   "whose nodes were started with that resource.")
 @click.option("--out", type=UserPath(),
               help="Dataset folder [default: datasets/DEVICE/BACKEND/SETTING].")
 @json_option
@@ -80,6 +84,7 @@ def command(as_json: bool, **fields: Any) -> None:
       latkit profile --protocol fast --target-error 1% --n 2000
       latkit profile --device new --n 10 --choose active --transfer-from t4
       latkit profile --space nasbench201 --n 1000
+      latkit profile --fleet auto --device my-server --n 5000
 
     Rows that other work on the machine disturbed are flagged, re-measured where that is possible,
     and never used for training. latkit dataset check judges the result.

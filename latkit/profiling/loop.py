@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from latkit.backends.base import Backend, fingerprint
 from latkit.core.device import pinned_to
@@ -19,7 +20,7 @@ from latkit.profiling.plan import Work, check_count, panel
 from latkit.profiling.protocol import Measurement, Protocol, choose_clock
 from latkit.profiling.rows import Recorder, made_before, measure_run
 from latkit.profiling.session import Session
-from latkit.spaces import ChoiceMatrix, get_space
+from latkit.spaces import ChoiceMatrix, SearchSpace, Setting, get_space
 from latkit.spaces.architecture import architecture_costs
 
 # For disturbed measurements, at most so many times as many are made as are wanted.
@@ -166,7 +167,6 @@ class Measurer:
 
     def _append(self, row: ChoiceMatrix, done: Measurement, flags: Iterable[str] = ()) -> float:
         """Write a measurement; its latency at the machine's present speed."""
-        (file_id,) = self._space.file_ids(row).tolist()
         wanted = self._writer.manifest.metrics
         if set(done.metrics) != set(wanted):
             raise BackendError(
@@ -174,14 +174,16 @@ class Measurer:
                 f"{sorted(wanted)}, its metrics",
                 "report this defect of the backend",
             )
-        (cost,) = architecture_costs(self._space, row, self._setting)
-        architecture = {
-            "arch_id": file_id,
-            "arch": self._space.format(row),
-            "macs": cost.macs,
-            "params": cost.params,
-        }
-        return self._recorder.append(architecture, done, flags)
+        columns = architecture_columns(self._space, row, self._setting)
+        return self._recorder.append(columns, done, flags)
+
+
+def architecture_columns(space: SearchSpace, row: ChoiceMatrix, setting: Setting) -> dict[str, Any]:
+    """What a dataset's row says of an architecture."""
+    (file_id,) = space.file_ids(row).tolist()
+    (cost,) = architecture_costs(space, row, setting)
+    text = space.format(row)
+    return {"arch_id": file_id, "arch": text, "macs": cost.macs, "params": cost.params}
 
 
 def is_measured(made: int, quiet: int, wanted: int) -> bool:

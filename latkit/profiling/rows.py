@@ -124,7 +124,7 @@ def measure_run(
                     work.done,
                     work.total,
                     done_before,
-                    _detail(latency_ms, work.retest.sd, error, disturbed),
+                    progress_detail(latency_ms, work.retest.sd, error, disturbed),
                     latency_ms=latency_ms,
                     disturbed=disturbed,
                     retest_sd=work.retest.sd,
@@ -137,7 +137,10 @@ def measure_run(
         measure(architecture, (PANEL_END,))
 
 
-def _detail(latency_ms: float, retest_sd: float | None, error: float | None, disturbed: int) -> str:
+def progress_detail(
+    latency_ms: float, retest_sd: float | None, error: float | None, disturbed: int
+) -> str:
+    """What is told of a run after a measurement; see :class:`ProfileProgress`."""
     details = [f"last {latency_ms:.2f} ms"]
     if retest_sd is not None:
         details.append(f"retest sd {100 * retest_sd:.2f} %")

@@ -57,6 +57,9 @@ class ProfileRequest:
             which an LPM is least sure.
         transfer_from: of an active choice: references of the source devices' LPMs.
         seed: names the list; every backend measures the same list.
+        fleet: workers that measure the list together, each on a device of the kind ``device``: the
+            address of a cluster of Ray, or ``auto``, the cores or GPUs of this machine. None: this
+            process measures.
         out: the dataset's folder, new or with an earlier run's rows; None:
             ``datasets/DEVICE/BACKEND/SETTING``.
 
@@ -81,6 +84,7 @@ class ProfileRequest:
     choose: Choice = "random"
     transfer_from: tuple[str, ...] = ()
     seed: int = 0
+    fleet: str | None = None
     out: Path | str | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +94,8 @@ class ProfileRequest:
         check_effort(self.replicates, self.target_error)
         if self.choose not in ("random", "active"):
             raise InputError(f"unknown choice {self.choose!r}", "use random or active")
+        if self.fleet is not None and self.choose == "active":
+            raise InputError("a fleet measures a list", "leave --choose active out, or --fleet")
         if self.transfer_from and self.choose != "active":
             raise InputError("--transfer-from needs an active choice", "add --choose active")
 
@@ -155,6 +161,8 @@ def run_profile(request: ProfileRequest, listener: Listener = SILENT) -> Profile
     protocol = request.get_protocol()
     backend_class = choose_backend(request.backend, listener, request.provider_library)
     setting = request.get_setting(backend_class)
+    if request.fleet is not None:
+        return _profile_fleet(request, backend_class, setting, protocol, listener)
     with backend_class(threads=request.threads) as backend:
         device = choose_device(request.device, backend, listener)
         target = Target(request.space, device, backend.name, setting)
@@ -173,8 +181,35 @@ def run_profile(request: ProfileRequest, listener: Listener = SILENT) -> Profile
             chosen,
             listener=listener,
         )
+    return _result(request, out)
+
+
+def _profile_fleet(
+    request: ProfileRequest,
+    backend_class: type[Backend],
+    setting: Setting,
+    protocol: Protocol,
+    listener: Listener,
+) -> ProfileResult:
+    from latkit.tasks.fleet import profile_fleet
+
+    assert request.fleet is not None
+    if request.device is None:
+        raise InputError("a fleet measures one kind of device", "name it: --device my-board")
+    out = Path(
+        request.out or Path("datasets", request.device, backend_class.name, setting.slug)
+    )
+    warnings = profile_fleet(
+        request.fleet, backend_class, request.device, setting, protocol, request.n, request.seed,
+        out, request.replicates, request.target_error, request.energy, request.provider_library,
+        listener,
+    )  # fmt: skip
+    return _result(request, out, warnings)
+
+
+def _result(request: ProfileRequest, out: Path, warnings: tuple[str, ...] = ()) -> ProfileResult:
     summary = summarize(LatencyDataset.open(out))
-    return ProfileResult(out, summary, tuple(_warnings(summary, request.target_error)))
+    return ProfileResult(out, summary, (*warnings, *_warnings(summary, request.target_error)))
 
 
 def _warnings(summary: DatasetSummary, target_error: float | None) -> list[str]:

@@ -1,0 +1,1 @@
+"""Profiling by several workers, each with a device of one kind."""

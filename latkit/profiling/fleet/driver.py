@@ -1,0 +1,459 @@
+"""Who of a fleet measures what, and whom to trust.
+
+Every worker has its own anchor and panel, and a dataset of its own below ``OUT.fleet``, written by
+the driver alone: a worker may die at any moment, and so may the driver. In the end the datasets of
+the workers that agree are merged into OUT.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import statistics
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from latkit.core.device import Facts, contradictions
+from latkit.core.errors import BackendError, DatasetError, from_os_error
+from latkit.core.events import Listener
+from latkit.core.files import write_json_atomically
+from latkit.dataset import LatencyDataset, Manifest, Target
+from latkit.dataset.flags import PANEL_END, PANEL_START
+from latkit.dataset.format import MANIFEST, read_manifest
+from latkit.dataset.merge import merge_datasets
+from latkit.dataset.statistics import faster_half_mean
+from latkit.dataset.writer import DatasetWriter, write_dataset
+from latkit.profiling.anchor import anchor_name
+from latkit.profiling.fleet.pool import Hired, Lost, Measured, Pool
+from latkit.profiling.loop import architecture_columns
+from latkit.profiling.plan import Work, panel
+from latkit.profiling.protocol import Measurement, Protocol
+from latkit.profiling.rows import ProfileProgress, Recorder, made_before, progress_detail
+from latkit.spaces import get_space
+
+# How far, in the median over the panel, the ratios to the anchor of a worker may be from those of
+# the fastest, beyond three times what the error of a measurement explains.
+PANEL_TOLERANCE = 0.03
+MEASURING_ERROR = 0.02
+# How much slower a worker's anchor may be than the fastest's before the person is told. Ratios are
+# not touched by it.
+LEVEL_TOLERANCE = 0.05
+LEVEL_LEAST = 8
+# Workers that are hired again in place of lost ones.
+MOST_LOST = 3
+QUARANTINE = "quarantine.json"
+
+
+@dataclass(frozen=True)
+class FleetPlan:
+    """What a fleet measures.
+
+    Attributes:
+        target: of all workers' datasets.
+        protocol: of every measurement.
+        n: number of architectures.
+        seed: names the list.
+        out: the dataset in the end; the workers' are in ``OUT.fleet``.
+        replicates, target_error: see :class:`latkit.profiling.plan.Work`.
+    """
+
+    target: Target
+    protocol: Protocol
+    n: int
+    seed: int
+    out: Path
+    replicates: int = 1
+    target_error: float | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Of the workers' datasets."""
+        return self.out.with_name(f"{self.out.name}.fleet")
+
+
+@dataclass
+class _Task:
+    """A measurement: of the list if it has an index."""
+
+    arch_id: int
+    index: int | None = None
+    flags: tuple[str, ...] = ()
+
+
+class _Dataset:
+    """What a worker has measured, in this run and before.
+
+    Args:
+        writer: open.
+        file_ids: of the list.
+    """
+
+    def __init__(self, writer: DatasetWriter, file_ids: Sequence[int]) -> None:
+        self.writer, self.recorder = writer, Recorder(writer)
+        # Of the list: as :class:`Work` takes them.
+        self.made = list(made_before(writer, file_ids))
+
+
+@dataclass
+class _Worker:
+    """A worker that is there.
+
+    Attributes:
+        name: of it.
+        begin, end: panels that it still has to measure.
+        task: what it measures now.
+        levels_ms: its anchor's times.
+        panel: of the panel's architectures the ratios to the anchor that it measured.
+    """
+
+    name: str
+    begin: deque[int]
+    end: deque[int]
+    task: _Task | None = None
+    levels_ms: list[float] = field(default_factory=list)
+    panel: dict[int, list[float]] = field(default_factory=dict)
+
+    @property
+    def level_ms(self) -> float | None:
+        """Its anchor's usual time; None before there are enough measurements."""
+        return statistics.median(self.levels_ms) if len(self.levels_ms) >= LEVEL_LEAST else None
+
+    @property
+    def index(self) -> int | None:
+        """What of the list it is measuring."""
+        return None if self.task is None else self.task.index
+
+    def add(self, task: _Task, done: Measurement) -> None:
+        if done.anchor_samples_ms:
+            self.levels_ms.append(faster_half_mean(done.anchor_samples_ms))
+        if task.index is None and not done.disturbed:
+            self.panel.setdefault(task.arch_id, []).append(done.estimate)
+
+
+class Fleet:
+    """Runs a plan to its end.
+
+    Args:
+        plan: what is measured.
+        pool: the workers.
+        size: how many are hired.
+        listener: receives :class:`ProfileProgress`, and who was lost or is not trusted.
+    """
+
+    def __init__(self, plan: FleetPlan, pool: Pool, size: int, listener: Listener) -> None:
+        self._plan, self._pool, self._size, self._listener = plan, pool, size, listener
+        self._space = get_space(plan.target.space)
+        self._ids = [int(i) for i in self._space.sample(plan.n, plan.seed)]
+        self._file_ids = self._space.file_ids(self._space.unrank(self._ids)).tolist()
+        self._datasets: dict[str, _Dataset] = {}
+        self._workers: dict[str, _Worker] = {}
+        # Of those in quarantine the reason; some of them are still measuring something.
+        self._quarantined: dict[str, str] = {}
+        self._levels_ms: dict[str, float] = {}
+        self._hiring = self._lost = self._disturbed = 0
+        self._facts: Hired | None = None
+
+    def run(self) -> tuple[str, ...]:
+        """Measure what is still to be measured, and merge.
+
+        Returns:
+            What limits the dataset's use.
+
+        Raises:
+            BackendError: a network failed to run, or no worker is left.
+            DatasetError: the folders hold something else.
+            LatkitError: they cannot be written.
+        """
+        _check_replaceable(self._plan.out)
+        with ExitStack() as stack:
+            self._stack = stack
+            self._open_earlier()
+            self._plan_work()
+            self._done_before = self._work.done
+            if self._work.total > self._done_before:
+                self._announce()
+                for _ in range(self._size):
+                    self._hire()
+                try:
+                    self._measure()
+                finally:
+                    self._listener.end_progress()
+        return (*self._merge(), *self._slow())
+
+    def _announce(self) -> None:
+        plan = self._plan
+        self._listener.note(
+            f"measuring {plan.n} architectures of {plan.target.space} in "
+            f"{plan.target.setting.slug} by {self._size} workers into {plan.folder}"
+        )
+        if self._done_before:
+            self._listener.note(
+                f"going on: {self._done_before} of {self._work.total} measurements are there"
+            )
+
+    # --- the work ----------------------------------------------------------------------------
+
+    def _open_earlier(self) -> None:
+        """Open the datasets of workers of earlier runs."""
+        plan = self._plan
+        for folder in sorted(plan.folder.glob("*")):
+            if (folder / MANIFEST).exists():
+                earlier = read_manifest(folder)
+                self._open(folder.name, dict(earlier.fingerprint), earlier.metrics)
+                if (folder / QUARANTINE).exists():
+                    self._quarantined[folder.name] = f"see {folder / QUARANTINE}"
+
+    def _open(self, name: str, facts: Facts, metrics: tuple[str, ...]) -> None:
+        """Open a worker's dataset, a new one or an earlier one of the same plan."""
+        plan = self._plan
+        manifest = Manifest(
+            plan.target, facts, plan.protocol.to_dict(), plan.seed,
+            anchor_name(plan.target.setting), requested=plan.n, metrics=metrics,
+        )  # fmt: skip
+        writer = self._stack.enter_context(DatasetWriter(plan.folder / name, manifest))
+        self._datasets[name] = _Dataset(writer, self._file_ids)
+
+    def _plan_work(self) -> None:
+        """Begin the plan anew, with what trusted workers have measured."""
+        plan = self._plan
+        made = [
+            measurement
+            for name, dataset in self._datasets.items()
+            if name not in self._quarantined
+            for measurement in dataset.made
+        ]
+        self._work = Work(
+            plan.n, plan.seed, plan.protocol.replicate_every, plan.replicates, plan.target_error,
+            made,
+        )  # fmt: skip
+        self._todo: Iterator[int] = iter(self._work)
+        self._again: deque[int] = deque()
+
+    def _next_index(self) -> int | None:
+        """What is to be measured next of the list; None: nothing is, as far as is known now."""
+        if self._again:
+            return self._again.popleft()
+        busy = {worker.index for worker in self._workers.values()}
+        # A replicate of what is being measured comes later.
+        index = next((i for i in self._todo if i not in busy), None)
+        if index is None and busy <= {None}:
+            # What was measured meanwhile may have to be measured again.
+            self._todo = iter(self._work)
+            index = next(self._todo, None)
+        return index
+
+    # --- workers -----------------------------------------------------------------------------
+
+    def _hire(self) -> None:
+        self._hiring += 1
+        self._pool.hire()
+
+    def _measure(self) -> None:
+        while self._hiring or any(worker.task for worker in self._workers.values()):
+            event = self._pool.next()
+            if isinstance(event, Hired):
+                self._hiring -= 1
+                self._welcome(event)
+            elif isinstance(event, Measured):
+                if event.worker in self._workers:
+                    self._record(self._workers[event.worker], event.measurement)
+                else:
+                    self._pool.dismiss(event.worker)
+            elif isinstance(event, Lost):
+                self._lose(event)
+            else:
+                where = "" if event.worker is None else f"worker {event.worker}: "
+                raise BackendError(f"{where}{event.error.cause}", event.error.fix)
+            for worker in self._workers.values():
+                if worker.task is None:
+                    self._assign(worker)
+            if not self._workers and not self._hiring:
+                raise BackendError(
+                    "no worker of the fleet is left",
+                    "every finished row is kept: mend the workers, and run the same command again",
+                )
+
+    def _welcome(self, hired: Hired) -> None:
+        """Take a worker in, unless it is not of the kind of the others, or not trusted."""
+        name, plan = hired.worker, self._plan
+        changed = [] if self._facts is None else contradictions(_kind(self._facts), _kind(hired))
+        if name in self._quarantined:
+            changed = [f"it is in quarantine; remove {plan.folder / name} to have it again"]
+        if changed:
+            self._quarantined.setdefault(name, "; ".join(changed))
+            self._listener.warn(f"worker {name} is left out: {'; '.join(changed)}")
+            self._pool.dismiss(name)
+            return
+        self._facts = self._facts or hired
+        if name not in self._datasets:
+            self._open(name, dict(hired.fingerprint), hired.metrics)
+        known = self._datasets[name].writer.manifest.fingerprint
+        if changed := contradictions(known, hired.fingerprint):
+            raise DatasetError(
+                f"{plan.folder / name} holds measurements of another machine "
+                f"({'; '.join(changed)})",
+                "choose another --out",
+            )
+        share = math.ceil((self._work.total - self._done_before) / self._size)
+        ids = panel(self._space, share).tolist()
+        self._workers[name] = _Worker(name, deque(ids), deque(ids))
+
+    def _assign(self, worker: _Worker) -> None:
+        """Give a worker what is to be measured next, if anything is."""
+        if worker.begin:
+            worker.task = _Task(worker.begin.popleft(), flags=(PANEL_START,))
+        elif (index := self._next_index()) is not None:
+            worker.task = _Task(self._ids[index], index)
+        elif worker.end and all(other.index is None for other in self._workers.values()):
+            worker.task = _Task(worker.end.popleft(), flags=(PANEL_END,))
+        if worker.task is not None:
+            self._pool.measure(worker.name, worker.task.arch_id)
+
+    def _record(self, worker: _Worker, done: Measurement) -> None:
+        task, worker.task = worker.task, None
+        assert task is not None
+        dataset = self._datasets[worker.name]
+        row = self._space.unrank(task.arch_id)[0]
+        columns = architecture_columns(self._space, row, self._plan.target.setting)
+        latency_ms = dataset.recorder.append(columns, done, task.flags)
+        worker.add(task, done)
+        if worker.level_ms is not None:
+            self._levels_ms[worker.name] = worker.level_ms
+        if task.index is None:
+            if not worker.begin:
+                self._judge()
+            return
+        made = task.index, done.estimate, done.disturbed
+        dataset.made.append(made)
+        self._work.record(*made)
+        self._disturbed += done.disturbed
+        error = self._work.error if self._plan.target_error is not None else None
+        detail = progress_detail(latency_ms, self._work.retest.sd, error, self._disturbed)
+        self._listener.progress(
+            ProfileProgress(
+                "measurements", self._work.done, self._work.total, self._done_before,
+                f"{len(self._workers)} workers, {detail}", latency_ms=latency_ms,
+                disturbed=self._disturbed, retest_sd=self._work.retest.sd, error=self._work.error,
+            )
+        )  # fmt: skip
+
+    def _lose(self, lost: Lost) -> None:
+        """Hand a worker's work to others, and hire another one."""
+        self._lost += 1
+        if lost.worker is None:
+            self._hiring -= 1
+        elif lost.worker not in self._workers:
+            return
+        else:
+            index = self._workers.pop(lost.worker).index
+            if index is not None:
+                self._again.append(index)
+        self._listener.warn(
+            f"worker {lost.worker or 'that was to start'} is lost ({lost.reason}); others measure "
+            "what it had to"
+        )
+        if self._lost <= MOST_LOST:
+            self._hire()
+
+    # --- trust -------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        """Put workers into quarantine whose panel is not that of the fastest worker."""
+        known = [w for w in self._workers.values() if w.level_ms is not None and not w.begin]
+        fastest = min(known, key=lambda worker: worker.level_ms or math.inf, default=None)
+        for worker in known:
+            assert fastest is not None
+            away, tolerance = _distance(worker.panel, fastest.panel)
+            if abs(away) > tolerance:
+                self._quarantine(
+                    worker,
+                    f"its panel's ratios to the anchor are {100 * math.expm1(away):+.1f} % from "
+                    f"those of {fastest.name}",
+                )
+
+    def _quarantine(self, worker: _Worker, reason: str) -> None:
+        self._quarantined[worker.name] = reason
+        del self._workers[worker.name]
+        write_json_atomically(self._plan.folder / worker.name / QUARANTINE, {"reason": reason})
+        self._listener.warn(
+            f"worker {worker.name} is in quarantine: {reason}; its rows are not used, others "
+            "measure its architectures"
+        )
+        if worker.task is None:
+            self._pool.dismiss(worker.name)
+        self._plan_work()
+
+    def _slow(self) -> list[str]:
+        """Of workers whose anchor takes longer than the fastest's."""
+        fastest = min(self._levels_ms.values(), default=0.0)
+        return [
+            f"worker {name} was {100 * (level / fastest - 1):.0f} % slower than the fastest (so "
+            "was its anchor: ratios hold)"
+            for name, level in self._levels_ms.items()
+            if level > (1 + LEVEL_TOLERANCE) * fastest and name not in self._quarantined
+        ]
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def _merge(self) -> list[str]:
+        """Make OUT of the workers' datasets; who is left out."""
+        plan = self._plan
+        folders = [
+            folder
+            for folder in sorted(plan.folder.glob("*"))
+            if (folder / MANIFEST).exists() and not (folder / QUARANTINE).exists()
+        ]
+        datasets = [d for d in map(LatencyDataset.open, folders) if d.table.num_rows]
+        if not datasets:
+            raise BackendError("no worker of the fleet is trusted", f"see {plan.folder}")
+        new = plan.out.with_name(f"{plan.out.name}.new")
+        try:
+            shutil.rmtree(new, ignore_errors=True)
+            if len(datasets) > 1:
+                # Workers of one kind differ in the cores that are their own.
+                merge_datasets(datasets, new, different_hardware=True)
+            else:
+                (only,) = datasets
+                origin = {"merged": [only.digest()]}
+                manifest = replace(only.manifest, origin=origin)
+                write_dataset(new, manifest, only.table.combine_chunks())
+            if plan.out.exists():
+                shutil.rmtree(plan.out)
+            new.rename(plan.out)
+        except OSError as error:
+            raise from_os_error(
+                error, f"write {plan.out}", "the workers' datasets are whole; run the command again"
+            ) from None
+        return [f"worker {name} is left out: {why}" for name, why in self._quarantined.items()]
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raises: DatasetError: it is not what an earlier run of a fleet left."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / MANIFEST).exists() or "merged" not in (read_manifest(out).origin or {}):
+        raise DatasetError(
+            f"{out} holds something that no fleet has measured", "choose another --out"
+        )
+
+
+def _kind(hired: Hired) -> dict[str, object]:
+    """Facts that all workers of a kind share."""
+    return {name: value for name, value in hired.fingerprint.items() if name != "affinity"}
+
+
+def _distance(
+    one: Mapping[int, Sequence[float]], other: Mapping[int, Sequence[float]]
+) -> tuple[float, float]:
+    """The median logarithm of how far two panels are apart, and what it may be."""
+    logs = [
+        math.log(statistics.fmean(values) / statistics.fmean(other[arch_id]))
+        for arch_id, values in one.items()
+        if arch_id in other
+    ]
+    if not logs:
+        return 0.0, PANEL_TOLERANCE
+    return statistics.median(logs), PANEL_TOLERANCE + 3 * MEASURING_ERROR * math.sqrt(2 / len(logs))
