@@ -196,9 +196,7 @@ def _profile_fleet(
     assert request.fleet is not None
     if request.device is None:
         raise InputError("a fleet measures one kind of device", "name it: --device my-board")
-    out = Path(
-        request.out or Path("datasets", request.device, backend_class.name, setting.slug)
-    )
+    out = Path(request.out or Path("datasets", request.device, backend_class.name, setting.slug))
     warnings = profile_fleet(
         request.fleet, backend_class, request.device, setting, protocol, request.n, request.seed,
         out, request.replicates, request.target_error, request.energy, request.provider_library,

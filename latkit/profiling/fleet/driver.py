@@ -8,25 +8,24 @@ the workers that agree are merged into OUT.
 from __future__ import annotations
 
 import math
-import shutil
 import statistics
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from latkit.core.device import Facts, contradictions
-from latkit.core.errors import BackendError, DatasetError, from_os_error
+from latkit.core.errors import BackendError
 from latkit.core.events import Listener
 from latkit.core.files import write_json_atomically
-from latkit.dataset import LatencyDataset, Manifest, Target
+from latkit.dataset import Manifest, Target
 from latkit.dataset.flags import PANEL_END, PANEL_START
 from latkit.dataset.format import MANIFEST, read_manifest
-from latkit.dataset.merge import merge_datasets
 from latkit.dataset.statistics import faster_half_mean
-from latkit.dataset.writer import DatasetWriter, write_dataset
+from latkit.dataset.writer import DatasetWriter
 from latkit.profiling.anchor import anchor_name
+from latkit.profiling.fleet.merging import QUARANTINE, check_replaceable, merge_workers
 from latkit.profiling.fleet.pool import Hired, Lost, Measured, Pool
 from latkit.profiling.loop import architecture_columns
 from latkit.profiling.plan import Work, panel
@@ -44,7 +43,6 @@ LEVEL_TOLERANCE = 0.05
 LEVEL_LEAST = 8
 # Workers that are hired again in place of lost ones.
 MOST_LOST = 3
-QUARANTINE = "quarantine.json"
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,10 @@ class Fleet:
         self._file_ids = self._space.file_ids(self._space.unrank(self._ids)).tolist()
         self._datasets: dict[str, _Dataset] = {}
         self._workers: dict[str, _Worker] = {}
-        # Of those in quarantine the reason; some of them are still measuring something.
-        self._quarantined: dict[str, str] = {}
+        # Some of them are still measuring something.
+        self._quarantined: set[str] = set()
+        # Why, of those and of others.
+        self._left_out: dict[str, str] = {}
         self._levels_ms: dict[str, float] = {}
         self._hiring = self._lost = self._disturbed = 0
         self._facts: Hired | None = None
@@ -167,7 +167,7 @@ class Fleet:
             DatasetError: the folders hold something else.
             LatkitError: they cannot be written.
         """
-        _check_replaceable(self._plan.out)
+        check_replaceable(self._plan.out)
         with ExitStack() as stack:
             self._stack = stack
             self._open_earlier()
@@ -181,7 +181,9 @@ class Fleet:
                     self._measure()
                 finally:
                     self._listener.end_progress()
-        return (*self._merge(), *self._slow())
+        merge_workers(self._plan.folder, self._plan.out)
+        left_out = (f"worker {name} is left out: {why}" for name, why in self._left_out.items())
+        return (*left_out, *self._slow())
 
     def _announce(self) -> None:
         plan = self._plan
@@ -204,7 +206,8 @@ class Fleet:
                 earlier = read_manifest(folder)
                 self._open(folder.name, dict(earlier.fingerprint), earlier.metrics)
                 if (folder / QUARANTINE).exists():
-                    self._quarantined[folder.name] = f"see {folder / QUARANTINE}"
+                    self._quarantined.add(folder.name)
+                    self._left_out[folder.name] = f"see {folder / QUARANTINE}"
 
     def _open(self, name: str, facts: Facts, metrics: tuple[str, ...]) -> None:
         """Open a worker's dataset, a new one or an earlier one of the same plan."""
@@ -280,23 +283,19 @@ class Fleet:
         """Take a worker in, unless it is not of the kind of the others, or not trusted."""
         name, plan = hired.worker, self._plan
         changed = [] if self._facts is None else contradictions(_kind(self._facts), _kind(hired))
+        if name in self._datasets:
+            earlier = self._datasets[name].writer.manifest.fingerprint
+            changed += contradictions(earlier, hired.fingerprint)
         if name in self._quarantined:
             changed = [f"it is in quarantine; remove {plan.folder / name} to have it again"]
         if changed:
-            self._quarantined.setdefault(name, "; ".join(changed))
+            self._left_out.setdefault(name, "; ".join(changed))
             self._listener.warn(f"worker {name} is left out: {'; '.join(changed)}")
             self._pool.dismiss(name)
             return
         self._facts = self._facts or hired
         if name not in self._datasets:
             self._open(name, dict(hired.fingerprint), hired.metrics)
-        known = self._datasets[name].writer.manifest.fingerprint
-        if changed := contradictions(known, hired.fingerprint):
-            raise DatasetError(
-                f"{plan.folder / name} holds measurements of another machine "
-                f"({'; '.join(changed)})",
-                "choose another --out",
-            )
         share = math.ceil((self._work.total - self._done_before) / self._size)
         ids = panel(self._space, share).tolist()
         self._workers[name] = _Worker(name, deque(ids), deque(ids))
@@ -375,7 +374,8 @@ class Fleet:
                 )
 
     def _quarantine(self, worker: _Worker, reason: str) -> None:
-        self._quarantined[worker.name] = reason
+        self._quarantined.add(worker.name)
+        self._left_out[worker.name] = reason
         del self._workers[worker.name]
         write_json_atomically(self._plan.folder / worker.name / QUARANTINE, {"reason": reason})
         self._listener.warn(
@@ -393,51 +393,8 @@ class Fleet:
             f"worker {name} was {100 * (level / fastest - 1):.0f} % slower than the fastest (so "
             "was its anchor: ratios hold)"
             for name, level in self._levels_ms.items()
-            if level > (1 + LEVEL_TOLERANCE) * fastest and name not in self._quarantined
+            if level > (1 + LEVEL_TOLERANCE) * fastest and name not in self._left_out
         ]
-
-    # --- the end -----------------------------------------------------------------------------
-
-    def _merge(self) -> list[str]:
-        """Make OUT of the workers' datasets; who is left out."""
-        plan = self._plan
-        folders = [
-            folder
-            for folder in sorted(plan.folder.glob("*"))
-            if (folder / MANIFEST).exists() and not (folder / QUARANTINE).exists()
-        ]
-        datasets = [d for d in map(LatencyDataset.open, folders) if d.table.num_rows]
-        if not datasets:
-            raise BackendError("no worker of the fleet is trusted", f"see {plan.folder}")
-        new = plan.out.with_name(f"{plan.out.name}.new")
-        try:
-            shutil.rmtree(new, ignore_errors=True)
-            if len(datasets) > 1:
-                # Workers of one kind differ in the cores that are their own.
-                merge_datasets(datasets, new, different_hardware=True)
-            else:
-                (only,) = datasets
-                origin = {"merged": [only.digest()]}
-                manifest = replace(only.manifest, origin=origin)
-                write_dataset(new, manifest, only.table.combine_chunks())
-            if plan.out.exists():
-                shutil.rmtree(plan.out)
-            new.rename(plan.out)
-        except OSError as error:
-            raise from_os_error(
-                error, f"write {plan.out}", "the workers' datasets are whole; run the command again"
-            ) from None
-        return [f"worker {name} is left out: {why}" for name, why in self._quarantined.items()]
-
-
-def _check_replaceable(out: Path) -> None:
-    """Raises: DatasetError: it is not what an earlier run of a fleet left."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / MANIFEST).exists() or "merged" not in (read_manifest(out).origin or {}):
-        raise DatasetError(
-            f"{out} holds something that no fleet has measured", "choose another --out"
-        )
 
 
 def _kind(hired: Hired) -> dict[str, object]:

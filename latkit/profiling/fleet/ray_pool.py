@@ -174,7 +174,8 @@ class RayPool:
         try:
             answer = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            self._actors.pop(worker, None)
+            if worker is not None:
+                del self._actors[worker]
             return Lost(worker, _reason(error))
         if isinstance(answer, LatkitError):
             return Failed(worker, answer)
