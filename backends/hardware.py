@@ -172,6 +172,7 @@ BACKEND_SUPPORT = {
     "tensorrt": BackendSupport("NVIDIA", "GPU", "tensorrt"),
     "tensorrt-graph": BackendSupport("NVIDIA", "GPU", "tensorrt", _CUDA_BUILD),
     "openvino-cpu": BackendSupport("any", "CPU", "openvino", "", "OpenVINO 2026.4"),
+    "executorch-xnnpack": BackendSupport("any", "CPU", "executorch", "", "ExecuTorch 1.5"),
     "onnxruntime-ep:OpenVINOExecutionProvider": BackendSupport(
         "Intel",
         "CPU",
