@@ -30,6 +30,30 @@ from latkit.spaces.build import random_input, random_network
 DELEGATE = "XnnpackBackend"
 
 
+class Program:
+    """A program that is loaded and ready to run.
+
+    Args:
+        content: of its file.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        # The program points into the content, and the method into the program.
+        self._content = content
+        with quiet():
+            self._program: Any = import_runtime()._load_program_from_buffer(content)
+            self.method: Any = self._program.load_method(METHOD)
+
+    def __call__(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """What it computes of an input, which is copied."""
+        return np.array(self.method([torch.from_numpy(images)])[0].numpy())
+
+    def close(self) -> None:
+        """Free it, the method first."""
+        del self.method
+        del self._program
+
+
 class ExecutorchRunner(CpuRunner):
     """A program with its inputs in place.
 
@@ -45,30 +69,25 @@ class ExecutorchRunner(CpuRunner):
         self, content: bytes, inputs: tuple[torch.Tensor, ...], clock: Clock, in_place: bool
     ) -> None:
         super().__init__(clock)
-        # The program points into the content, and the method into the program.
-        self._content: bytes | None = content
-        with quiet():
-            self._program: Any = import_runtime()._load_program_from_buffer(content)
-            self._method: Any = self._program.load_method(METHOD)
+        self._program = Program(content)
         self._inputs: tuple[torch.Tensor, ...] = inputs
         self._in_place = in_place
         if in_place:
-            self._method.set_inputs(inputs)
+            self._program.method.set_inputs(inputs)
 
     def _bind(self) -> Callable[[], object]:
         if self._in_place:
-            execute: Callable[[], object] = self._method.execute
+            execute: Callable[[], object] = self._program.method.execute
             return execute
-        return functools.partial(self._method, self._inputs, False)
+        return functools.partial(self._program.method, self._inputs, False)
 
     def _logits(self) -> npt.NDArray[np.float32]:
         self._bind()()
-        return np.array(self._method.get_outputs()[0].numpy(), dtype=np.float32)
+        return np.array(self._program.method.get_outputs()[0].numpy(), dtype=np.float32)
 
     def _close(self) -> None:
-        self._method = None
-        self._program = None
-        self._content, self._inputs = None, ()
+        self._program.close()
+        self._inputs = ()
 
 
 @BACKENDS.register("executorch-xnnpack")
