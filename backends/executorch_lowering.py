@@ -18,6 +18,9 @@ from torch import nn
 from latkit.backends.hardware import BACKEND_SUPPORT
 from latkit.core.errors import BackendError
 
+# So many kinds of operators are named in a message.
+_NAMED = 5
+
 
 def lowered(module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str) -> bytes:
     """The program of a module for inputs of these shapes; XNNPACK runs all of it.
@@ -46,7 +49,10 @@ def lowered(module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str) -> b
             ) from None
         left = left_to_portable_kernels(edge.exported_program().graph_module)
         if left:
-            counts = ", ".join(f"{count} {operator}" for operator, count in left.most_common())
+            named = left.most_common(_NAMED)
+            others = sum(left.values()) - sum(count for _, count in named)
+            counts = ", ".join(f"{count} {operator}" for operator, count in named)
+            counts += f" and {others} others" if others else ""
             raise BackendError(
                 f"XNNPACK does not run all of {name}: {counts} are left to ExecuTorch's portable "
                 "kernels, which are slow",

@@ -6,14 +6,14 @@ forwards, as the format wants it (https://flatbuffers.dev/internals).
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     """A number in a table.
 
     Attributes:
@@ -25,8 +25,7 @@ class Number:
     value: float
 
 
-@dataclass(frozen=True)
-class Numbers:
+class Numbers(NamedTuple):
     """A vector of numbers.
 
     Attributes:
@@ -38,8 +37,7 @@ class Numbers:
     values: Sequence[float]
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table.
 
     Attributes:
@@ -64,6 +62,49 @@ def write(root: Table, identifier: bytes, reserved: int = 0) -> bytearray:
     return writer.out
 
 
+# Stands for the type of a field that refers to something.
+_REFERENCE = ""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a table lies whose fields are at these places and of these types.
+
+    Attributes:
+        vtable: where each field lies.
+        alignment: of the table.
+        order: the fields as they lie.
+        pack: the bytes of a table: the distance to its vtable, and the fields in this order.
+        references: fields that refer to something, and where they lie.
+    """
+
+    vtable: bytes
+    alignment: int
+    order: tuple[int, ...]
+    pack: Any
+    references: tuple[tuple[int, int], ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def _layout(fields: tuple[tuple[int, str], ...]) -> _Layout:
+    sizes = [struct.calcsize(code or "I") for _, code in fields]
+    order = sorted(range(len(fields)), key=lambda index: -sizes[index])
+    slots = [0] * (1 + max((slot for slot, _ in fields), default=-1))
+    packed, end = "<i", 4
+    references = []
+    for index in order:
+        slot, code = fields[index]
+        gap = -end % sizes[index]
+        slots[slot] = end + gap
+        packed += f"{gap}x{code or 'I'}"
+        end += gap + sizes[index]
+        if code == _REFERENCE:
+            references.append((index, slots[slot]))
+    vtable = struct.pack(f"<{2 + len(slots)}H", 4 + 2 * len(slots), end, *slots)
+    pack = struct.Struct(packed).pack
+    return _Layout(vtable, max([4, *sizes]), tuple(order), pack, tuple(references))
+
+
 class _Writer:
     def __init__(self) -> None:
         self.out = bytearray()
@@ -75,32 +116,27 @@ class _Writer:
 
     def table(self, table: Table) -> int:
         """Add a table and all it refers to; its place."""
-        sizes: dict[int, int] = {}
-        for slot, field in table.fields.items():
-            if not isinstance(field, Number):
-                sizes[slot] = 4
-            elif field.value:
-                sizes[slot] = struct.calcsize(field.code)
-        offsets = [0] * (max(sizes, default=-1) + 1)
-        end = 4
-        for slot in sorted(sizes, key=lambda slot: -sizes[slot]):
-            end += -end % sizes[slot]
-            offsets[slot] = end
-            end += sizes[slot]
-        vtable = struct.pack(f"<{2 + len(offsets)}H", 4 + 2 * len(offsets), end, *offsets)
-        if vtable not in self._vtables:
+        fields = [
+            (slot, field)
+            for slot, field in table.fields.items()
+            if not isinstance(field, Number) or field.value
+        ]
+        layout = _layout(
+            tuple((slot, f.code if isinstance(f, Number) else _REFERENCE) for slot, f in fields)
+        )
+        if layout.vtable not in self._vtables:
             self._align(2)
-            self._vtables[vtable] = len(self.out)
-            self.out += vtable
-        self._align(max([4, *sizes.values()]))
+            self._vtables[layout.vtable] = len(self.out)
+            self.out += layout.vtable
+        self._align(layout.alignment)
         start = len(self.out)
-        self.out += struct.pack("<i", start - self._vtables[vtable]) + bytes(end - 4)
-        for slot in sizes:
-            field, place = table.fields[slot], start + offsets[slot]
-            if isinstance(field, Number):
-                struct.pack_into(f"<{field.code}", self.out, place, field.value)
-            else:
-                self.refer(place, self._part(field))
+        values = [fields[index][1] for index in layout.order]
+        self.out += layout.pack(
+            start - self._vtables[layout.vtable],
+            *[value.value if isinstance(value, Number) else 0 for value in values],
+        )
+        for index, offset in layout.references:
+            self.refer(start + offset, self._part(fields[index][1]))
         return start
 
     def _part(self, field: Any) -> int:

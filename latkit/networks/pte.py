@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from latkit.networks.flatbuffer import Number, Numbers, Table, write
 from latkit.networks.onnx_model import OnnxNetwork
-from latkit.networks.xnnpack import ALIGNMENT, Constant, to_xnnpack
+from latkit.networks.pte_file import ALIGNMENT, with_weights
+from latkit.networks.xnnpack import to_xnnpack
+from latkit.networks.xnnpack_graph import Constant
 
-METHOD = "forward"
 _IDENTIFIER = b"ET12"
 _SEGMENT_ALIGNMENT = 128
 # Magic, its own length, the program's size, the place of the segments, and their size.
@@ -46,13 +46,7 @@ class PteNetwork:
 
     def serialized(self) -> bytes:
         """The file's content."""
-        return b"".join(self._parts())
-
-    def _parts(self) -> Iterator[bytes | memoryview]:
-        yield self.head
-        for constant in self.constants:
-            yield constant.values.data
-            yield bytes(constant.padded_bytes - constant.values.nbytes)
+        return with_weights(self.head, (constant.values for constant in self.constants))
 
 
 def build_pte(network: OnnxNetwork) -> PteNetwork:
@@ -91,7 +85,7 @@ def _program(
     call = Table({1: Numbers("i", [0, 1])})
     reference = Table({0: Number("b", _IN_SEGMENT), 1: Number("I", 1)})
     plan = Table({
-        0: METHOD,
+        0: "forward",
         1: Table({0: _INPUTS, 1: _OUTPUTS}),
         2: [_tensor(input_shape, 0), _tensor(output_shape, input_bytes)],
         3: Numbers("i", [0]),

@@ -238,7 +238,7 @@ def _onnxruntime_run(path: Path) -> Run:
 
 def _executorch_run(path: Path) -> Run:
     """What a program of ExecuTorch computes, on the CPU."""
-    from latkit.backends.executorch import Program
+    from latkit.backends.executorch_program import Program
 
     return Program(path.read_bytes())
 

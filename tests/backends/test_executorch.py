@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import fx, nn
 
-from latkit.backends.executorch import ExecutorchXnnpackBackend, import_runtime
+from latkit.backends.executorch import ExecutorchXnnpackBackend
 from latkit.backends.executorch_lowering import left_to_portable_kernels
+from latkit.backends.executorch_program import import_runtime, pool_threads
 from latkit.backends.threads import working_threads
 from latkit.core.cores import usable_cores
 from latkit.core.errors import BackendError
@@ -40,13 +41,13 @@ def usable() -> None:
 def test_as_many_threads_work_as_are_requested(usable: None, threads: int) -> None:
     if threads > usable_cores():
         pytest.skip("one core")
-    before = import_runtime()._threadpool_get_thread_count()
+    before = pool_threads()
     with ExecutorchXnnpackBackend(threads) as backend:
         assert backend.fingerprint()["threads"] == threads
         with backend.compile(ZOO["darts_v2"], SETTING) as runner:
             assert working_threads(lambda: runner.run(20)) == threads
             assert runner.clock == ("cpu" if threads == 1 else "wall")
-    assert import_runtime()._threadpool_get_thread_count() == before
+    assert pool_threads() == before
 
 
 def test_a_pool_of_another_size_is_refused(usable: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from latkit.backends.executorch import Program
+from latkit.backends.executorch_program import Program
 from latkit.networks import onnx_model
 from latkit.spaces import get_space, parse_setting
 from latkit.spaces.architecture import get_architecture
