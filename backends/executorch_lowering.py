@@ -40,8 +40,6 @@ def lowered(module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str) -> b
         try:
             program = torch.export.export(_contiguous(module), inputs)
             edge = lower(program, partitioner=[partitioner()])
-        except BackendError:
-            raise
         except Exception as error:  # both run the module's own code, and fail in many ways
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise BackendError(
@@ -51,7 +49,7 @@ def lowered(module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str) -> b
         if left:
             named = left.most_common(_NAMED)
             others = sum(left.values()) - sum(count for _, count in named)
-            counts = ", ".join(f"{count} {operator}" for operator, count in named)
+            counts = ", ".join(f"{count} {kind}" for kind, count in named)
             counts += f" and {others} others" if others else ""
             raise BackendError(
                 f"XNNPACK does not run all of {name}: {counts} are left to ExecuTorch's portable "

@@ -37,9 +37,16 @@ class Runtime(BoardRuntime):
     def __init__(self, threads: int, seed: int) -> None:
         super().__init__(threads, seed)
         self._pool = uniform_pool(seed)
-        with runtime_errors("executorch does not start"):
-            set_pool_threads(threads)
-            width = pool_threads()
+        try:
+            with runtime_errors("executorch does not start"):
+                set_pool_threads(threads)
+                width = pool_threads()
+        except ImportError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BackendError(
+                f"executorch's runtime does not import ({reason})",
+                "install executorch 1.5 or newer, and the torch that it was built for",
+            ) from None
         if width != threads:
             raise BackendError(
                 f"ExecuTorch runs on {width} of the {threads} threads requested",

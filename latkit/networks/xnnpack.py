@@ -145,8 +145,9 @@ class _Translation(GraphInTheMaking):
         if maker is not None and maker.kind in _TAKE_ACTIVATION and self.users[inputs[0]] == 1:
             maker.activation = True
             return x
-        out = self.node(CLAMP, {0: x.id, 1: len(self.values)}, self.value(x.shape, x.nhwc))
-        self.nodes[-1].activation = True
+        out = self.value(x.shape, x.nhwc)
+        self.node(CLAMP, {0: x.id, 1: out.id}, out)
+        self.makers[out.id].activation = True
         return out
 
     def add(self, inputs: list[str], attributes: dict[str, Any]) -> Tensor:

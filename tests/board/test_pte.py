@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from latkit.backends.executorch import ExecutorchXnnpackBackend
 from latkit.board import pte
 from latkit.board.pte import HEAD, Runtime
-from latkit.core.errors import InputError
+from latkit.core.errors import BackendError, InputError
 from latkit.networks.pte import build_pte
 from latkit.spaces import get_space, parse_setting
 from latkit.spaces.build import random_onnx
@@ -64,6 +65,18 @@ def test_the_facts_are_those_of_the_backend() -> None:
     with ExecutorchXnnpackBackend() as backend:
         assert facts == backend.fingerprint()
     assert facts["executorch"] == importlib.metadata.version("executorch")
+
+
+def test_an_executorch_of_another_make_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "executorch.extension.pybindings._C", None)
+    with pytest.raises(BackendError, match="runtime does not import"):
+        Runtime(1, 0)
+
+
+def test_a_pool_of_another_size_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pte, "pool_threads", lambda: 3)
+    with pytest.raises(BackendError, match="runs on 3 of the 1 threads requested"):
+        Runtime(1, 0)
 
 
 def test_a_weight_that_does_not_follow_from_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
