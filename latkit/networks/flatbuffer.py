@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 
 class Number(NamedTuple):
-    """A number in a table.
+    """A number in a table that is no ``uint``.
 
     Attributes:
         code: of ``struct``: its type.
@@ -41,8 +41,9 @@ class Table(NamedTuple):
     """A table.
 
     Attributes:
-        fields: by their places in the schema: numbers, vectors of them, texts, tables, and lists
-            of tables. Of a union the type is a number at the place before its table's.
+        fields: by their places in the schema: numbers (an ``int`` is a ``uint``), vectors of them,
+            texts, tables, and lists of tables. Of a union the type is a number at the place before
+            its table's.
     """
 
     fields: Mapping[int, Any]
@@ -86,7 +87,9 @@ class _Layout:
 
 
 @functools.lru_cache(maxsize=1024)
-def _layout(fields: tuple[tuple[int, str], ...]) -> _Layout:
+def _layout(*key: Any) -> _Layout:
+    """The layout of fields: the place and type of one, of the next, and so on."""
+    fields = list(zip(key[::2], key[1::2], strict=True))
     sizes = [struct.calcsize(code or "I") for _, code in fields]
     order = sorted(range(len(fields)), key=lambda index: -sizes[index])
     slots = [0] * (1 + max((slot for slot, _ in fields), default=-1))
@@ -116,27 +119,36 @@ class _Writer:
 
     def table(self, table: Table) -> int:
         """Add a table and all it refers to; its place."""
-        fields = [
-            (slot, field)
-            for slot, field in table.fields.items()
-            if not isinstance(field, Number) or field.value
-        ]
-        layout = _layout(
-            tuple((slot, f.code if isinstance(f, Number) else _REFERENCE) for slot, f in fields)
-        )
+        key: list[Any] = []
+        fields: list[Any] = []
+        for slot, field in table.fields.items():
+            code, value = _REFERENCE, 0.0
+            if isinstance(field, int):
+                code, value = "I", field
+            elif isinstance(field, Number):
+                code, value = field
+            if code == _REFERENCE:
+                fields.append(field)
+            elif value:
+                fields.append(value)
+            else:  # the default, which is left out
+                continue
+            key += (slot, code)
+        layout = _layout(*key)
         if layout.vtable not in self._vtables:
             self._align(2)
             self._vtables[layout.vtable] = len(self.out)
             self.out += layout.vtable
         self._align(layout.alignment)
         start = len(self.out)
-        values = [fields[index][1] for index in layout.order]
+        packed = list(fields)
+        for index, _ in layout.references:
+            packed[index] = 0
         self.out += layout.pack(
-            start - self._vtables[layout.vtable],
-            *[value.value if isinstance(value, Number) else 0 for value in values],
+            start - self._vtables[layout.vtable], *[packed[index] for index in layout.order]
         )
         for index, offset in layout.references:
-            self.refer(start + offset, self._part(fields[index][1]))
+            self.refer(start + offset, self._part(fields[index]))
         return start
 
     def _part(self, field: Any) -> int:

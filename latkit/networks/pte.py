@@ -83,7 +83,7 @@ def _program(
     input_bytes = _aligned(4 * math.prod(input_shape), ALIGNMENT)
     output_bytes = _aligned(4 * math.prod(output_shape), ALIGNMENT)
     call = Table({1: Numbers("i", [0, 1])})
-    reference = Table({0: Number("b", _IN_SEGMENT), 1: Number("I", 1)})
+    reference = Table({0: Number("b", _IN_SEGMENT), 1: 1})
     plan = Table({
         0: "forward",
         1: Table({0: _INPUTS, 1: _OUTPUTS}),
@@ -116,7 +116,7 @@ def _tensor(shape: tuple[int, ...], place: int) -> Table:
         0: Number("b", _FLOAT),
         2: Numbers("i", shape),
         3: Numbers("B", range(len(shape))),
-        6: Table({0: Number("I", 1), 1: Number("I", place)}),
+        6: Table({0: 1, 1: place}),
     })  # fmt: skip
     return Table({0: Number("B", _TENSOR), 1: tensor})
 

@@ -118,13 +118,13 @@ class GraphInTheMaking:
         """
         ends = ((given, _EXTERNAL_INPUT), (result, _EXTERNAL_OUTPUT))
         for place, (tensor, flag) in enumerate(ends):
-            self.values[tensor.id][4] = Number("I", place)
-            self.values[tensor.id][5] = Number("I", flag)
+            self.values[tensor.id][4] = place
+            self.values[tensor.id][5] = flag
         root = Table({
             0: "0",
             1: [node.table() for node in self.nodes],
             2: [Table({0: Number("B", 1), 1: Table(value)}) for value in self.values],
-            3: Number("I", len(ends)),
+            3: len(ends),
             4: Numbers("I", [given.id]),
             5: Numbers("I", [result.id]),
             8: [Table({}), *self._places()],
@@ -144,11 +144,11 @@ class GraphInTheMaking:
         number = len(self.values)
         self.values.append({
             0: Number("h", _FP32),
-            1: Number("I", len(lies)),
+            1: len(lies),
             2: Numbers("I", lies),
-            3: Number("I", constant),
-            4: Number("I", NONE),
-            6: Number("I", number),
+            3: constant,
+            4: NONE,
+            6: number,
         })  # fmt: skip
         return Tensor(number, tuple(shape), nhwc)
 
@@ -182,13 +182,9 @@ class GraphInTheMaking:
 
         Args:
             kind: its type.
-            fields: of its table; whole numbers are those of values, sizes and flags.
+            fields: of its table.
             output: what it makes.
         """
-        numbered = {
-            slot: Number("I", value) if isinstance(value, int) else value
-            for slot, value in fields.items()
-        }
-        self.nodes.append(Node(kind, numbered))
+        self.nodes.append(Node(kind, fields))
         self.makers[output.id] = self.nodes[-1]
         return output
