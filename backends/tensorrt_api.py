@@ -171,6 +171,16 @@ def explain_import(reason: str) -> str:
     return "install it again for your CUDA"
 
 
+def explain_driver(reason: str) -> str:
+    """What to do where CUDA does not start."""
+    if "insufficient for CUDA runtime" in reason:
+        return (
+            "use a newer driver, or a cuda-python for the CUDA of this one (nvidia-smi shows it), "
+            "e.g. pip install 'cuda-python<13'"
+        )
+    return NO_GPU
+
+
 def check_tensors(modes: Mapping[str, str], types: Mapping[str, str]) -> None:
     """Fail unless an engine takes images and returns logits, both fp32.
 

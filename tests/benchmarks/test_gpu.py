@@ -207,7 +207,7 @@ BY_COMMAND = ("gpu-tests", "suite.torch-cuda")
 HERE = (
     ("profile.batch-1", "lpm", "search"), ("profile.batch-32",), ("step.darts",), ("networks",),
     ("protocols",), ("bf16",), ("energy",), ("step.pc-darts",), ("step.second-order",),
-    ("doctor",), ("nccl",),
+    ("doctor",), ("nccl",), ("cuda-packages",), ("plug-ins",),
 )  # fmt: skip
 
 
@@ -229,7 +229,8 @@ def test_the_quick_form_of_parts(
                 "function": one.function}  # fmt: skip
         reports: list[dict[str, Any]] = []
         end = run_part(task, reports.append)
-        assert end["verdict"] == "ok" or (name, end["verdict"]) == ("energy", "skipped"), end
+        may_be_missing = name in ("energy", "cuda-packages")
+        assert end["verdict"] == "ok" or (may_be_missing and end["verdict"] == "skipped"), end
         checks = [report["check"] for report in reports if "check" in report]
         assert all(check["passed"] for check in checks)
         assert json.dumps(reports)
