@@ -294,8 +294,8 @@ def _findings(report: DatasetCheck, imported: bool) -> Iterator[Finding]:
     listed = summary.rows - summary.rows_panel
     for state, count in report.rows_by_gpu_state.items():
         if count > NOTABLE_GPU_SHARE * listed:
-            share = f"{100 * count / listed:.0f} %"
-            yield Finding("note", f"in {share} of the measurements {_why(state)}")
+            part = f"{100 * count / listed:.0f} %"
+            yield Finding("note", f"in {part} of the measurements {_why(state)}")
     if measured < report.requested:
         yield Finding(
             "note",
