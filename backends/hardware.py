@@ -178,6 +178,7 @@ BACKEND_SUPPORT = {
     "tensorrt": BackendSupport("NVIDIA", "GPU", "tensorrt"),
     "tensorrt-graph": BackendSupport("NVIDIA", "GPU", "tensorrt", _CUDA_BUILD),
     "openvino-cpu": BackendSupport("any", "CPU", "openvino", "", "OpenVINO 2026.4"),
+    "litert-cpu": BackendSupport("any", "CPU", "litert", "", "LiteRT 2.3"),
     "onnxruntime-ep:OpenVINOExecutionProvider": BackendSupport(
         "Intel",
         "CPU",

@@ -45,6 +45,9 @@ class TestOpenvinoCpu(_suite("openvino-cpu")):  # type: ignore[misc]
     rebuilds = 8
 
 
+TestLitertCpu = _suite("litert-cpu")
+
+
 class TestOnnxRuntimeEpOpenvino(_suite("onnxruntime-ep:OpenVINOExecutionProvider")):  # type: ignore[misc]
     rebuilds = 8
 
