@@ -252,7 +252,8 @@ class TensorrtBackend(Backend):
         except NoCudaPackageError as error:
             return Probe("missing", error.cause, _install())
         except Exception as error:  # a broken binary can raise anything
-            reason = " ".join(str(error).split())[:200]
+            reason = error.cause if isinstance(error, BackendError) else str(error)
+            reason = " ".join(reason.split())[:200]
             return Probe(
                 "unusable", f"its packages do not import: {reason}", explain_import(reason)
             )

@@ -173,11 +173,8 @@ def explain_import(reason: str) -> str:
 
 def explain_driver(reason: str) -> str:
     """What to do where CUDA does not start."""
-    if "insufficient for CUDA runtime" in reason:
-        return (
-            "use a newer driver, or a cuda-python for the CUDA of this one (nvidia-smi shows it), "
-            "e.g. pip install 'cuda-python<13'"
-        )
+    if "insufficient for CUDA runtime" in reason:  # which cuda-python has of no driver at all, too
+        return f"{NO_GPU}; where the driver is too old for it, pip install 'cuda-python<13'"
     return NO_GPU
 
 

@@ -233,7 +233,7 @@ def gpu_state(nvml: ModuleType, gpu: Any) -> GpuState:
 
 
 class GpuWatch:
-    """Looks at what makes measurements on a GPU doubtful: two calls a look, well below 1 % of one.
+    """Looks at what makes measurements on a GPU doubtful, by two calls of the library a look.
 
     Args:
         nvml: the initialised library.
