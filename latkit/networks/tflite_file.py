@@ -50,6 +50,7 @@ class TfliteFile:
         self.inputs: list[int] = []
         self.outputs: list[int] = []
         self._builder: Any = None
+        self._written: dict[tuple[Any, ...], int] = {}  # vectors and tables, where they are
 
     def tensor(self, shape: Shape) -> Tensor:
         """A tensor that is computed, or the input."""
@@ -116,7 +117,12 @@ class TfliteFile:
         return int(self._builder.EndVector())
 
     def _ints(self, values: Sequence[int]) -> int:
-        return int(self._builder.CreateNumpyVector(np.array(values, np.int32)))
+        """A vector of numbers; equal ones, as shapes are, are one."""
+        key = tuple(values)
+        if key not in self._written:
+            vector = self._builder.CreateNumpyVector(np.array(values, np.int32))
+            self._written[key] = int(vector)
+        return self._written[key]
 
     def _buffer(self, values: npt.NDArray[Any] | None) -> int:
         builder = self._builder
@@ -145,11 +151,7 @@ class TfliteFile:
     ) -> int:
         builder, (_, table) = self._builder, _OPERATORS[name]
         read, written = self._ints(inputs), self._ints([output])
-        builder.StartObject(len(fields))
-        for slot, (value, kind, default) in enumerate(fields):
-            put = builder.PrependInt8Slot if kind == "b" else builder.PrependInt32Slot
-            put(slot, value, default)
-        options = builder.EndObject()
+        options = self._options(fields)
         builder.StartObject(5)
         builder.PrependUint32Slot(0, code, 0)
         builder.PrependUOffsetTRelativeSlot(1, read, 0)
@@ -158,6 +160,17 @@ class TfliteFile:
             builder.PrependUint8Slot(3, table, 0)
             builder.PrependUOffsetTRelativeSlot(4, options, 0)
         return int(builder.EndObject())
+
+    def _options(self, fields: Fields) -> int:
+        """A table of options; equal ones are one."""
+        key = ("options", *fields)
+        if key not in self._written:
+            self._builder.StartObject(len(fields))
+            for slot, (value, kind, default) in enumerate(fields):
+                put = "PrependInt8Slot" if kind == "b" else "PrependInt32Slot"
+                getattr(self._builder, put)(slot, value, default)
+            self._written[key] = int(self._builder.EndObject())
+        return self._written[key]
 
     def _code(self, number: int) -> int:
         self._builder.StartObject(4)
