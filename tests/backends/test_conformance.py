@@ -45,7 +45,8 @@ class TestOpenvinoCpu(_suite("openvino-cpu")):  # type: ignore[misc]
     rebuilds = 8
 
 
-TestLitertCpu = _suite("litert-cpu")
+class TestLitertCpu(_suite("litert-cpu")):  # type: ignore[misc]
+    rebuilds = 8
 
 
 class TestOnnxRuntimeEpOpenvino(_suite("onnxruntime-ep:OpenVINOExecutionProvider")):  # type: ignore[misc]

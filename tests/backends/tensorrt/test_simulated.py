@@ -27,7 +27,7 @@ from latkit.spaces.build import random_network
 from latkit.spaces.darts.genotype import Genotype
 from latkit.spaces.darts.zoo import ZOO
 from latkit.spaces.nasbench201.space import NasBench201Cell
-from tests.backends.tensorrt.conftest import PAIRS, PYCUDA, Simulated, install
+from tests.backends.tensorrt.conftest import PAIRS, Simulated, install
 from tests.backends.tensorrt.simulated import VERSIONS
 from tests.support.commands import MICRO_TEXT, RunLatkit
 
@@ -65,7 +65,7 @@ class _OnOlderRelease(_OnSimulation):
         return super().cells()[:1]
 
 
-for _version, _api in ((VERSIONS[-1], PYCUDA), *PAIRS):
+for _version, _api in PAIRS:
     _suite = _OnSimulation if (_version, _api) == PAIRS[-1] else _OnOlderRelease
     for _class in (TensorrtBackend, TensorrtGraphBackend):
         _name = re.sub(r"\W", "_", f"Test_{_class.__name__}_{_version}_{_api}")
