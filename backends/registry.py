@@ -26,6 +26,7 @@ BACKENDS: Plugins[Backend] = Plugins(
         "tensorrt-graph": "latkit.backends.tensorrt",
         "openvino-cpu": "latkit.backends.openvino",
         "executorch-xnnpack": "latkit.backends.executorch",
+        "litert-cpu": "latkit.backends.litert",
         "onnxruntime-ep:OpenVINOExecutionProvider": "latkit.backends.onnxruntime_ep",
     },
     error=BackendError,

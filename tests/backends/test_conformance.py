@@ -43,6 +43,10 @@ class TestOpenvinoCpu(_suite("openvino-cpu")):  # type: ignore[misc]
     rebuilds = 8
 
 
+class TestLitertCpu(_suite("litert-cpu")):  # type: ignore[misc]
+    rebuilds = 8
+
+
 class TestOnnxRuntimeEpOpenvino(_suite("onnxruntime-ep:OpenVINOExecutionProvider")):  # type: ignore[misc]
     rebuilds = 8
 
