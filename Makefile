@@ -23,6 +23,8 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/installed-dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --editable '.[dev]'
+# Beside the others: ExecuTorch requires much that no test needs. Without it, tests skip.
+	-$(BIN)/python -m pip install --no-deps 'executorch>=1.5' torchao ruamel.yaml tabulate
 	@touch $(VENV)/installed $@
 
 demo: $(VENV)/installed

@@ -74,11 +74,17 @@ class GpuGeneration:
             return (
                 "use an environment of its own, with a CPU build of PyTorch: "
                 f"pip install 'tensorrt=={dotted(self.tensorrt or FIRST_TENSORRT)}.1' "
-                "'nvidia-cudnn-cu12==8.9.*' pycuda"
+                "'nvidia-cudnn-cu12==8.9.*' 'cuda-python<13' (or pycuda)"
             )
         if self.tensorrt is not None:
-            return f"pip install 'tensorrt<{dotted(_next(self.tensorrt))}' pycuda"
-        return "pip install 'latkit[tensorrt]' (pycuda is built with your CUDA toolkit)"
+            return (
+                f"pip install 'tensorrt<{dotted(_next(self.tensorrt))}' 'cuda-python<13' "
+                "(or pycuda)"
+            )
+        return (
+            "pip install 'latkit[tensorrt-cuda-python]' (or 'latkit[tensorrt]', whose pycuda is "
+            "built with your CUDA toolkit)"
+        )
 
     @property
     def tensorrt_environment(self) -> str:
@@ -172,6 +178,8 @@ BACKEND_SUPPORT = {
     "tensorrt": BackendSupport("NVIDIA", "GPU", "tensorrt"),
     "tensorrt-graph": BackendSupport("NVIDIA", "GPU", "tensorrt", _CUDA_BUILD),
     "openvino-cpu": BackendSupport("any", "CPU", "openvino", "", "OpenVINO 2026.4"),
+    "executorch-xnnpack": BackendSupport("any", "CPU", "executorch", "", "ExecuTorch 1.5"),
+    "litert-cpu": BackendSupport("any", "CPU", "litert", "", "LiteRT 2.3"),
     "onnxruntime-ep:OpenVINOExecutionProvider": BackendSupport(
         "Intel",
         "CPU",

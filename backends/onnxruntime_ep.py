@@ -22,6 +22,7 @@ from typing_extensions import Self
 
 from latkit.backends.base import Clock, Probe
 from latkit.backends.onnxruntime import OnnxRuntimeBackend, find_runtime
+from latkit.backends.onnxruntime_gpu import loaded_cudnn
 from latkit.backends.onnxruntime_session import CPU, ON_CUDA, import_runtime
 from latkit.backends.provider_packages import (
     STEM,
@@ -36,7 +37,8 @@ from latkit.backends.threads import working_threads
 from latkit.backends.timing import cpu_clock
 from latkit.core.device import Facts, cpu_name
 from latkit.core.errors import BackendError, InputError
-from latkit.meters.energy import EnergyMeter
+from latkit.meters.energy import EnergyMeter, open_meter
+from latkit.meters.nvml import known_facts
 from latkit.networks.inputs import Array
 from latkit.spaces import get_preset
 from latkit.spaces.build import random_input, random_network
@@ -45,6 +47,7 @@ from latkit.spaces.darts.zoo import get_genotype
 # Of logits, relative to the largest: measured 4e-7 in fp32 and 3e-3 where OpenVINO takes bf16;
 # 7e-4 with operands rounded to the 10 bits of TF32 and fp16.
 FP32_ERROR = 5e-5
+NVIDIA = 0x10DE  # the vendor's number on the PCI bus
 # ONNX Runtime has these as backends with options of their own.
 _CLASSIC = {
     CPU: "onnxruntime-cpu", ON_CUDA[0]: "onnxruntime-cuda", ON_CUDA[1]: "onnxruntime-tensorrt"
@@ -230,9 +233,18 @@ class OnnxRuntimeEpBackend(OnnxRuntimeBackend):
     def hardware_name(self) -> str:
         return self._found.hardware
 
+    def gpu_identity(self) -> str | None:
+        """The PCI bus id of one of NVIDIA's, if ONNX Runtime knows it (1.31 does on Linux)."""
+        hardware = self._found.device.device
+        nvidias = hardware.type.name == "GPU" and hardware.vendor_id == NVIDIA
+        return hardware.metadata.get("pci_bus_id") if nvidias else None
+
     def open_meter(self) -> EnergyMeter:
         if self._found.on_cpu:
             return super().open_meter()
+        gpu = self.gpu_identity()
+        if gpu is not None:
+            return open_meter("gpu", gpu)
         raise BackendError(f"latkit has no meter for {self._found.hardware}", "leave out --energy")
 
     def fingerprint(self) -> Facts:
@@ -247,7 +259,8 @@ class OnnxRuntimeEpBackend(OnnxRuntimeBackend):
         }
         if not found.on_cpu:
             facts[found.device.device.type.name.lower()] = found.hardware
-        return facts
+        gpu = self.gpu_identity()
+        return facts if gpu is None else {**facts, "cudnn": loaded_cudnn(), **known_facts(gpu)}
 
     def _provider_options(self) -> dict[str, Any]:
         options = _PINNED.get(self.provider)

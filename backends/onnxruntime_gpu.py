@@ -43,9 +43,11 @@ def decide_gpu(capability: tuple[int, int], version: str, tensorrt: bool) -> Pro
 def decide_tf32(capability: tuple[int, int], override: str | None) -> Probe | None:
     """What lets TensorRT compute fp32 in TF32 through ONNX Runtime, if anything.
 
-    TensorRT takes TF32 by itself where a GPU has it, and the provider has no option against that
-    (none to ONNX Runtime 1.31). NVIDIA's libraries read the variable when they are loaded, so it
-    must be set before the process begins.
+    TensorRT takes TF32 by itself where a GPU has it, and the provider has no option against that:
+    the library of onnxruntime-gpu 1.31.1 has 46 names ``trt_*`` and no ``tf32``
+    (microsoft/onnxruntime, issue 26029). The variable does rule it out: TensorRT then logs
+    "NVIDIA_TF32_OVERRIDE=0 but BuilderFlag::kTF32 is set. Disabling TF32" (issue 28177; not yet run
+    here). NVIDIA's libraries read it once, so it must be set before the process begins.
 
     Args:
         capability: the GPU's (major, minor).
@@ -60,15 +62,22 @@ def decide_tf32(capability: tuple[int, int], override: str | None) -> Probe | No
     )
 
 
-def loaded_cudnn() -> int | None:
-    """The version of the cuDNN that this process has loaded, e.g. 91002 for 9.10.2, if any."""
+def loaded_cudnn() -> int | str | None:
+    """The version of the cuDNN that this process has loaded, e.g. 91002 for 9.10.2.
+
+    Returns:
+        ``none`` where none is loaded: ONNX Runtime on CUDA can do without from 1.28 on, by other
+        kernels. None where a system cannot tell.
+    """
+    if not hasattr(os, "RTLD_NOLOAD"):
+        return None
     for name in ("libcudnn.so.9", "libcudnn.so.8"):
         # Not loaded by this: only one that is there already may be asked.
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
             library.cudnnGetVersion.restype = ctypes.c_size_t
             return int(library.cudnnGetVersion())
-    return None
+    return "none"
 
 
 def cuda_options(version: str) -> dict[str, Any]:

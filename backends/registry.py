@@ -25,6 +25,8 @@ BACKENDS: Plugins[Backend] = Plugins(
         "tensorrt": "latkit.backends.tensorrt",
         "tensorrt-graph": "latkit.backends.tensorrt",
         "openvino-cpu": "latkit.backends.openvino",
+        "executorch-xnnpack": "latkit.backends.executorch",
+        "litert-cpu": "latkit.backends.litert",
         "onnxruntime-ep:OpenVINOExecutionProvider": "latkit.backends.onnxruntime_ep",
     },
     error=BackendError,

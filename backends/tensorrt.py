@@ -1,14 +1,12 @@
-"""TensorRT with pycuda: engines built from latkit's ONNX models, timed by device events.
+"""TensorRT: engines built from latkit's ONNX models, timed by device events.
 
 The device code is kept thin: versions are decided on in ``tensorrt_api``, engines built in
-``tensorrt_engine``.
+``tensorrt_engine``, and CUDA is called in ``tensorrt_cuda``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.metadata
 import importlib.util
 import math
 import time
@@ -22,7 +20,7 @@ import torch
 
 from latkit.backends.base import Backend, Clock, Probe, Runner
 from latkit.backends.failures import runtime_errors
-from latkit.backends.hardware import GPU_GENERATIONS, gpu_generation
+from latkit.backends.hardware import GPU_GENERATIONS, dotted, gpu_generation
 from latkit.backends.layers import LayerTimes, from_tensorrt
 from latkit.backends.registry import BACKENDS
 from latkit.backends.tensorrt_api import (
@@ -32,9 +30,17 @@ from latkit.backends.tensorrt_api import (
     check_tensors,
     decide_tensorrt,
     explain,
+    explain_driver,
     explain_import,
     missing_names,
     strongly_typed,
+)
+from latkit.backends.tensorrt_cuda import (
+    Cuda,
+    CudaGpu,
+    NoCudaPackageError,
+    installed_version,
+    open_cuda,
 )
 from latkit.backends.tensorrt_engine import (
     TimingCache,
@@ -50,7 +56,7 @@ from latkit.backends.torch_modes import beside_torch
 from latkit.core.device import Facts
 from latkit.core.errors import BackendError
 from latkit.meters.energy import EnergyMeter, open_meter
-from latkit.meters.nvml import find_gpu, gpu_facts, load_nvml
+from latkit.meters.nvml import known_facts
 from latkit.networks.models import Model
 from latkit.networks.onnx_model import INPUT, OUTPUT
 from latkit.spaces import Architecture, RunConfig, Setting
@@ -61,17 +67,18 @@ class TensorrtRunner(EventRunner):
     """An engine with its input and output in device memory, on a stream of its own.
 
     Args:
-        tensorrt, cuda: the packages ``tensorrt`` and ``pycuda.driver``.
+        tensorrt: the package.
+        cuda: of the GPU.
         engine: deserialised.
         images: the input, fp32.
     """
 
     def __init__(
-        self, tensorrt: Any, cuda: Any, engine: Any, images: npt.NDArray[np.float32]
+        self, tensorrt: Any, cuda: Cuda, engine: Any, images: npt.NDArray[np.float32]
     ) -> None:
-        super().__init__(cuda.Stream())
+        super().__init__(cuda.stream())
         self._tensorrt, self._cuda, self._engine = tensorrt, cuda, engine
-        self._buffers: dict[str, Any] = {}
+        self._buffers: dict[str, int] = {}
         try:
             self._prepare(np.ascontiguousarray(images))
         except BaseException:
@@ -95,15 +102,15 @@ class TensorrtRunner(EventRunner):
         self._context = engine.create_execution_context()
         if self._context is None:
             raise self._explain()
-        with _cuda_errors():
+        with self._cuda.errors():
             for name, nbytes in (
                 (INPUT, images.nbytes),
                 (OUTPUT, 4 * math.prod(self._output_shape)),
             ):
-                self._buffers[name] = self._cuda.mem_alloc(nbytes)
-                if not self._context.set_tensor_address(name, int(self._buffers[name])):
+                self._buffers[name] = self._cuda.allocate(nbytes)
+                if not self._context.set_tensor_address(name, self._buffers[name]):
                     raise explain(f"TensorRT does not take the buffer of {name}", log.take())
-            self._cuda.memcpy_htod(self._buffers[INPUT], images)
+            self._cuda.to_device(self._buffers[INPUT], images)
 
     def _enqueue(self) -> None:
         """Start one run on the stream."""
@@ -117,7 +124,7 @@ class TensorrtRunner(EventRunner):
         return explain("TensorRT cannot run the network", get_log(self._tensorrt).take())
 
     def _modes(self) -> AbstractContextManager[None]:
-        return _cuda_errors()
+        return self._cuda.errors()
 
     def _layer_times(self, runs: int) -> LayerTimes:
         """By TensorRT's profiler; not yet run on a GPU."""
@@ -132,8 +139,8 @@ class TensorrtRunner(EventRunner):
         # A context keeps its profiler; it is one of its own, and the measured one stays without.
         measured, self._context = self._context, self._engine.create_execution_context()
         try:
-            for name, buffer in self._buffers.items():
-                self._context.set_tensor_address(name, int(buffer))
+            for name, address in self._buffers.items():
+                self._context.set_tensor_address(name, address)
             self._context.profiler = Profiler()
             started = time.perf_counter()
             for _ in range(runs):
@@ -148,23 +155,23 @@ class TensorrtRunner(EventRunner):
         return self._enqueue
 
     def _make_event(self) -> Any:
-        return self._cuda.Event()
+        return self._cuda.event()
 
     def _elapsed_ms(self, start: Any, end: Any) -> float:
-        return float(start.time_till(end))
+        return self._cuda.elapsed_ms(start, end)
 
     def _logits(self) -> npt.NDArray[np.float32]:
         logits = np.empty(self._output_shape, np.float32)
         self._bind()()
         self._stream.synchronize()
-        self._cuda.memcpy_dtoh(logits, self._buffers[OUTPUT])
+        self._cuda.to_host(logits, self._buffers[OUTPUT])
         return logits
 
     def _close(self) -> None:
         # The context uses the engine and the buffers: it goes first.
         self._context = self._engine = None
-        for buffer in self._buffers.values():
-            buffer.free()
+        for address in self._buffers.values():
+            self._cuda.free(address)
         self._buffers = {}
         self._stream = None
 
@@ -185,7 +192,7 @@ class TensorrtGraphRunner(TensorrtRunner):
         graph: Any = torch.cuda.CUDAGraph()
         launched = True
         # The outer context restores PyTorch's stream even if the capture cannot be ended.
-        with _cuda_errors(), torch.cuda.stream(self._torch_stream):
+        with self._cuda.errors(), torch.cuda.stream(self._torch_stream):
             try:
                 with torch.cuda.graph(graph, stream=self._torch_stream):
                     launched = self._launch()
@@ -198,7 +205,7 @@ class TensorrtGraphRunner(TensorrtRunner):
         # A capture that went wrong can leave an empty graph, whose replays take no time.
         with self._modes():
             nothing = np.full(self._output_shape, _NEVER, np.float32)
-            self._cuda.memcpy_htod(self._buffers[OUTPUT], nothing)
+            self._cuda.to_device(self._buffers[OUTPUT], nothing)
             replayed = self._logits()
         near = 1e-3 * np.abs(wanted).max(initial=0, where=np.isfinite(wanted))
         if not np.allclose(replayed, wanted, rtol=1e-3, atol=near, equal_nan=True):
@@ -238,33 +245,33 @@ class TensorrtBackend(Backend):
 
     @classmethod
     def probe(cls) -> Probe:
-        for package in ("tensorrt", "pycuda"):
-            if importlib.util.find_spec(package) is None:
-                # PyTorch may know the GPU; the newest generation's hint is for one not known.
-                generation = gpu_generation(torch_capability() or GPU_GENERATIONS[0].capability)
-                fix = generation.tensorrt_install
-                return Probe("missing", f"{package} is not installed", fix)
         try:
-            tensorrt, cuda = import_tensorrt(), _import_cuda()
+            if importlib.util.find_spec("tensorrt") is None:
+                return Probe("missing", "tensorrt is not installed", _install())
+            tensorrt, cuda = import_tensorrt(), open_cuda()
+        except NoCudaPackageError as error:
+            return Probe("missing", error.cause, _install())
         except Exception as error:  # a broken binary can raise anything
-            reason = " ".join(str(error).split())[:200]
+            reason = error.cause if isinstance(error, BackendError) else str(error)
+            reason = " ".join(reason.split())[:200]
             return Probe(
                 "unusable", f"its packages do not import: {reason}", explain_import(reason)
             )
         try:
-            cuda.init()
-            if cuda.Device.count() == 0:
-                return Probe("missing", "no CUDA GPU", NO_GPU)
-            gpu = cuda.Device(0)
-            name, capability = gpu.name(), gpu.compute_capability()
-        except cuda.Error as error:
+            with cuda.errors():
+                gpu = cuda.gpu()
+        except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
-            return Probe("missing", f"no CUDA GPU or no working driver ({reason})", NO_GPU)
+            return Probe(
+                "missing", f"no CUDA GPU or no working driver ({reason})", explain_driver(reason)
+            )
+        if gpu is None:
+            return Probe("missing", "no CUDA GPU", NO_GPU)
         version = str(tensorrt.__version__)
-        return decide_tensorrt(version, missing_names(tensorrt), name, tuple(capability))
+        return decide_tensorrt(version, missing_names(tensorrt), gpu.name, gpu.capability)
 
     def fingerprint(self) -> Facts:
-        tensorrt, cuda = import_tensorrt(), _import_cuda()
+        tensorrt, cuda = import_tensorrt(), open_cuda()
         return {
             "tensorrt": str(tensorrt.__version__),
             "strongly_typed": strongly_typed(tensorrt),
@@ -272,9 +279,9 @@ class TensorrtBackend(Backend):
             "optimization_level": OPTIMIZATION_LEVEL,
             "workspace_mb": WORKSPACE_MB,
             "timing_cache": "kept",
-            "pycuda": _version("pycuda"),
-            "cudnn": _version("nvidia-cudnn-cu12"),  # TensorRT 8.6 computes with it
-            **_gpu_facts(cuda),
+            **cuda.facts(),
+            "cudnn": installed_version("nvidia-cudnn-cu12"),  # TensorRT 8.6 computes with it
+            **_gpu_facts(_gpu(cuda)),
         }
 
     @property
@@ -282,10 +289,10 @@ class TensorrtBackend(Backend):
         return "event"
 
     def hardware_name(self) -> str:
-        return str(_import_cuda().Device(0).name())
+        return _gpu(open_cuda()).name
 
     def gpu_identity(self) -> str:
-        return str(_import_cuda().Device(0).pci_bus_id())
+        return _gpu(open_cuda()).pci_bus_id
 
     def open_meter(self) -> EnergyMeter:
         return open_meter("gpu", self.gpu_identity())
@@ -300,15 +307,14 @@ class TensorrtBackend(Backend):
         Raises:
             BackendError: TensorRT cannot build it.
         """
-        tensorrt = import_tensorrt()
-        cuda = _import_cuda()
+        tensorrt, cuda = import_tensorrt(), open_cuda()
         cache = TimingCache(
             timing_folder(),
             str(tensorrt.__version__),
-            _gpu_facts(cuda),
+            _gpu_facts(_gpu(cuda)),
             builder_settings(precision),
         )
-        with runtime_errors("TensorRT cannot build the network"), _cuda_errors():
+        with runtime_errors("TensorRT cannot build the network"), cuda.errors():
             return build_plan(tensorrt, model, precision, cache)
 
     def load(self, plan: bytes, images: npt.NDArray[np.float32]) -> TensorrtRunner:
@@ -322,8 +328,8 @@ class TensorrtBackend(Backend):
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise explain("TensorRT cannot load the engine", get_log(tensorrt).take())
-        with runtime_errors("TensorRT cannot run the network"), _cuda_errors():
-            return self.runner_class(tensorrt, _import_cuda(), engine, images)
+        with runtime_errors("TensorRT cannot run the network"), self._cuda.errors():
+            return self.runner_class(tensorrt, self._cuda, engine, images)
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         onnx = random_onnx(architecture, setting, seed)
@@ -341,16 +347,14 @@ class TensorrtBackend(Backend):
         return self.load(plan, array)
 
     def _enter(self) -> None:
-        tensorrt, cuda = import_tensorrt(), _import_cuda()
-        with _cuda_errors():
-            cuda.init()
-            self._cuda_context = cuda.Device(0).retain_primary_context()
-            self._cuda_context.push()
+        tensorrt, self._cuda = import_tensorrt(), open_cuda()
+        with self._cuda.errors():
+            self._cuda.enter()
         try:
             with explained(tensorrt, "TensorRT does not start"):
                 self._runtime = tensorrt.Runtime(get_log(tensorrt))
         except BaseException:
-            self._leave_context()
+            self._cuda.exit()
             raise
         self._host = contextlib.ExitStack()
         self._host.enter_context(beside_torch(self.threads))
@@ -358,13 +362,7 @@ class TensorrtBackend(Backend):
     def _exit(self) -> None:
         self._host.close()
         del self._runtime
-        self._leave_context()
-
-    def _leave_context(self) -> None:
-        # While it is current: pycuda gives a primary context back only here, not when it is popped
-        # and collected.
-        self._cuda_context.detach()
-        del self._cuda_context
+        self._cuda.exit()
 
 
 @BACKENDS.register("tensorrt-graph")
@@ -399,11 +397,9 @@ def torch_capability() -> tuple[int, int] | None:
         return None
 
 
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _install() -> str:
+    """How to install what is missing, for the GPU that PyTorch knows, else for current ones."""
+    return gpu_generation(torch_capability() or GPU_GENERATIONS[0].capability).tensorrt_install
 
 
 def _last(enumerator: Any) -> str:
@@ -411,34 +407,21 @@ def _last(enumerator: Any) -> str:
     return str(enumerator).rpartition(".")[2]
 
 
-def _gpu_facts(cuda: Any) -> Facts:
+def _gpu(cuda: Cuda) -> CudaGpu:
+    with cuda.errors():
+        gpu = cuda.gpu()
+    if gpu is None:
+        raise BackendError("no CUDA GPU", NO_GPU)
+    return gpu
+
+
+def _gpu_facts(gpu: CudaGpu) -> Facts:
     """What decides how fast the GPU is, as far as it and its management library report it."""
-    gpu = cuda.Device(0)
-    major, minor = gpu.compute_capability()
-    facts: Facts = {
-        "gpu": str(gpu.name()),
-        "gpu_capability": f"{major}.{minor}",
-        "gpu_memory_mb": int(gpu.total_memory()) // 2**20,
-        "gpu_multiprocessors": int(gpu.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT)),
-        "cuda_driver": int(cuda.get_driver_version()),
+    return {
+        "gpu": gpu.name,
+        "gpu_capability": dotted(gpu.capability),
+        "gpu_memory_mb": gpu.memory_mb,
+        "gpu_multiprocessors": gpu.multiprocessors,
+        "cuda_driver": gpu.driver,
+        **known_facts(gpu.pci_bus_id),
     }
-    try:
-        nvml = load_nvml()
-        return {**facts, **gpu_facts(nvml, find_gpu(nvml, gpu.pci_bus_id()))}
-    except BackendError:  # driver, clocks and limits are known only to the management library
-        return facts
-
-
-@contextlib.contextmanager
-def _cuda_errors() -> Iterator[None]:
-    """Make RuntimeErrors of pycuda's exceptions, which derive from Exception alone."""
-    try:
-        yield
-    except Exception as error:
-        if type(error).__module__.startswith("pycuda"):
-            raise RuntimeError(str(error)) from error
-        raise
-
-
-def _import_cuda() -> Any:
-    return importlib.import_module("pycuda.driver")

@@ -171,6 +171,13 @@ def explain_import(reason: str) -> str:
     return "install it again for your CUDA"
 
 
+def explain_driver(reason: str) -> str:
+    """What to do where CUDA does not start."""
+    if "insufficient for CUDA runtime" in reason:  # which cuda-python has of no driver at all, too
+        return f"{NO_GPU}; where the driver is too old for it, pip install 'cuda-python<13'"
+    return NO_GPU
+
+
 def check_tensors(modes: Mapping[str, str], types: Mapping[str, str]) -> None:
     """Fail unless an engine takes images and returns logits, both fp32.
 

@@ -33,7 +33,7 @@ from latkit.backends.torch_modes import (
 from latkit.core.device import Facts
 from latkit.core.errors import BackendError
 from latkit.meters.energy import EnergyMeter, open_meter
-from latkit.meters.nvml import find_gpu, gpu_facts, load_nvml
+from latkit.meters.nvml import known_facts
 from latkit.networks.models import Model, first_tensor
 from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.build import random_input, random_network
@@ -104,11 +104,7 @@ def gpu_fingerprint() -> Facts:
         "gpu_memory_mb": properties.total_memory // 2**20,
         "gpu_multiprocessors": properties.multi_processor_count,
     }
-    try:
-        nvml = load_nvml()
-        return {**facts, **gpu_facts(nvml, find_gpu(nvml, current_gpu_uuid()))}
-    except BackendError:  # driver, clocks and limits are known only to the management library
-        return facts
+    return {**facts, **known_facts(current_gpu_uuid())}
 
 
 def _current_gpu() -> Any:

@@ -93,6 +93,8 @@ def known_parts(device: str, quick: bool) -> list[Any]:
             Part(f"suite.{name}", "conformance", f"{here}.suites:conformance", 120, (name,), True)
             for name in (suites if device == "cuda" else suites[:1])
         ),
+        Part("cuda-packages", "pycuda and cuda-python, beside PyTorch",
+             f"{here}.interfaces:cuda_packages", 40),
         Part("profile.batch-1", "cells at batch 1, eager and graph", f"{here}.profiles:profile",
              120, ("1",)),
         Part("step.darts", "the search step of DARTS", f"{here}.steps:step", 75, ("darts",)),
@@ -105,6 +107,7 @@ def known_parts(device: str, quick: bool) -> list[Any]:
         Part("nccl", "a mean over one process", f"{here}.searches:nccl", 30),
         Part("bf16", "an epoch in bf16 autocast", f"{here}.searches:bf16", 40),
         Part("energy", "energy of a run by the GPU's meter", f"{here}.profiles:energy", 40),
+        Part("plug-ins", "plug-in execution providers", f"{here}.interfaces:plug_ins", 45),
         Part("step.pc-darts", "the search step of PC-DARTS", f"{here}.steps:step", 60,
              ("pc-darts",)),
         Part("step.second-order", "the second-order step of DARTS", f"{here}.steps:step", 90,

@@ -46,6 +46,8 @@ CLAIMS = (
     ("`onnxruntime-tensorrt`", ("suite.onnxruntime-tensorrt",)),
     ("`tensorrt`", ("suite.tensorrt",)),
     ("`tensorrt-graph`", ("suite.tensorrt-graph",)),
+    ("CUDA by pycuda and by cuda-python", ("cuda-packages",)),
+    ("a plug-in execution provider", ("plug-ins",)),
     ("profiling at batch 1 and 32", ("profile.batch-1", "profile.batch-32", "protocols")),
     ("LPMs trained on that", ("lpm",)),
     ("`--energy`", ("energy",)),

@@ -38,6 +38,7 @@ from scipy.stats import spearmanr
 from latkit import __version__
 from latkit.backends import BACKENDS, probe_backend
 from latkit.backends.base import fingerprint
+from latkit.dataset.flags import is_gpu_flag
 from latkit.dataset.statistics import RetestError, faster_half_mean
 from latkit.profiling.plan import REMEASURE_EACH, REMEASURE_LEAST, REMEASURE_SHARE
 from latkit.profiling.protocol import PRESETS
@@ -112,7 +113,7 @@ def session_visit(session: Session) -> Callable[[Genotype], Row]:
             "value": made.ratio_to_anchor if anchored else statistics.fmean(made.samples_ms),
             "samples_ms": list(made.samples_ms),
             "anchor_samples_ms": list(made.anchor_samples_ms),
-            "flags": list(made.flags),
+            "flags": [flag for flag in made.flags if not is_gpu_flag(flag)],
         }
 
     return visit

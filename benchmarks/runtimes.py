@@ -28,7 +28,8 @@ from benchmarks.conditions import conditions
 from latkit.backends import BACKENDS, probe_backend
 from latkit.spaces import Setting, get_space, parse_setting
 
-RUNTIMES = ("torch-cpu", "onnxruntime-cpu", "openvino-cpu", "executorch-xnnpack", "ncnn-cpu")
+RUNTIMES = ("torch-cpu", "onnxruntime-cpu", "openvino-cpu", "litert-cpu",
+            "executorch-xnnpack", "ncnn-cpu")  # fmt: skip
 TRAINED_ON = 20
 # A machine that others disturb leaves some architectures for the next time.
 PROFILES = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import subprocess
@@ -73,6 +74,15 @@ def _forked_sweeps() -> None:
 def _only_installed_plug_ins() -> Iterator[None]:
     yield
     forget_plug_ins()
+
+
+@pytest.fixture
+def no_trace() -> Iterator[None]:
+    """PyTorch's compiler logs graphs and code, which pytest would keep and look like a leak."""
+    log = logging.getLogger("torch.__trace")
+    log.disabled, before = True, log.disabled
+    yield
+    log.disabled = before
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def percent(value: float | None) -> str:
 def summarise(folder: Path, seconds: float) -> dict[str, Any]:
     """What a dataset shows, with its raw times."""
     from latkit.dataset import LatencyDataset
+    from latkit.dataset.flags import is_gpu_flag
 
     dataset = LatencyDataset.open(folder)
     rows = dataset.table.to_pylist()
@@ -75,6 +77,7 @@ def summarise(folder: Path, seconds: float) -> dict[str, Any]:
         "measurements": len(rows),
         "architectures": len({row["arch_id"] for row in listed}),
         "disturbed": sum("disturbed" in row["flags"] for row in rows),
+        "gpu_states": dict(Counter(f for row in rows for f in row["flags"] if is_gpu_flag(f))),
         "seconds": seconds,
         "architectures_per_minute": 60 * len({row["arch_id"] for row in listed}) / seconds,
         "retest_sd_percent": None if sd is None else 100 * sd,

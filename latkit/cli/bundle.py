@@ -12,8 +12,8 @@ from latkit.cli.progress import Terminal
 
 # fmt: off
 @click.command(name="bundle")
-@click.option("--to", type=click.Choice(["onnx"]), default="onnx", show_default=True,
-              help="What the board runs: onnx, graphs for ONNX Runtime on its CPU.")
+@click.option("--to", type=click.Choice(["onnx", "pte"]), default="onnx", show_default=True,
+              help="onnx: graphs for ONNX Runtime; pte: programs for ExecuTorch (and PyTorch).")
 @click.option("--n", type=click.IntRange(min=1), default=300, show_default=True,
               help="Number of architectures.")
 @click.option("--space", default="darts", show_default=True, help="Search space.")

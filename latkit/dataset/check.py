@@ -13,7 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from latkit.core.environment import set_variables
-from latkit.dataset.flags import DISTURBED, PANEL_END, PANEL_START
+from latkit.dataset.flags import (
+    DISTURBED,
+    OTHER_PROCESSES,
+    PANEL_END,
+    PANEL_START,
+    THROTTLED,
+    is_gpu_flag,
+)
 from latkit.dataset.format import Target
 from latkit.dataset.latency import LatencyDataset
 from latkit.dataset.plausibility import doubts
@@ -25,6 +32,7 @@ MAX_UNUSABLE_SHARE = 0.1
 # Above these a note is made.
 NOTABLE_DISTURBED_SHARE = 0.2
 NOTABLE_PANEL_SHIFT = 0.02
+NOTABLE_GPU_SHARE = 0.05
 # So many standard errors of a panel's median are within what chance does; small panels have more.
 PANEL_SHIFT_ERRORS = 3.0
 FEW_REPEATS = 10
@@ -140,6 +148,8 @@ class DatasetCheck:
         environment: variables that were set and change kernels, with their values.
         disturbed_share: of the list's measurements.
         rows_by_reason: how many were disturbed by what.
+        rows_by_gpu_state: how many were made while the GPU was slowed (``throttled: REASON``), or
+            while others were on it (``other-processes``).
         duplicate_rows: rows that are copies of others.
         anchor_history: the machine's speed over time, in up to ``HISTORY_BINS`` stretches.
         panel_runs: for each run, its drift against the anchor.
@@ -153,6 +163,7 @@ class DatasetCheck:
     environment: dict[str, object]
     disturbed_share: float
     rows_by_reason: dict[str, int]
+    rows_by_gpu_state: dict[str, int]
     duplicate_rows: int
     anchor_history: tuple[AnchorStretch, ...]
     panel_runs: tuple[PanelRun, ...]
@@ -166,6 +177,7 @@ class DatasetCheck:
             "requested": self.requested,
             "environment": self.environment,
             "disturbed": {"share": self.disturbed_share, "rows_by_reason": self.rows_by_reason},
+            "rows_by_gpu_state": self.rows_by_gpu_state,
             "duplicate_rows": self.duplicate_rows,
             "anchor_history": [stretch.to_dict() for stretch in self.anchor_history],
             "panel_runs": [dataclasses.asdict(run) for run in self.panel_runs],
@@ -218,7 +230,10 @@ def check_dataset(dataset: LatencyDataset, max_error: float = MAX_ERROR) -> Data
         requested=dataset.manifest.requested,
         environment=set_variables(dataset.manifest.fingerprint),
         disturbed_share=disturbed / max(1, len(flags)),
-        rows_by_reason=dict(Counter(x for f in flags for x in f if x != DISTURBED)),
+        rows_by_reason=dict(
+            Counter(x for f in flags for x in f if x != DISTURBED and not is_gpu_flag(x))
+        ),
+        rows_by_gpu_state=dict(Counter(_gpu_state(x) for f in flags for x in f if is_gpu_flag(x))),
         duplicate_rows=_duplicate_rows(dataset.table),
         anchor_history=tuple(_anchor_history(dataset.table)),
         panel_runs=tuple(_panel_runs(dataset)),
@@ -276,6 +291,11 @@ def _findings(report: DatasetCheck, imported: bool) -> Iterator[Finding]:
         yield Finding(
             "note", f"{100 * share:.0f} % of the measurements were disturbed and are not used"
         )
+    listed = summary.rows - summary.rows_panel
+    for state, count in report.rows_by_gpu_state.items():
+        if count > NOTABLE_GPU_SHARE * listed:
+            part = f"{100 * count / listed:.0f} %"
+            yield Finding("note", f"in {part} of the measurements {_why(state)}")
     if measured < report.requested:
         yield Finding(
             "note",
@@ -298,6 +318,21 @@ def _findings(report: DatasetCheck, imported: bool) -> Iterator[Finding]:
                 f"in the run that began at {run.started} the panel's latencies moved by "
                 f"{run.shift_percent:+.1f} % against the anchor",
             )
+
+
+def _gpu_state(flag: str) -> str:
+    """A flag of a GPU's state without the number of processes, which differs from row to row."""
+    return OTHER_PROCESSES if flag.startswith(OTHER_PROCESSES) else flag
+
+
+def _why(state: str) -> str:
+    if state == OTHER_PROCESSES:
+        return "other processes were on the GPU: stop them, and profile again"
+    reason = state.removeprefix(f"{THROTTLED}: ")
+    return (
+        f"the GPU was slowed ({reason}), and the anchor beside it: latencies are those of a GPU in "
+        "that state; see nvidia-smi -q -d PERFORMANCE"
+    )
 
 
 def _duplicate_rows(table: pa.Table) -> int:

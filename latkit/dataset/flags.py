@@ -10,6 +10,25 @@ DISTURBED = "disturbed"
 # Flags of rows that belong to the fixed panel and not to the requested list.
 PANEL_START, PANEL_END = "panel-start", "panel-end"
 
+# Beginnings of flags that tell what state a GPU was in; they do not make a row disturbed.
+THROTTLED, OTHER_PROCESSES = "throttled", "other-processes"
+
+
+def gpu_flags(slowed_by: Iterable[str], others: int) -> tuple[str, ...]:
+    """``throttled: REASON`` for each reason, and ``other-processes: N``.
+
+    Args:
+        slowed_by: what slowed the GPU.
+        others: processes of others that had a context on it.
+    """
+    flags = tuple(f"{THROTTLED}: {reason}" for reason in slowed_by)
+    return (*flags, f"{OTHER_PROCESSES}: {others}") if others else flags
+
+
+def is_gpu_flag(flag: str) -> bool:
+    """Whether a flag tells what state a GPU was in."""
+    return flag.startswith((f"{THROTTLED}: ", f"{OTHER_PROCESSES}: "))
+
 
 def is_panel(flags: Iterable[str]) -> bool:
     """Whether a row with these flags belongs to the fixed panel."""

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from latkit.core.errors import BackendError
-from latkit.meters.nvml import find_gpu, load_nvml
+from latkit.meters.nvml import ask, find_gpu, load_nvml
 
 BURST_SECONDS = 1.0
 # As often as NVML's own reading changes.
@@ -138,9 +138,9 @@ class NvmlCounter(EnergyMeter):
 
     def _read(self) -> float:
         try:
-            return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu))
-        except self._nvml.NVMLError as error:
-            raise _silent(self.name, error) from None
+            return float(ask(self._nvml, "nvmlDeviceGetTotalEnergyConsumption", self._gpu))
+        except BackendError as error:
+            raise _silent(self.name, error.cause) from None
 
 
 class NvmlPower(EnergyMeter):
@@ -166,9 +166,9 @@ class NvmlPower(EnergyMeter):
 
     def _read(self) -> tuple[float, float]:
         try:
-            return time.perf_counter(), float(self._nvml.nvmlDeviceGetPowerUsage(self._gpu))
-        except self._nvml.NVMLError as error:
-            raise _silent(self.name, error) from None
+            return time.perf_counter(), float(ask(self._nvml, "nvmlDeviceGetPowerUsage", self._gpu))
+        except BackendError as error:
+            raise _silent(self.name, error.cause) from None
 
     def _poll(self) -> None:
         while not self._stop.wait(POLL_SECONDS):

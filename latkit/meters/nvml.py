@@ -14,29 +14,41 @@ from latkit.core.errors import BackendError
 
 Facts = dict[str, str | int | float | bool | None]
 
-# The calls latkit makes; tests hold them against the real package.
-CALLS = (
-    "nvmlInit",
-    "nvmlDeviceGetHandleByUUID",
-    "nvmlDeviceGetHandleByPciBusId",
-    "nvmlDeviceGetDeviceHandleFromMigDeviceHandle",
-    "nvmlDeviceIsMigDeviceHandle",
-    "nvmlDeviceGetUUID",
-    "nvmlSystemGetDriverVersion",
-    "nvmlDeviceGetMaxClockInfo",
-    "nvmlDeviceGetApplicationsClock",
-    "nvmlDeviceGetEnforcedPowerLimit",
-    "nvmlDeviceGetMigMode",
-    "nvmlDeviceGetEccMode",
-    "nvmlDeviceGetPersistenceMode",
-    "nvmlDeviceGetTotalEnergyConsumption",
-    "nvmlDeviceGetPowerUsage",
-    "nvmlDeviceGetClockInfo",
-    "nvmlDeviceGetTemperature",
-    "nvmlDeviceGetUtilizationRates",
-    "nvmlDeviceGetCurrentClocksEventReasons",
-    "nvmlDeviceGetComputeRunningProcesses",
-)
+# The calls that latkit makes, by their newest names, each with the older ones: packages and drivers
+# gain and lose names (one that a package dropped is no error of the library's, but an
+# AttributeError). Tests compare them with what releases of the package really have.
+CALLS: dict[str, tuple[str, ...]] = {
+    "nvmlInit": (),
+    "nvmlDeviceGetHandleByUUID": (),
+    "nvmlDeviceGetHandleByPciBusId": (),
+    "nvmlDeviceGetDeviceHandleFromMigDeviceHandle": (),
+    "nvmlDeviceIsMigDeviceHandle": (),
+    "nvmlDeviceGetUUID": (),
+    "nvmlSystemGetDriverVersion": (),
+    "nvmlDeviceGetMaxClockInfo": (),
+    "nvmlDeviceGetApplicationsClock": (),
+    "nvmlDeviceGetEnforcedPowerLimit": (),
+    "nvmlDeviceGetMigMode": (),
+    "nvmlDeviceGetEccMode": (),
+    "nvmlDeviceGetPersistenceMode": (),
+    "nvmlDeviceGetTotalEnergyConsumption": (),
+    "nvmlDeviceGetPowerUsage": (),
+    "nvmlDeviceGetClockInfo": (),
+    "nvmlDeviceGetTemperatureV": ("nvmlDeviceGetTemperature",),
+    "nvmlDeviceGetUtilizationRates": (),
+    "nvmlDeviceGetCurrentClocksEventReasons": ("nvmlDeviceGetCurrentClocksThrottleReasons",),
+    "nvmlDeviceGetComputeRunningProcesses": (
+        "nvmlDeviceGetComputeRunningProcesses_v3",
+        "nvmlDeviceGetComputeRunningProcesses_v2",
+    ),
+}
+# The second is raised where the driver lacks what an unversioned name stands for, and is not one of
+# the first.
+ERRORS = ("NVMLError", "NVMLLibraryMismatchError")
+
+# Enumerators of NVML's binary interface, which keeps them whatever the package calls them.
+CLOCK_SM, CLOCK_MEMORY = 1, 2
+TEMPERATURE_OF_GPU = 0
 
 # Bits of the mask of why clocks are what they are: part of NVML's binary interface. Older drivers
 # and packages call the same mask "throttle reasons".
@@ -50,6 +62,8 @@ EVENT_REASONS = {
     0x40: "thermal limit (hardware)",
     0x80: "power brake",
     0x100: "display clocks",
+    0x200: "board limit",
+    0x400: "reliability limit",
 }
 # An idle GPU, and one whose clocks its owner has set, are not slowed by their surroundings.
 NOT_SLOWED = 0x1 | 0x2
@@ -69,12 +83,38 @@ def load_nvml() -> ModuleType:
         ) from None
     nvml: ModuleType = pynvml
     try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
+        ask(nvml, "nvmlInit")
+    except BackendError as error:
         raise BackendError(
-            f"the GPU's management library does not start ({error})", "check nvidia-smi"
+            f"the GPU's management library does not start ({error.cause})", "check nvidia-smi"
         ) from None
     return nvml
+
+
+def ask(nvml: ModuleType, call: str, *arguments: Any) -> Any:
+    """What a call returns, under the first of its names that works here.
+
+    Args:
+        nvml: the library.
+        call: one of ``CALLS``.
+        arguments: of the call.
+
+    Raises:
+        BackendError: the package has none of the names, or the driver or the card fails it.
+    """
+    errors = tuple(getattr(nvml, name) for name in ERRORS if hasattr(nvml, name))
+    reason = ""
+    for name in (call, *CALLS[call]):
+        function = getattr(nvml, name, None)
+        if function is not None:
+            try:
+                return function(*arguments)
+            except errors as error:
+                reason = reason or " ".join(str(error).split())
+    raise BackendError(
+        f"{call}: {reason or 'this release of nvidia-ml-py does not have it'}",
+        "check nvidia-smi, and pip install -U nvidia-ml-py",
+    )
 
 
 def find_gpu(nvml: ModuleType, identity: str) -> Any:
@@ -88,21 +128,21 @@ def find_gpu(nvml: ModuleType, identity: str) -> Any:
     Raises:
         BackendError: the library knows no such GPU.
     """
-    try:
-        if ":" in identity:
-            return nvml.nvmlDeviceGetHandleByPciBusId(identity)
-        if identity.startswith(("GPU-", "MIG-")):
-            return nvml.nvmlDeviceGetHandleByUUID(identity)
-        # CUDA gives the UUID of a part of a GPU as it gives that of a whole one: bare.
+    if ":" in identity:
+        call, names = "nvmlDeviceGetHandleByPciBusId", [identity]
+    else:
+        call, names = "nvmlDeviceGetHandleByUUID", [identity]
+        if not identity.startswith(("GPU-", "MIG-")):
+            # CUDA gives the UUID of a part of a GPU as it gives that of a whole one: bare.
+            names = [f"GPU-{identity}", f"MIG-{identity}"]
+    for name in names:
         try:
-            return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{identity}")
-        except nvml.NVMLError:
-            return nvml.nvmlDeviceGetHandleByUUID(f"MIG-{identity}")
-    except nvml.NVMLError as error:
-        raise BackendError(
-            f"the GPU's management library does not know {identity} ({error})",
-            "check nvidia-smi -L",
-        ) from None
+            return ask(nvml, call, name)
+        except BackendError as error:
+            reason = error.cause
+    raise BackendError(
+        f"the GPU's management library does not know {identity} ({reason})", "check nvidia-smi -L"
+    )
 
 
 def gpu_facts(nvml: ModuleType, gpu: Any) -> Facts:
@@ -120,18 +160,29 @@ def gpu_facts(nvml: ModuleType, gpu: Any) -> Facts:
     persistence = _query(nvml, "nvmlDeviceGetPersistenceMode", whole)
     return {
         "gpu_driver": _query(nvml, "nvmlSystemGetDriverVersion"),
-        "gpu_clock_max_mhz": _query(nvml, "nvmlDeviceGetMaxClockInfo", whole, nvml.NVML_CLOCK_SM),
+        "gpu_clock_max_mhz": _query(nvml, "nvmlDeviceGetMaxClockInfo", whole, CLOCK_SM),
         "gpu_clock_applications_mhz": _query(
-            nvml, "nvmlDeviceGetApplicationsClock", whole, nvml.NVML_CLOCK_SM
+            nvml, "nvmlDeviceGetApplicationsClock", whole, CLOCK_SM
         ),
-        "gpu_memory_clock_max_mhz": _query(
-            nvml, "nvmlDeviceGetMaxClockInfo", whole, nvml.NVML_CLOCK_MEM
-        ),
+        "gpu_memory_clock_max_mhz": _query(nvml, "nvmlDeviceGetMaxClockInfo", whole, CLOCK_MEMORY),
         "gpu_power_limit_w": None if limit_mw is None else limit_mw / 1000,
         "gpu_mig": first_on(_query(nvml, "nvmlDeviceGetMigMode", whole)),
         "gpu_ecc": first_on(_query(nvml, "nvmlDeviceGetEccMode", whole)),
         "gpu_persistence": None if persistence is None else bool(persistence),
     }
+
+
+def known_facts(identity: str) -> Facts:
+    """The facts of a GPU (see :func:`gpu_facts`); none where its library is not here.
+
+    Args:
+        identity: see :func:`find_gpu`.
+    """
+    try:
+        nvml = load_nvml()
+        return gpu_facts(nvml, find_gpu(nvml, identity))
+    except BackendError:  # driver, clocks and limits are known only to the management library
+        return {}
 
 
 @dataclass(frozen=True)
@@ -158,28 +209,22 @@ class GpuState:
     processes: int | None
 
     def other_processes(self, own: int) -> int:
-        """Processes of others on the GPU, of which ``own`` contexts are known to be ours.
-
-        Counted rather than identified by their numbers: inside a container the library may give
-        those of the machine.
-        """
-        return max(0, (self.processes or 0) - own)
+        """Processes of others, see :func:`other_processes`."""
+        return other_processes(self.processes, own)
 
 
 def gpu_state(nvml: ModuleType, gpu: Any) -> GpuState:
     """What a GPU, or the whole that a part (MIG) belongs to, is doing now."""
     whole = _whole(nvml, gpu)
     mask = _query(nvml, "nvmlDeviceGetCurrentClocksEventReasons", whole)
-    if mask is None:
-        mask = _query(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", whole)
     power_mw = _query(nvml, "nvmlDeviceGetPowerUsage", whole)
     rates = _query(nvml, "nvmlDeviceGetUtilizationRates", whole)
     processes = _query(nvml, "nvmlDeviceGetComputeRunningProcesses", gpu)
     return GpuState(
-        clock_mhz=_query(nvml, "nvmlDeviceGetClockInfo", whole, nvml.NVML_CLOCK_SM),
-        memory_clock_mhz=_query(nvml, "nvmlDeviceGetClockInfo", whole, nvml.NVML_CLOCK_MEM),
+        clock_mhz=_query(nvml, "nvmlDeviceGetClockInfo", whole, CLOCK_SM),
+        memory_clock_mhz=_query(nvml, "nvmlDeviceGetClockInfo", whole, CLOCK_MEMORY),
         power_w=None if power_mw is None else power_mw / 1000,
-        temperature_c=_query(nvml, "nvmlDeviceGetTemperature", whole, nvml.NVML_TEMPERATURE_GPU),
+        temperature_c=_query(nvml, "nvmlDeviceGetTemperatureV", whole, TEMPERATURE_OF_GPU),
         utilisation_percent=None if rates is None else int(rates.gpu),
         event_reasons=None if mask is None else event_reasons(mask),
         slowed_by=None if mask is None else event_reasons(mask & ~NOT_SLOWED),
@@ -187,19 +232,49 @@ def gpu_state(nvml: ModuleType, gpu: Any) -> GpuState:
     )
 
 
-def state_flags(state: GpuState, own: int) -> tuple[str, ...]:
-    """What of a GPU's state makes a measurement doubtful, as flags of it.
+class GpuWatch:
+    """Looks at what makes measurements on a GPU doubtful, by two calls of the library a look.
 
     Args:
-        state: while or right after the network ran.
-        own: contexts on the GPU that are known to be ours.
-
-    Returns:
-        ``throttled: REASON`` for each reason that slowed it, and ``other-processes: N``.
+        nvml: the initialised library.
+        gpu: its handle of the GPU, or of a part of one.
     """
-    flags = [f"throttled: {reason}" for reason in state.slowed_by or ()]
-    others = state.other_processes(own)
-    return (*flags, f"other-processes: {others}") if others else tuple(flags)
+
+    def __init__(self, nvml: ModuleType, gpu: Any) -> None:
+        self._nvml, self._gpu, self._whole = nvml, gpu, _whole(nvml, gpu)
+
+    def look(self) -> tuple[tuple[str, ...], int]:
+        """What slows the GPU now, and how many processes beside this one have a context on it.
+
+        What is not known is nothing. Read it right after the runs that it is about.
+        """
+        mask = _query(self._nvml, "nvmlDeviceGetCurrentClocksEventReasons", self._whole) or 0
+        processes = _query(self._nvml, "nvmlDeviceGetComputeRunningProcesses", self._gpu) or ()
+        return event_reasons(mask & ~NOT_SLOWED), other_processes(len(processes), own=1)
+
+
+def watch_gpu(identity: str | None) -> GpuWatch | None:
+    """A watch on a GPU; None where it is none of NVIDIA's, or its library is not here.
+
+    Args:
+        identity: see :func:`find_gpu`.
+    """
+    if identity is None:
+        return None
+    try:
+        nvml = load_nvml()
+        return GpuWatch(nvml, find_gpu(nvml, identity))
+    except BackendError:
+        return None
+
+
+def other_processes(processes: int | None, own: int) -> int:
+    """Processes of others on a GPU, of which ``own`` contexts are known to be ours.
+
+    Counted rather than identified by their numbers: inside a container the library may give those
+    of the machine, or none.
+    """
+    return max(0, (processes or 0) - own)
 
 
 def event_reasons(mask: int) -> tuple[str, ...]:
@@ -209,13 +284,10 @@ def event_reasons(mask: int) -> tuple[str, ...]:
 
 
 def _query(nvml: ModuleType, call: str, *arguments: Any) -> Any:
-    """What a call returns; None where the package lacks it, or the driver or the card fails it."""
-    function = getattr(nvml, call, None)
-    if function is None:
-        return None
+    """What a call returns; None where it cannot be had (see :func:`ask`)."""
     try:
-        return function(*arguments)
-    except nvml.NVMLError:
+        return ask(nvml, call, *arguments)
+    except BackendError:
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from types import TracebackType
 from typing_extensions import Self
 
 from latkit.backends.base import Backend, Runner
+from latkit.dataset.flags import gpu_flags
 from latkit.meters.energy import EnergyMeter, energy_per_run_mj
+from latkit.meters.nvml import GpuWatch, watch_gpu
 from latkit.profiling.anchor import anchor_architecture, anchor_setting
 from latkit.profiling.paired import PairedTiming
 from latkit.profiling.protocol import Measurement, Protocol
@@ -75,6 +78,7 @@ class Session:
         self.setting = setting
         self.protocol = protocol
         self._meter = meter
+        self._watch: GpuWatch | None = None
 
     def __enter__(self) -> Self:
         anchor = anchor_architecture(self.setting)
@@ -84,6 +88,7 @@ class Session:
         except BaseException:
             self._anchor.close()
             raise
+        self._watch = watch_gpu(self.backend.gpu_identity())
         return self
 
     def __exit__(
@@ -112,10 +117,15 @@ class Session:
             InputError: the backend lacks the protocol's clock.
         """
         done = self._timing.measure(candidate)
+        done = dataclasses.replace(done, flags=(*done.flags, *self.gpu_flags()))
         if self._meter is not None:
             wall_ms = statistics.fmean(done.wall_samples_ms)
             done.metrics["energy_mj"] = energy_per_run_mj(self._meter, candidate.run, wall_ms)
         return done
+
+    def gpu_flags(self) -> tuple[str, ...]:
+        """What slows the GPU at this moment, and who else is on it, as flags of a row."""
+        return () if self._watch is None else gpu_flags(*self._watch.look())
 
 
 def measure(

@@ -60,6 +60,7 @@ def check_parts(report: DatasetCheck) -> Iterator[Part]:
     yield from summary_parts(summary)
     history = [stretch.anchor_median_ms for stretch in report.anchor_history]
     reasons = sorted(report.rows_by_reason.items())
+    gpu_states = sorted(report.rows_by_gpu_state.items())
     rows = [
         ["architectures requested", str(report.requested)],
         ["without an undisturbed measurement", str(summary.architectures_unusable)],
@@ -68,6 +69,7 @@ def check_parts(report: DatasetCheck) -> Iterator[Part]:
         ["error of a mean latency", f"{number(summary.error_percent, 2)} %"],
         ["disturbed measurements", f"{100 * report.disturbed_share:.1f} %"],
         *([f"  {reason}", str(count)] for reason, count in reasons),
+        *([f"GPU {state}", str(count)] for state, count in gpu_states),
         ["duplicate rows", str(report.duplicate_rows)],
     ]
     if history:

@@ -1,4 +1,4 @@
-"""Write a network as an ONNX file or a TensorRT engine, and compare it with PyTorch."""
+"""Write a network as a file for a runtime, and compare it with PyTorch."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from latkit.core.events import SILENT, Listener
 from latkit.core.files import write_atomically
 from latkit.core.requests import set_paths
 from latkit.networks.onnx_model import INPUT, OPSET, build_onnx, external_data_path
+from latkit.networks.pte import build_pte
 from latkit.networks.state import load_state
 from latkit.spaces import Setting, parse_setting
 from latkit.spaces.architecture import architecture_cost, read_network
@@ -30,7 +31,12 @@ from latkit.training.result import trained_network
 if TYPE_CHECKING:
     from latkit.networks.onnx_model import OnnxNetwork
 
-FORMATS = ("onnx", "tensorrt")
+FORMATS = ("onnx", "tensorrt", "pte")
+# What compares a file with PyTorch, by format: its package, its name, and latkit's extra.
+_VERIFIERS = {
+    "onnx": ("onnxruntime", "ONNX Runtime", "onnxruntime"),
+    "pte": ("executorch", "ExecuTorch", "executorch"),
+}
 VERIFIED_IMAGES = 32
 # Of logits, relative to the largest; fp32 in another order of summation stays well below.
 TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
@@ -45,8 +51,8 @@ class ExportRequest:
     Attributes:
         architecture: a name, a text or a file (see ``latkit.spaces.reader.read_architectures``).
         out: new file.
-        to: ``onnx``, for any runtime, or ``tensorrt``: an engine for this machine's GPU and the
-            installed version of TensorRT.
+        to: ``onnx``, for any runtime; ``tensorrt``: an engine for this machine's GPU and the
+            installed version of TensorRT; ``pte``: a program of ExecuTorch, run by XNNPACK.
         setting: the network around the architecture, or its text; None: that of a training whose
             folder is named as ``weights``, else ``imagenet``.
         weights: a ``state_dict`` of the network in a safetensors file, or a training's folder, of
@@ -81,7 +87,7 @@ class ExportResult:
         dynamic_batch: whether the number of images is open.
         weights: their file, or ``random``.
         macs, params: of the network.
-        verified_images: how many were compared with PyTorch; None: ONNX Runtime is not installed.
+        verified_images: how many were compared with PyTorch; None: the runtime is not installed.
         largest_relative_error: of their logits, relative to the largest.
     """
 
@@ -150,8 +156,9 @@ def export(request: ExportRequest, listener: Listener = SILENT) -> ExportResult:
             "the weights are random: good for measuring, not for use (--weights has trained ones)"
         )
     if error is None:
+        _, runtime, extra = _VERIFIERS[request.to]
         listener.note(
-            "not verified, because ONNX Runtime is not installed: pip install 'latkit[onnxruntime]'"
+            f"not verified, because {runtime} is not installed: pip install 'latkit[{extra}]'"
         )
     return result
 
@@ -174,14 +181,17 @@ def _check(request: ExportRequest, setting: Setting) -> None:
     for file in (request.out, external_data_path(request.out)):
         if file.exists():
             raise InputError(f"{file} exists", "choose another --out, or remove it")
-    if setting.precision not in TOLERANCES:
+    precisions = ["fp32"] if request.to == "pte" else list(TOLERANCES)
+    if setting.precision not in precisions:
         raise InputError(
-            f"a network cannot be exported in {setting.precision}",
-            f"use a setting with precision={' or '.join(TOLERANCES)}",
+            f"a network cannot be exported in {setting.precision}"
+            + (" to pte" if request.to == "pte" else ""),
+            f"use a setting with precision={' or '.join(precisions)}",
         )
-    if request.to == "tensorrt" and request.dynamic_batch:
+    if request.to != "onnx" and request.dynamic_batch:
+        what = "an engine" if request.to == "tensorrt" else "a program of ExecuTorch"
         raise InputError(
-            "an engine is built for one number of images",
+            f"{what} is built for one number of images",
             "leave --dynamic-batch out and name the number, e.g. --setting imagenet,batch=8",
         )
 
@@ -201,9 +211,13 @@ def _write(
                 made.write_bytes(plan)
                 temporary = [made]
             else:
-                temporary = model.write(made)
-                if importlib.util.find_spec("onnxruntime") is not None:
-                    error = _verify(network, _onnxruntime_run(made), setting, size)
+                if request.to == "pte":
+                    made.write_bytes(build_pte(model).serialized())
+                    temporary = [made]
+                else:
+                    temporary = model.write(made)
+                if importlib.util.find_spec(_VERIFIERS[request.to][0]) is not None:
+                    error = _verify(network, _RUNS[request.to](made), setting, size)
             for file in temporary:
                 files.append(out.with_name(file.name))
                 write_atomically(files[-1], functools.partial(os.replace, file))
@@ -220,6 +234,16 @@ def _onnxruntime_run(path: Path) -> Run:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: session.run(None, {INPUT: images})[0]
+
+
+def _executorch_run(path: Path) -> Run:
+    """What a program of ExecuTorch computes, on the CPU."""
+    from latkit.backends.executorch_program import Program
+
+    return Program(path.read_bytes())
+
+
+_RUNS: dict[str, Callable[[Path], Run]] = {"onnx": _onnxruntime_run, "pte": _executorch_run}
 
 
 def _build_engine(network: nn.Module, content: bytes, setting: Setting) -> tuple[bytes, float]:

@@ -15,6 +15,7 @@ from latkit.core.device import check_device_name, pinned_to
 from latkit.core.errors import BackendError, InputError, LatkitError, SpaceError
 from latkit.core.events import SILENT, Listener, Progress
 from latkit.dataset import LatencyDataset, Manifest, Target
+from latkit.dataset.flags import is_gpu_flag
 from latkit.dataset.writer import DatasetWriter
 from latkit.profiling.anchor import anchor_name
 from latkit.profiling.loop import is_measured
@@ -200,9 +201,9 @@ class _Task:
         for text, row in rows.items():
             now = found.get(text)
             if now is not None:
-                slowed = tuple(f for f in row.flags if f.startswith(("throttled", "other-")))
+                flags = dict.fromkeys((*now.flags, *filter(is_gpu_flag, row.flags)))
                 settled[text] = dataclasses.replace(
-                    row, latency_ms=now.latency_ms, error_ms=now.error_ms, flags=now.flags + slowed,
+                    row, latency_ms=now.latency_ms, error_ms=now.error_ms, flags=tuple(flags),
                     measurements=now.measurements, disturbed=now.disturbed,
                 )  # fmt: skip
         return settled

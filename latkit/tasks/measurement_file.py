@@ -16,7 +16,7 @@ from latkit.core.errors import DatasetError, from_os_error
 from latkit.core.files import write_json_atomically
 from latkit.core.version import __version__
 from latkit.dataset import LatencyDataset
-from latkit.dataset.flags import DISTURBED
+from latkit.dataset.flags import DISTURBED, is_gpu_flag
 
 FILE = "measurement.json"
 FORMAT_VERSION = 1
@@ -54,7 +54,8 @@ class MeasuredRow:
         peak_memory_mb: device memory, or what the process came to hold beyond what it held before;
             None: not known.
         energy_mj: of one run; None: not measured.
-        flags: ``disturbed`` and why, if every measurement was; what a GPU was slowed by.
+        flags: ``disturbed`` and why, if every measurement was; what a GPU was slowed by, and who
+            else was on it.
         layers: by operator; None: not requested; empty: the runtime has no profiler.
         layers_explained: share of a profiled run that they add up to.
         profiled_ms: such a run, which takes longer than one that is not profiled.
@@ -128,6 +129,7 @@ def estimate(latencies_ms: Sequence[float], flags: Sequence[Sequence[str]]) -> E
     """The mean latency of measurements and how well it is known (Student's t, 95 %).
 
     Disturbed measurements count only where there are no others; then the estimate has their flags.
+    It has the flags of a GPU's state in any case.
     """
     quiet = [ms for ms, f in zip(latencies_ms, flags, strict=True) if DISTURBED not in f]
     used = np.array(quiet or latencies_ms)
@@ -135,9 +137,9 @@ def estimate(latencies_ms: Sequence[float], flags: Sequence[Sequence[str]]) -> E
     if len(used) > 1:
         t = float(stdtrit(len(used) - 1, (1 + CONFIDENCE) / 2))
         error = t * float(used.std(ddof=1)) / math.sqrt(len(used))
-    reasons = () if quiet else tuple(dict.fromkeys(flag for f in flags for flag in f))
+    told = dict.fromkeys(flag for f in flags for flag in f if not quiet or is_gpu_flag(flag))
     disturbed = len(latencies_ms) - len(quiet)
-    return Estimate(float(used.mean()), error, len(latencies_ms), disturbed, reasons)
+    return Estimate(float(used.mean()), error, len(latencies_ms), disturbed, tuple(told))
 
 
 def estimates(dataset: LatencyDataset) -> dict[str, Estimate]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from latkit.backends.base import Backend, Runner
-from latkit.core.errors import BackendError
+from latkit.backends.base import Runner
 from latkit.dataset.flags import DISTURBED
 from latkit.dataset.writer import DatasetWriter
 from latkit.meters.energy import EnergyMeter, energy_per_run_mj
-from latkit.meters.nvml import find_gpu, gpu_state, load_nvml, state_flags
 from latkit.meters.resident import ResidentPeak
 from latkit.profiling.loop import is_measured
 from latkit.profiling.protocol import Measurement
@@ -53,7 +51,7 @@ class Measurer:
             self._measure_visits(timed, subject, text)
             tail = Tail.of(timed.run(request.runs).wall_ms)
             process_mb = resident.peak_mb()
-            flags = _gpu_flags(backend)
+            flags = self._session.gpu_flags()
             energy_mj = None
             if self._meter is not None:
                 energy_mj = energy_per_run_mj(self._meter, runner.run, tail.mean_ms)
@@ -124,15 +122,3 @@ class Measurer:
                 "params": subject.params,
             }
         )
-
-
-def _gpu_flags(backend: Backend) -> tuple[str, ...]:
-    """What the GPU was slowed by, and who else was on it, if its library is here to tell."""
-    identity = backend.gpu_identity()
-    if identity is None:
-        return ()
-    try:
-        nvml = load_nvml()
-        return state_flags(gpu_state(nvml, find_gpu(nvml, identity)), own=1)
-    except BackendError:
-        return ()

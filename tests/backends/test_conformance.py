@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-
 import pytest
 
 from latkit.backends import BACKENDS
@@ -39,9 +36,14 @@ TestTensorrtGraph = _suite("tensorrt-graph")
 TestOnnxRuntimeCpu = _suite("onnxruntime-cpu")
 TestOnnxRuntimeCuda = _suite("onnxruntime-cuda")
 TestOnnxRuntimeTensorrt = _suite("onnxruntime-tensorrt")
+TestExecutorchXnnpack = pytest.mark.usefixtures("no_trace")(_suite("executorch-xnnpack"))
 
 
 class TestOpenvinoCpu(_suite("openvino-cpu")):  # type: ignore[misc]
+    rebuilds = 8
+
+
+class TestLitertCpu(_suite("litert-cpu")):  # type: ignore[misc]
     rebuilds = 8
 
 
@@ -49,18 +51,11 @@ class TestOnnxRuntimeEpOpenvino(_suite("onnxruntime-ep:OpenVINOExecutionProvider
     rebuilds = 8
 
 
+@pytest.mark.usefixtures("no_trace")
 class _Compiled(BackendConformance):
     """Compiling a network takes from ten seconds to half a minute."""
 
     rebuilds = 3
-
-    @pytest.fixture(autouse=True)
-    def no_trace(self) -> Iterator[None]:
-        """PyTorch's compiler logs graphs and code, which pytest would keep and look like a leak."""
-        log = logging.getLogger("torch.__trace")
-        log.disabled, before = True, log.disabled
-        yield
-        log.disabled = before
 
     def genotypes(self) -> list[Genotype]:
         return [ZOO["darts_v2"]]

@@ -164,7 +164,7 @@ def test_the_version_of_the_cudnn_that_is_loaded(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, str(library)], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "None 91002\n"
+    assert done.stdout == "none 91002\n"
 
 
 def test_options_are_those_a_version_knows(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def device(
     """A device as ONNX Runtime lists it."""
     hardware = SimpleNamespace(
         type=SimpleNamespace(name=kind), metadata={"is_virtual": virtual}, vendor="Maker",
-        device_id=0x2A,
+        device_id=0x2A, vendor_id=0x1234,
     )  # fmt: skip
     return SimpleNamespace(ep_name=provider, device=hardware, ep_metadata=metadata)
 
@@ -297,6 +297,30 @@ def test_a_network_that_is_not_wholly_taken(
 def test_no_meter_of_an_unknown_device(made: type[OnnxRuntimeEpBackend]) -> None:
     backend = made()
     backend.__dict__["_found"] = FoundDevice("GPU", device(kind="GPU"), None)
+    with pytest.raises(BackendError):
+        backend.open_meter()
+
+
+def test_a_gpu_of_nvidias_is_known_to_its_library(
+    made: type[OnnxRuntimeEpBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, gpu = made(), device(kind="GPU", version="1")
+    backend.__dict__["_found"] = FoundDevice("GPU", gpu, None)
+    gpu.device.metadata["pci_bus_id"] = "0000:3b:00.0"
+    assert backend.gpu_identity() is None, "of another vendor"
+    gpu.device.vendor_id = module.NVIDIA
+    assert backend.gpu_identity() == "0000:3b:00.0"
+    opened = []
+    monkeypatch.setattr(module, "open_meter", lambda *arguments: opened.append(arguments))
+    backend.open_meter()
+    assert opened == [("gpu", "0000:3b:00.0")]
+    monkeypatch.setattr(module, "known_facts", lambda identity: {"gpu_driver": identity})
+    monkeypatch.setattr(module, "loaded_cudnn", lambda: "none")
+    backend.provider = gpu.ep_name
+    facts = backend.fingerprint()
+    assert (facts["gpu_driver"], facts["cudnn"]) == ("0000:3b:00.0", "none")
+    del gpu.device.metadata["pci_bus_id"]  # as before ONNX Runtime 1.31
+    assert backend.gpu_identity() is None
     with pytest.raises(BackendError):
         backend.open_meter()
 

@@ -10,12 +10,15 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from benchmarks.gpu import choose, known_parts, main, prove
 from benchmarks.gpu_parts.child import run as run_part
+from benchmarks.gpu_parts.interfaces import provider_names
+from benchmarks.gpu_parts.machine import unanswered
 from benchmarks.gpu_parts.page import page
 from benchmarks.gpu_parts.part import ROOT, Context, Part
 from benchmarks.gpu_parts.profiles import judge_host_bound
@@ -23,6 +26,7 @@ from benchmarks.gpu_parts.steps import count_launches
 from benchmarks.gpu_parts.suites import CONFORMANCE
 from latkit.backends import BACKENDS
 from latkit.backends.hardware import BACKEND_SUPPORT
+from latkit.backends.provider_packages import find_packages
 from tests.support.commands import RunLatkit, ok
 
 FAULTS = {
@@ -202,12 +206,30 @@ def test_the_page_shows_tables_and_escapes_them() -> None:
     assert "numbers mean nothing" in text
 
 
+def test_providers_without_a_gpu_are_told_with_why(tmp_path: Path) -> None:
+    names, reasons = provider_names(Context("cuda", False, tmp_path, (), lambda report: None))
+    installed, _ = find_packages()
+    if not any(BACKENDS.get(name)().gpu_identity() for name in names):
+        assert names == []
+    assert len(reasons) >= sum(len(package.providers) for package in installed) - len(names)
+
+
+def test_calls_that_nvml_does_not_answer() -> None:
+    nothing: Any = SimpleNamespace(NVMLError=RuntimeError)
+    silent = unanswered(nothing, "gpu")
+    assert "nvmlDeviceGetCurrentClocksEventReasons" in silent
+    temperature: Any = SimpleNamespace(
+        NVMLError=RuntimeError, nvmlDeviceGetTemperature=lambda gpu, sensor: 50
+    )
+    assert silent.keys() - unanswered(temperature, "gpu").keys() == {"nvmlDeviceGetTemperatureV"}
+
+
 # Of the quick form: what runs by the command, and what runs here, each with what it builds on.
 BY_COMMAND = ("gpu-tests", "suite.torch-cuda")
 HERE = (
     ("profile.batch-1", "lpm", "search"), ("profile.batch-32",), ("step.darts",), ("networks",),
     ("protocols",), ("bf16",), ("energy",), ("step.pc-darts",), ("step.second-order",),
-    ("doctor",), ("nccl",),
+    ("doctor",), ("nccl",), ("cuda-packages",), ("plug-ins",),
 )  # fmt: skip
 
 
@@ -229,7 +251,8 @@ def test_the_quick_form_of_parts(
                 "function": one.function}  # fmt: skip
         reports: list[dict[str, Any]] = []
         end = run_part(task, reports.append)
-        assert end["verdict"] == "ok" or (name, end["verdict"]) == ("energy", "skipped"), end
+        may_be_missing = name in ("energy", "cuda-packages")
+        assert end["verdict"] == "ok" or (may_be_missing and end["verdict"] == "skipped"), end
         checks = [report["check"] for report in reports if "check" in report]
         assert all(check["passed"] for check in checks)
         assert json.dumps(reports)

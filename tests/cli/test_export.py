@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from latkit.backends.executorch_program import Program
 from latkit.networks import onnx_model
 from latkit.spaces import get_space, parse_setting
 from latkit.spaces.architecture import get_architecture
@@ -51,6 +52,42 @@ def test_trained_weights(latkit: RunLatkit, dynamic: bool) -> None:
         [session.run(None, {"images": images[i : i + size].numpy()})[0] for i in range(0, 32, size)]
     )
     assert np.abs(got - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+def test_a_program_of_executorch(latkit: RunLatkit) -> None:
+    network = trained(SETTING)
+    safetensors.torch.save_file(network.state_dict(), "trained.safetensors")
+    to_pte = (*EXPORT[:-1], "net.pte", "--to", "pte")
+    done = latkit(*to_pte, "--weights", "trained.safetensors", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    content = Path("net.pte").read_bytes()
+    assert content[4:8] == b"ET12"
+    assert (result["format"], result["bytes"]) == ("pte", len(content))
+    if importlib.util.find_spec("executorch") is None:
+        assert result["verified_images"] is None
+        assert "pip install 'latkit[executorch]'" in done.stderr
+        return
+    assert result["verified_images"] == 32
+    assert result["largest_relative_error"] < 1e-5
+    images = torch.randn(1, 3, 8, 8)
+    with torch.inference_mode():
+        wanted = network(images).numpy()
+    assert np.abs(Program(content)(images.numpy()) - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--dynamic-batch",), "a program of ExecuTorch is built for one number of images"),
+        (("--setting", "tiny,precision=fp16"), "cannot be exported in fp16 to pte"),
+    ],
+)
+def test_what_a_program_cannot_be(latkit: RunLatkit, options: tuple[str, ...], says: str) -> None:
+    done = latkit("export", "darts_v2", "--to", "pte", "--out", "net.pte", *options)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not Path("net.pte").exists()
 
 
 def test_half_precision(latkit: RunLatkit) -> None:

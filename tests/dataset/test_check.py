@@ -28,6 +28,7 @@ def make(
     requested: int | None = None,
     anchor_ms: Any = lambda position: 10.0,
     panel_size: int = 16,
+    gpu: tuple[tuple[range, str], ...] = (),
 ) -> LatencyDataset:
     """Architectures of known latency with known noise, the first of them visited again."""
     rng = np.random.default_rng(0)
@@ -52,7 +53,8 @@ def make(
         for k, arch_id in enumerate(panel):
             add(arch_id, 0, 8.0 + k, "panel-start")
     for k, arch_id in enumerate(ids):
-        add(arch_id, 0, truth[arch_id], *(["disturbed", "spread"] if k in disturbed else []))
+        flags = ["disturbed", "spread"] if k in disturbed else []
+        add(arch_id, 0, truth[arch_id], *flags, *(flag for where, flag in gpu if k in where))
     for arch_id in ids[:repeats]:
         add(arch_id, 1, truth[arch_id])
     if panel_shift is not None:
@@ -135,6 +137,25 @@ def test_disturbed_ones(tmp_path: Path) -> None:
     report = check_dataset(make(tmp_path / "c", repeats=0, disturbed=range(60))).to_dict()
     assert report["latency_ms"] is None
     assert "no architecture has an undisturbed measurement" in texts(report)
+
+
+def test_a_gpu_that_was_slowed_and_shared(tmp_path: Path) -> None:
+    flags = (
+        (range(30), "throttled: power cap"), (range(2), "throttled: sync boost"),
+        (range(4), "other-processes: 1"), (range(4, 8), "other-processes: 2"),
+    )  # fmt: skip
+    dataset = make(tmp_path / "a", disturbed=range(1), gpu=flags)
+    report = check_dataset(dataset).to_dict()
+    assert report["disturbed"] == {"share": 1 / 80, "rows_by_reason": {"spread": 1}}
+    assert report["rows_by_gpu_state"] == {
+        "throttled: power cap": 30, "throttled: sync boost": 2, "other-processes": 8
+    }  # fmt: skip
+    assert report["verdict"] == "usable"
+    assert len(report["findings"]) == 2
+    assert "in 38 % of the measurements the GPU was slowed (power cap)" in texts(report)
+    assert "in 10 % of the measurements other processes were on the GPU" in texts(report)
+    # Such rows are used: a paired ratio is that of two networks on the same GPU.
+    assert dataset.usable().num_rows == 60
 
 
 def test_an_unfinished_one(tmp_path: Path) -> None:

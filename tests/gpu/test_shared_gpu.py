@@ -17,7 +17,9 @@ import torch
 from latkit.backends.torch_cuda import TorchCudaBackend, current_gpu_uuid, gpu_fingerprint
 from latkit.core.errors import BackendError, SearchError
 from latkit.dataset import LatencyDataset, Target
-from latkit.meters.nvml import GpuState, find_gpu, gpu_state, load_nvml
+from latkit.dataset.check import check_dataset
+from latkit.dataset.flags import OTHER_PROCESSES
+from latkit.meters.nvml import GpuState, GpuWatch, ask, find_gpu, gpu_state, load_nvml
 from latkit.profiling.loop import profile
 from latkit.profiling.protocol import Protocol
 from latkit.search.data import load_data
@@ -123,9 +125,21 @@ def test_a_busy_gpu_can_be_profiled(tmp_path: Path) -> None:
     assert all(latency > 0 for latency in dataset.table["latency_ms"].to_pylist())
 
 
+@pytest.mark.usefixtures("foreign_process")
+def test_a_foreign_process_is_in_the_rows(nvml: Any, tmp_path: Path) -> None:
+    torch.zeros(1, device="cuda")
+    _, others = GpuWatch(nvml, find_gpu(nvml, current_gpu_uuid())).look()
+    if not others:
+        pytest.skip("the driver does not list processes of others here, as in some containers")
+    report = check_dataset(profile_some(3, tmp_path / "d"))
+    assert report.rows_by_gpu_state[OTHER_PROCESSES] == report.summary.rows - (
+        report.summary.rows_panel
+    )
+
+
 def test_a_gpu_is_chosen_and_looked_up_by_its_uuid(nvml: Any) -> None:
     gpu = find_gpu(nvml, current_gpu_uuid())
-    uuid = nvml.nvmlDeviceGetUUID(gpu)
+    uuid = ask(nvml, "nvmlDeviceGetUUID", gpu)
     assert current_gpu_uuid() in uuid
     usable, seen, facts = under(uuid)
     assert usable
@@ -146,7 +160,7 @@ def test_of_two_gpus_the_visible_one_is_fingerprinted(nvml: Any) -> None:
     for number in ("0", "1"):
         usable, uuid, _ = under(number)
         assert usable
-        assert uuid in nvml.nvmlDeviceGetUUID(find_gpu(nvml, uuid))
+        assert uuid in ask(nvml, "nvmlDeviceGetUUID", find_gpu(nvml, uuid))
         seen.append(uuid)
     assert seen[0] != seen[1]
 
@@ -156,7 +170,7 @@ def test_a_part_of_a_gpu_has_the_clocks_of_the_whole(nvml: Any) -> None:
     if not facts.get("gpu_mig"):
         pytest.skip("this GPU is not parted (MIG)")
     gpu = find_gpu(nvml, current_gpu_uuid())
-    assert nvml.nvmlDeviceGetUUID(gpu).startswith("MIG-")
+    assert ask(nvml, "nvmlDeviceGetUUID", gpu).startswith("MIG-")
     assert facts["gpu_clock_max_mhz"]
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from latkit.backends.base import Backend, Clock, Facts, Probe, Runner, Samples
 from latkit.dataset import LatencyDataset, Target
+from latkit.dataset.check import check_dataset
+from latkit.dataset.flags import is_gpu_flag
 from latkit.dataset.statistics import faster_half_mean
 from latkit.profiling.anchor import anchor_setting
 from latkit.profiling.loop import profile
@@ -122,3 +124,39 @@ def test_a_dataset_has_the_same_latencies(scripted: Any, tmp_path: Path, preset:
         assert row["latency_ms"] == pytest.approx(replicates.latency_ms)
         if preset == "paper":
             assert row["latency_ms"] == pytest.approx(20.0)
+
+
+class ScriptedWatch:
+    """A GPU that others use and that is slowed, for a while."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def look(self) -> tuple[tuple[str, ...], int]:
+        self.looks += 1
+        return ((), 0) if self.looks < 3 else (("power cap",), 2)
+
+
+def test_what_a_gpu_was_slowed_by_is_in_its_rows(
+    scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, setting = scripted
+    watch, watched = ScriptedWatch(), []
+    monkeypatch.setattr(type(backend), "gpu_identity", lambda self: "GPU-1")
+    monkeypatch.setattr(
+        "latkit.profiling.session.watch_gpu", lambda identity: watched.append(identity) or watch
+    )
+    target = Target("darts", "this", "scripted", setting)
+    with backend:
+        profile(backend, target, PRESETS["fast"], 3, 0, tmp_path / "d")
+    dataset = LatencyDataset.open(tmp_path / "d")
+    rows = dataset.table.to_pylist()
+    assert watched == ["GPU-1"], "found once in a session"
+    assert watch.looks == len(rows)
+    told = ["throttled: power cap", "other-processes: 2"]
+    gpu = [list(filter(is_gpu_flag, row["flags"])) for row in rows]
+    assert gpu == [[], [], *[told] * (len(rows) - 2)]
+    report = check_dataset(dataset)
+    listed = sum(bool(f) and not p for f, p in zip(gpu, dataset.in_panel.tolist(), strict=True))
+    assert report.rows_by_gpu_state == {told[0]: listed, "other-processes": listed}
+    assert set(report.rows_by_reason) <= {"spread"}

@@ -301,6 +301,8 @@ class TestNumbers:
         alone = estimate([1.5], [["disturbed", "spread"]])
         assert (alone.latency_ms, alone.error_ms) == (1.5, None)
         assert alone.flags == ("disturbed", "spread")
+        slowed = estimate([1.0, 1.5], [["throttled: power cap"], ["disturbed", "spread"]])
+        assert slowed.flags == ("throttled: power cap",)
 
     def test_the_tail(self) -> None:
         tail = Tail.of(list(range(1, 101)))

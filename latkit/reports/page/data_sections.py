@@ -27,7 +27,7 @@ from latkit.reports.page.inputs import Inputs, MadeDataset
 MOST_BINS = 60
 # What people look for first in a fingerprint.
 FIRST_FACTS = ("cpu", "gpu", "usable_cores", "memory_gb", "governor", "hypervisor", "system",
-               "torch", "onnxruntime", "provider_version", "openvino", "tensorrt", "ncnn",
+               "torch", "onnxruntime", "provider_version", "openvino", "litert", "tensorrt", "ncnn",
                "threads")  # fmt: skip
 # Figure 2: by how much the fastest of equal FLOPs is often faster, in percent.
 PUBLISHED_SPREAD = {"slowest": 32.0, "median": 8.0}

@@ -124,7 +124,7 @@ class _Behaviour:
         log.log(self.module.ILogger.ERROR, text)
 
     def need_driver(self, log: Any) -> None:
-        assert self.cuda.contexts, "TensorRT would make a context of its own"
+        assert self.cuda.has_context, "TensorRT would make a context of its own"
         if not self.has_driver:
             self.say(log, "CUDA initialization failure with error: 35")
             raise TypeError("pybind11::init(): factory function returned nullptr")

@@ -1,7 +1,8 @@
 """CUDA without a GPU: what of pycuda's driver and of PyTorch's graphs the TensorRT backends use.
 
 Nothing runs before it is waited for, so that a forgotten synchronisation reads stale memory; uses
-of freed memory and of no context are errors.
+of freed memory and of no context are errors. :class:`Cuda` has pycuda's names;
+``simulated_runtime`` has those of cuda-python, for the same device.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Cuda:
         self.buffers: dict[int, bytearray] = {}
         self.streams: dict[int, Any] = {}
         self.contexts: list[Any] = []
+        self.primary = False  # of the CUDA runtime
         self.now_ms = 0.0
         self.failing_init = ""
         self.alive = _Alive()  # objects of TensorRT that use the context
@@ -142,8 +144,13 @@ class Cuda:
         self.Device, self.Stream, self.Event = Device, Stream, Event
         self._allocation = DeviceAllocation
 
+    @property
+    def has_context(self) -> bool:
+        """One that was made current, or that of the runtime, which stays."""
+        return bool(self.contexts) or self.primary
+
     def need_context(self) -> None:
-        if not self.contexts:
+        if not self.has_context:
             raise CudaError("invalid device context")
 
     def init(self) -> None:
