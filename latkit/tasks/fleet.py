@@ -59,6 +59,11 @@ def profile_fleet(
     check_count(space, n)
     support = BACKEND_SUPPORT.get(backend_class.name)
     on_gpu = support is not None and support.hardware == "GPU"
+    if energy and address == LOCAL and not on_gpu:
+        raise InputError(
+            "the energy of a CPU is that of all its cores, where each worker has some of them",
+            "leave --energy out, or --fleet",
+        )
     local = "GPU" if on_gpu else "CPU"
     job = Job(
         open=partial(_open, backend_class.name, provider_library, protocol.threads),

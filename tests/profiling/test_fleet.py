@@ -243,6 +243,7 @@ ARGUMENTS = (
     [
         (("--cores", "0"), ("--cores",)),
         (("--choose", "active"), ("--choose",)),
+        (("--energy",), ("--energy",)),
         (("--n", 0), ("--n",)),
     ],
 )
