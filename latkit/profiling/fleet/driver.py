@@ -286,9 +286,7 @@ class Fleet:
         if name in self._datasets:
             earlier = self._datasets[name].writer.manifest.fingerprint
             changed += contradictions(earlier, hired.fingerprint)
-        if name in self._workers:
-            changed = ["another worker has its name"]
-        elif name in self._quarantined:
+        if name in self._quarantined:
             changed = [f"it is in quarantine; remove {plan.folder / name} to have it again"]
         if changed:
             self._left_out.setdefault(name, "; ".join(changed))

@@ -180,6 +180,9 @@ class RayPool:
         if isinstance(answer, LatkitError):
             return Failed(worker, answer)
         if isinstance(answer, Hired):
+            if answer.worker in self._actors:
+                self._ray.kill(actor)
+                return Lost(None, f"another one is named {answer.worker} too")
             self._actors[answer.worker] = actor
             return answer
         assert worker is not None
