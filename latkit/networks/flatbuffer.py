@@ -1,4 +1,4 @@
-"""Writing FlatBuffers, the format of ExecuTorch's files, without a compiler of schemas.
+"""Writing FlatBuffers, the format of ExecuTorch and LiteRT, without a compiler of schemas.
 
 A table is written before what it refers to, so that all offsets but those to vtables point
 forwards, as the format wants it (https://flatbuffers.dev/internals).
@@ -37,13 +37,25 @@ class Numbers(NamedTuple):
     values: Sequence[float]
 
 
+class Content(NamedTuple):
+    """A vector of bytes.
+
+    Attributes:
+        content: the bytes.
+        alignment: of the first of them, in the file.
+    """
+
+    content: bytes
+    alignment: int
+
+
 class Table(NamedTuple):
     """A table.
 
     Attributes:
-        fields: by their places in the schema: numbers (an ``int`` is a ``uint``), vectors of them,
-            texts, tables, and lists of tables. Of a union the type is a number at the place before
-            its table's.
+        fields: by their places in the schema: numbers (an ``int`` is a ``uint``), vectors of them
+            or of bytes, texts, tables, and lists of tables. Of a union the type is a number at the
+            place before its table's.
     """
 
     fields: Mapping[int, Any]
@@ -156,6 +168,12 @@ class _Writer:
             return self.table(field)
         if isinstance(field, Numbers):
             return self._numbers(field)
+        if isinstance(field, Content):
+            self.out += bytes(-(len(self.out) + 4) % field.alignment)
+            start = len(self.out)
+            self.out += struct.pack("<I", len(field.content))
+            self.out += field.content
+            return start
         if isinstance(field, str):
             content = field.encode()
             self._align(4)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latkit.networks.flatbuffer import Content, Number, Numbers, Table, write
+
 SCHEMA_VERSION = 3
 # Operators by their numbers in the schema, and the tables of their options.
 _OPERATORS = {
@@ -49,8 +51,6 @@ class TfliteFile:
         self._computed: dict[tuple[Any, ...], Tensor] = {}
         self.inputs: list[int] = []
         self.outputs: list[int] = []
-        self._builder: Any = None
-        self._written: dict[tuple[Any, ...], int] = {}  # vectors and tables, where they are
 
     def tensor(self, shape: Shape) -> Tensor:
         """A tensor that is computed, or the input."""
@@ -82,99 +82,45 @@ class TfliteFile:
 
     def content(self) -> bytes:
         """The file."""
-        import flatbuffers
-
-        # Large enough from the start: it would be copied whenever it grows.
-        size = sum(values.nbytes + 32 for values in self._buffers if values is not None)
-        tables = 128 * (len(self._tensors) + len(self._operators) + 8)
-        builder = self._builder = flatbuffers.Builder(size + tables)
         names = list(dict.fromkeys(operator for operator, *_ in self._operators))
-        buffers = self._vector([self._buffer(values) for values in self._buffers])
-        tensors = self._vector([self._one_tensor(*tensor) for tensor in self._tensors])
-        operators = self._vector(
-            [
-                self._operator(names.index(name), name, inputs, output, fields)
+        subgraph = Table({
+            0: [
+                Table({0: Numbers("i", shape), 1: Number("b", kind), 2: buffer})
+                for shape, kind, buffer in self._tensors
+            ],
+            1: Numbers("i", self.inputs),
+            2: Numbers("i", self.outputs),
+            3: [
+                _operator(names.index(name), name, inputs, output, fields)
                 for name, inputs, output, fields in self._operators
-            ]
-        )
-        inputs, outputs = self._ints(self.inputs), self._ints(self.outputs)
-        builder.StartObject(5)
-        for slot, offset in enumerate((tensors, inputs, outputs, operators)):
-            builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
-        subgraphs = self._vector([builder.EndObject()])
-        codes = self._vector([self._code(_OPERATORS[name][0]) for name in names])
-        builder.StartObject(8)
-        builder.PrependUint32Slot(0, SCHEMA_VERSION, 0)
-        for slot, offset in ((1, codes), (2, subgraphs), (4, buffers)):
-            builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
-        builder.Finish(builder.EndObject(), b"TFL3")
-        return bytes(builder.Output())
+            ],
+        })  # fmt: skip
+        root = Table({
+            0: SCHEMA_VERSION,
+            1: [_code(_OPERATORS[name][0]) for name in names],
+            2: [subgraph],
+            4: [_buffer(values) for values in self._buffers],
+        })  # fmt: skip
+        return bytes(write(root, b"TFL3"))
 
-    def _vector(self, offsets: Sequence[int]) -> int:
-        self._builder.StartVector(4, len(offsets), 4)
-        for offset in reversed(offsets):
-            self._builder.PrependUOffsetTRelative(offset)
-        return int(self._builder.EndVector())
 
-    def _ints(self, values: Sequence[int]) -> int:
-        """A vector of numbers; equal ones, as shapes are, are one."""
-        key = tuple(values)
-        if key not in self._written:
-            vector = self._builder.CreateNumpyVector(np.array(values, np.int32))
-            self._written[key] = int(vector)
-        return self._written[key]
+def _buffer(values: npt.NDArray[Any] | None) -> Table:
+    # Kernels read 16 bytes at once.
+    return Table({} if values is None else {0: Content(values.tobytes(), 16)})
 
-    def _buffer(self, values: npt.NDArray[Any] | None) -> int:
-        builder = self._builder
-        data = None
-        if values is not None:
-            content = values.tobytes()
-            builder.StartVector(1, len(content), 16)  # kernels read 16 bytes at once
-            head = builder.head = builder.Head() - len(content)
-            builder.Bytes[head : head + len(content)] = content
-            data = builder.EndVector()
-        builder.StartObject(1)
-        if data is not None:
-            builder.PrependUOffsetTRelativeSlot(0, data, 0)
-        return int(builder.EndObject())
 
-    def _one_tensor(self, shape: Shape, kind: int, buffer: int) -> int:
-        sizes = self._ints(shape)
-        self._builder.StartObject(4)
-        self._builder.PrependUOffsetTRelativeSlot(0, sizes, 0)
-        self._builder.PrependInt8Slot(1, kind, 0)
-        self._builder.PrependUint32Slot(2, buffer, 0)
-        return int(self._builder.EndObject())
+def _operator(code: int, name: str, inputs: list[int], output: int, fields: Fields) -> Table:
+    made: dict[int, Any] = {0: code, 1: Numbers("i", inputs), 2: Numbers("i", [output])}
+    if table := _OPERATORS[name][1]:
+        options = {
+            slot: Number(kind, value)
+            for slot, (value, kind, default) in enumerate(fields)
+            if value != default
+        }
+        made |= {3: Number("B", table), 4: Table(options)}
+    return Table(made)
 
-    def _operator(
-        self, code: int, name: str, inputs: list[int], output: int, fields: Fields
-    ) -> int:
-        builder, (_, table) = self._builder, _OPERATORS[name]
-        read, written = self._ints(inputs), self._ints([output])
-        options = self._options(fields)
-        builder.StartObject(5)
-        builder.PrependUint32Slot(0, code, 0)
-        builder.PrependUOffsetTRelativeSlot(1, read, 0)
-        builder.PrependUOffsetTRelativeSlot(2, written, 0)
-        if table:
-            builder.PrependUint8Slot(3, table, 0)
-            builder.PrependUOffsetTRelativeSlot(4, options, 0)
-        return int(builder.EndObject())
 
-    def _options(self, fields: Fields) -> int:
-        """A table of options; equal ones are one."""
-        key = ("options", *fields)
-        if key not in self._written:
-            self._builder.StartObject(len(fields))
-            for slot, (value, kind, default) in enumerate(fields):
-                put = "PrependInt8Slot" if kind == "b" else "PrependInt32Slot"
-                getattr(self._builder, put)(slot, value, default)
-            self._written[key] = int(self._builder.EndObject())
-        return self._written[key]
-
-    def _code(self, number: int) -> int:
-        self._builder.StartObject(4)
-        self._builder.PrependInt8Slot(0, number, 0)
-        self._builder.PrependInt32Slot(2, 1, 0)  # the operator's version; 0 is not one
-        self._builder.PrependInt32Slot(3, number, 0)
-        return int(self._builder.EndObject())
+def _code(number: int) -> Table:
+    # The operator's version is 1, the default.
+    return Table({0: Number("b", number), 3: Number("i", number)})
