@@ -151,7 +151,6 @@ def made_network(node: onnx.NodeProto, batch: Any = 1, **weights: np.ndarray) ->
     ids=lambda node: node.op_type,
 )
 def test_what_has_no_form_is_refused(node: onnx.NodeProto) -> None:
-    pytest.importorskip("flatbuffers")
     with pytest.raises(InputError):
         tflite_model(made_network(node, shape=np.array([0, 3, -1])))
 
