@@ -13,8 +13,8 @@ from latkit.backends.base import Backend, Clock, Probe, Runner
 from latkit.backends.hardware import BACKEND_SUPPORT
 from latkit.backends.ncnn_net import (
     NcnnRunner,
-    exact_regions,
     import_ncnn,
+    keep_widths,
     load_net,
     net_facts,
     parallel_width,
@@ -79,7 +79,7 @@ class NcnnCpuBackend(Backend):
         self._host = contextlib.ExitStack()
         try:
             self._host.enter_context(beside_torch(self.threads))
-            self._host.enter_context(exact_regions())
+            self._host.callback(import_ncnn().set_omp_dynamic, keep_widths())
         except BaseException:
             self._host.close()
             raise

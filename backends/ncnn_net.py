@@ -6,7 +6,6 @@ Python 3.8.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import importlib
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 # Writes a weight into memory of ncnn's, an array in one dimension; None: a word that is 0.
 Fill: TypeAlias = "Callable[[npt.NDArray[np.float32]], object] | None"
 
-# ncnn takes half precision by itself where the CPU has it; older releases lack the last.
+# ncnn takes half precision by itself, on x86 and on Arm; older releases lack the last.
 _HALVES = (
     "use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage",
     "use_bf16_packed",
@@ -73,16 +72,16 @@ def _new_net(threads: int) -> Any:
     return net
 
 
-@contextlib.contextmanager
-def exact_regions() -> Iterator[None]:
-    """Keep ncnn's OpenMP from taking fewer threads where the machine is busy (``OMP_DYNAMIC``)."""
+def keep_widths() -> int:
+    """Keep ncnn's OpenMP from taking fewer threads where the machine is busy (``OMP_DYNAMIC``).
+
+    Returns:
+        What ``set_omp_dynamic`` restores.
+    """
     ncnn = import_ncnn()
-    before = ncnn.get_omp_dynamic()
+    before = int(ncnn.get_omp_dynamic())
     ncnn.set_omp_dynamic(0)
-    try:
-        yield
-    finally:
-        ncnn.set_omp_dynamic(before)
+    return before
 
 
 def parallel_width(threads: int) -> int | None:

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 
 from latkit.backends import ncnn_net
 from latkit.backends.ncnn import NcnnCpuBackend
 from latkit.backends.ncnn_net import NcnnRunner, load_net, parallel_width
 from latkit.core.errors import BackendError
 from latkit.spaces import Setting
+from latkit.spaces.build import random_input, random_network
 from latkit.spaces.darts.zoo import ZOO
 
 ncnn = pytest.importorskip("ncnn", reason="ncnn is not installed")
@@ -32,7 +34,6 @@ def test_a_batch_is_refused(backend: NcnnCpuBackend, micro: Setting) -> None:
 
 
 def test_half_precision_is_off_and_kernels_are_ncnns(backend: NcnnCpuBackend) -> None:
-    """ncnn takes half precision by itself, which x86 hardly shows and Arm does."""
     facts, default, chosen = backend.fingerprint(), ncnn.Option(), ncnn_net._new_net(1).opt
     assert default.use_fp16_arithmetic
     assert not any(getattr(chosen, n) for n in dir(chosen) if "fp16" in n or "bf16" in n)
@@ -42,6 +43,23 @@ def test_half_precision_is_off_and_kernels_are_ncnns(backend: NcnnCpuBackend) ->
     for name in dir(default):
         if name.startswith("use_") and "16" not in name:
             assert getattr(default, name) == getattr(chosen, name)
+
+
+def test_what_ncnn_does_by_itself_is_no_fp32(
+    backend: NcnnCpuBackend, micro: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage in fp16, on CPUs of 2013 and newer: which latkit's options rule out."""
+    setting = micro.replace(memory_format="nchw")
+    with torch.inference_mode():
+        wanted = random_network(ZOO["darts_v2"], setting, 0)(random_input(setting, 0)).numpy()
+    errors = []
+    for halves in (ncnn_net._HALVES, ()):
+        monkeypatch.setattr(ncnn_net, "_HALVES", halves)
+        with backend.compile(ZOO["darts_v2"], setting) as runner:
+            errors.append(np.abs(runner.logits() - wanted).max() / np.abs(wanted).max())
+    if errors[0] == errors[1]:
+        pytest.skip("ncnn has no half precision on this CPU")
+    assert errors[0] < 1e-6 < 1e-5 < errors[1]
 
 
 def test_weights_are_written_where_ncnn_has_them() -> None:
