@@ -14,7 +14,7 @@ from latkit.backends.hardware import BACKEND_SUPPORT
 from latkit.backends.ncnn_net import (
     NcnnRunner,
     import_ncnn,
-    keep_widths,
+    fix_thread_count,
     load_net,
     net_facts,
     parallel_width,
@@ -79,7 +79,7 @@ class NcnnCpuBackend(Backend):
         self._host = contextlib.ExitStack()
         try:
             self._host.enter_context(beside_torch(self.threads))
-            self._host.callback(import_ncnn().set_omp_dynamic, keep_widths())
+            self._host.callback(import_ncnn().set_omp_dynamic, fix_thread_count())
         except BaseException:
             self._host.close()
             raise

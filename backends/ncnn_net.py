@@ -72,7 +72,7 @@ def _new_net(threads: int) -> Any:
     return net
 
 
-def keep_widths() -> int:
+def fix_thread_count() -> int:
     """Keep ncnn's OpenMP from taking fewer threads where the machine is busy (``OMP_DYNAMIC``).
 
     Returns:
@@ -110,12 +110,17 @@ def load_net(layers: str, weights: Iterable[Fill], threads: int) -> Any:
 
     Raises:
         RuntimeError: ncnn does not take it.
+        ValueError: a weight is of another size than ncnn has memory for.
     """
     net = _new_net(threads)
     if net.load_param_mem(layers) != 0:
         raise RuntimeError("ncnn does not take the network's layers")
     fills = iter(weights)
-    if net.load_model(_reader_class()(fills)) != 0 or next(fills, fills) is not fills:
+    reader = _reader_class()(fills)
+    status = net.load_model(reader)
+    if reader.failure is not None:
+        raise reader.failure
+    if status != 0 or next(fills, fills) is not fills:
         raise RuntimeError("ncnn does not take the network's weights")
     return net
 
@@ -134,6 +139,8 @@ def _reader_class() -> Any:
         def __init__(self, fills: Iterator[Fill]) -> None:
             super().__init__()
             self._fills = fills
+            # Nothing may be raised through ncnn's code, an interruption included.
+            self.failure: BaseException | None = None
 
         def read(self, buffer: object, size: int) -> int:
             """Called by ncnn, which takes less than ``size`` bytes for a failure."""
@@ -144,7 +151,10 @@ def _reader_class() -> Any:
                     memory.fill(0)
                 else:
                     fill(memory)
-            except Exception:  # which must not pass through ncnn's code
+            except StopIteration:
+                return 0
+            except BaseException as failure:
+                self.failure = failure
                 return 0
             return size
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from latkit.backends.failures import runtime_errors
 from latkit.backends.ncnn_net import (
     NcnnRunner,
-    keep_widths,
+    fix_thread_count,
     load_net,
     net_facts,
     parallel_width,
@@ -39,7 +39,7 @@ class Runtime(BoardRuntime):
         super().__init__(threads, seed)
         self._pool = uniform_pool(seed)
         with runtime_errors("ncnn does not start"):
-            keep_widths()
+            fix_thread_count()
             width = parallel_width(threads)
         if width not in (threads, None):
             raise BackendError(

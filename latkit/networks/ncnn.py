@@ -119,11 +119,9 @@ def _text(layers: Sequence[_Layer]) -> str:
         return f"{blob}_{taken[blob]}"
 
     for number, layer in enumerate([_Layer("Input", "", (), INPUT), *layers]):
-        inputs = " ".join(map(take, layer.inputs))
-        lines.append(
-            f"{layer.kind} n{number} {len(layer.inputs)} 1 {inputs} {layer.output}"
-            f"{layer.parameters}"
-        )
+        count = str(len(layer.inputs))
+        words = [layer.kind, f"n{number}", count, "1", *map(take, layer.inputs), layer.output]
+        lines.append(" ".join(words) + layer.parameters)
         copies = uses[layer.output]
         blobs += 1
         if copies > 1:

@@ -94,8 +94,16 @@ def test_a_weight_of_another_size_is_an_error(capfd: pytest.CaptureFixture[str])
     def fill(memory: object) -> None:
         np.copyto(memory, np.ones(5, dtype=np.float32))  # type: ignore[arg-type]
 
-    with pytest.raises(RuntimeError, match="weights"):
+    with pytest.raises(ValueError, match="broadcast"):
         load_net(LINEAR, [None, fill, fill], 1)
+
+
+def test_an_interruption_passes_around_ncnn(capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupted(memory: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_net(LINEAR, [None, interrupted], 1)
 
 
 def test_the_input_stays_what_it_was() -> None:

@@ -42,7 +42,7 @@ def test_a_network_by_hand() -> None:
     assert made.layers.splitlines() == [
         str(MAGIC),
         "7 7",
-        "Input n0 0 1  images",
+        "Input n0 0 1 images",
         "Convolution n1 1 1 images t1 0=4 1=3 11=1 2=1 12=1 3=2 13=1 4=1 14=0 15=1 16=0 5=1 6=36 "
         "9=1",
         "ConvolutionDepthWise n2 1 1 t1 t2 0=4 1=5 11=5 2=2 12=2 3=1 13=1 4=4 14=4 15=4 16=4 5=0 "
