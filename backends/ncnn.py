@@ -13,8 +13,8 @@ from latkit.backends.base import Backend, Clock, Probe, Runner
 from latkit.backends.hardware import BACKEND_SUPPORT
 from latkit.backends.ncnn_net import (
     NcnnRunner,
-    import_ncnn,
     fix_thread_count,
+    import_ncnn,
     load_net,
     net_facts,
     parallel_width,
