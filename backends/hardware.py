@@ -180,6 +180,7 @@ BACKEND_SUPPORT = {
     "openvino-cpu": BackendSupport("any", "CPU", "openvino", "", "OpenVINO 2026.4"),
     "executorch-xnnpack": BackendSupport("any", "CPU", "executorch", "", "ExecuTorch 1.5"),
     "litert-cpu": BackendSupport("any", "CPU", "litert", "", "LiteRT 2.3"),
+    "ncnn-cpu": BackendSupport("any", "CPU", "ncnn", "", "ncnn 1.0.20261020"),
     "onnxruntime-ep:OpenVINOExecutionProvider": BackendSupport(
         "Intel",
         "CPU",

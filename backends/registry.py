@@ -27,6 +27,7 @@ BACKENDS: Plugins[Backend] = Plugins(
         "openvino-cpu": "latkit.backends.openvino",
         "executorch-xnnpack": "latkit.backends.executorch",
         "litert-cpu": "latkit.backends.litert",
+        "ncnn-cpu": "latkit.backends.ncnn",
         "onnxruntime-ep:OpenVINOExecutionProvider": "latkit.backends.onnxruntime_ep",
     },
     error=BackendError,

@@ -12,8 +12,8 @@ from latkit.cli.progress import Terminal
 
 # fmt: off
 @click.command(name="bundle")
-@click.option("--to", type=click.Choice(["onnx", "pte"]), default="onnx", show_default=True,
-              help="onnx: graphs for ONNX Runtime; pte: programs for ExecuTorch (and PyTorch).")
+@click.option("--to", type=click.Choice(["onnx", "ncnn", "pte"]), default="onnx", show_default=True,
+              help="For ONNX Runtime, ncnn, or ExecuTorch (which needs PyTorch beside it).")
 @click.option("--n", type=click.IntRange(min=1), default=300, show_default=True,
               help="Number of architectures.")
 @click.option("--space", default="darts", show_default=True, help="Search space.")
@@ -33,7 +33,7 @@ def command(as_json: bool, **fields: Any) -> None:
     """Make a file that profiles a board without PyTorch.
 
     It has the architectures' graphs without weights and all that measures them. The board needs
-    Python 3.8 or newer with NumPy and ONNX Runtime; the same command goes on there after a crash.
+    Python 3.8 or newer with NumPy and the runtime; the same command goes on there after a crash.
 
     \b
     Example:

@@ -56,16 +56,26 @@ class DrawnWeight:
 
     def draw(self, pool: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The weight, in memory of its own."""
+        weight = np.empty(self.shape, dtype=np.float32)
+        self.draw_into(pool, weight.reshape(-1))
+        return weight
+
+    def draw_into(self, pool: npt.NDArray[np.float32], memory: npt.NDArray[np.float32]) -> None:
+        """Draw the weight where something else has memory for it.
+
+        Args:
+            pool: of the seed.
+            memory: of as many numbers as the weight has, in one dimension.
+        """
         if self.start is None:
-            return np.full(self.shape, self.scale, dtype=np.float32)
+            memory.fill(self.scale)
+            return
         count = math.prod(self.shape)
         numbers = pool[self.start : self.start + count]
         if count > POOL_SIZE:
             numbers = np.resize(pool, count)
-        weight = numbers * np.float32(1 / math.sqrt(count // self.shape[0]))
-        weight *= np.float32(self.scale)
-        shaped: npt.NDArray[np.float32] = weight.reshape(self.shape)
-        return shaped
+        np.multiply(numbers, np.float32(1 / math.sqrt(count // self.shape[0])), out=memory)
+        memory *= np.float32(self.scale)
 
     def to_list(self) -> list[Any]:
         """As JSON has it."""

@@ -23,11 +23,14 @@ from latkit.spaces import Setting, default_setting, get_space
 from latkit.spaces.architecture import architecture_costs
 from latkit.tasks.bundle_file import write_bundle
 from latkit.tasks.bundle_format import BundleFormat
+from latkit.tasks.bundle_ncnn import NcnnFormat
 from latkit.tasks.bundle_onnx import OnnxFormat
 from latkit.tasks.bundle_pte import PteFormat
 from latkit.tasks.choices import check_effort, choose_protocol, choose_setting
 
-FORMATS: dict[str, type[BundleFormat]] = {"onnx": OnnxFormat, "pte": PteFormat}
+FORMATS: dict[str, type[BundleFormat]] = {
+    "onnx": OnnxFormat, "ncnn": NcnnFormat, "pte": PteFormat
+}  # fmt: skip
 # Of weights and inputs: that of latkit profile.
 WEIGHTS_SEED = 0
 # A name that a board replaces by its own.
@@ -43,8 +46,8 @@ class BundleRequest:
         n: number of architectures.
         space: the search space.
         setting: of the networks, or its text; None: the space's first preset.
-        to: what the board runs: ``onnx``, graphs for ONNX Runtime, or ``pte``, programs for
-            ExecuTorch.
+        to: what the board runs: ``onnx``, graphs for ONNX Runtime; ``ncnn``, ncnn's texts of
+            layers; or ``pte``, programs for ExecuTorch.
         protocol: how one architecture is measured, or its preset's name; its threads are
             ``threads``.
         replicates: undisturbed measurements wanted of each architecture, 1 to 16.

@@ -47,6 +47,12 @@ class TestLitertCpu(_suite("litert-cpu")):  # type: ignore[misc]
     rebuilds = 8
 
 
+class TestNcnnCpu(_suite("ncnn-cpu")):  # type: ignore[misc]
+    """ncnn runs one image at a time."""
+
+    setting = BackendConformance.setting.replace(batch=1)
+
+
 class TestOnnxRuntimeEpOpenvino(_suite("onnxruntime-ep:OpenVINOExecutionProvider")):  # type: ignore[misc]
     rebuilds = 8
 

@@ -15,11 +15,12 @@ from latkit.backends import BACKENDS, Backend
 from latkit.backends.testing import BackendConformance
 from latkit.core.errors import BackendError
 from latkit.spaces import Setting
-from latkit.spaces.darts.zoo import ZOO
+from latkit.spaces.build import random_onnx
+from latkit.spaces.fbnet.config import FbnetConfig
+from latkit.spaces.fbnet.zoo import ZOO as CHAINS
 from tests.support.commands import MICRO_TEXT, RunLatkit
 
-pytest.importorskip("ncnn", reason="ncnn is not installed")
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "latkit-ncnn"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "latkit-pebble"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,32 +39,37 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     )  # fmt: skip
     sys.path.insert(0, str(site))
     BACKENDS.refresh()
-    TestNcnn.backend_class = BACKENDS.get("ncnn-cpu")
+    TestPebble.backend_class = BACKENDS.get("pebble-cpu")
     yield
     sys.path.remove(str(site))
-    sys.modules.pop("latkit_ncnn", None)
+    for name in ("latkit_pebble", "pebble"):
+        sys.modules.pop(name, None)
     BACKENDS.refresh()
 
 
-class TestNcnn(BackendConformance):
+class TestPebble(BackendConformance):
     backend_class: ClassVar[type[Backend]]
-    setting: ClassVar[Setting] = BackendConformance.setting.replace(batch=1)
 
-    def test_a_batch_is_refused(self, backend: Backend) -> None:
-        with pytest.raises(BackendError, match="one image at a time"):
-            backend.compile(ZOO["darts_v2"], self.small.replace(batch=2))
+    def test_what_it_lacks_is_named(self, backend: Backend) -> None:
+        setting = Setting(FbnetConfig(macro="fbnet-cifar", channels=4, resolution=16, classes=10))
+        setting = setting.replace(memory_format="nchw")
+        with pytest.raises(BackendError, match="no grouped convolutions"):
+            backend.compile(CHAINS["fbnet_a"], setting)
+        network = random_onnx(CHAINS["fbnet_a"], setting, 0)
+        with pytest.raises(BackendError, match="no Conv of this form"):
+            sys.modules["latkit_pebble"].to_pebble(network)
 
 
 def test_it_came_by_its_entry_point() -> None:
-    (point,) = entry_points(group="latkit.backends", name="ncnn-cpu")
+    (point,) = entry_points(group="latkit.backends", name="pebble-cpu")
     assert point.dist is not None
-    assert point.dist.name == "latkit-ncnn"
+    assert point.dist.name == "latkit-pebble"
 
 
 def test_it_profiles(latkit: RunLatkit) -> None:
     done = latkit(
-        "profile", "--backend", "ncnn-cpu", "--device", "this-cpu", "--setting", MICRO_TEXT,
+        "profile", "--backend", "pebble-cpu", "--device", "this-cpu", "--setting", MICRO_TEXT,
         "--n", 3, "--out", "d", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert '"backend": "ncnn-cpu"' in done.stdout
+    assert '"backend": "pebble-cpu"' in done.stdout

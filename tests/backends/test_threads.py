@@ -22,7 +22,7 @@ from latkit.core.cores import process_cores, usable_cores
 from latkit.core.errors import InputError
 from tests.support.commands import MICRO_TEXT, RunLatkit
 
-CPU_BACKENDS = ("torch-cpu", "onnxruntime-cpu", "openvino-cpu")
+CPU_BACKENDS = ("torch-cpu", "onnxruntime-cpu", "openvino-cpu", "ncnn-cpu")
 two_cores = pytest.mark.skipif(usable_cores() < 2, reason="two threads need two cores")
 linux = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin")
 
@@ -128,8 +128,9 @@ class TestRecorded:
         # Neither are the runtime's own threads all on that one core.
         assert len(facts["cores"]) > 1
 
-    def test_a_limit_that_pytorch_keeps_is_told(self, tmp_path: Path) -> None:
-        done = profiled(tmp_path, "torch-cpu", 2, {"OMP_THREAD_LIMIT": "1"})
+    @pytest.mark.parametrize("backend", ["torch-cpu", "ncnn-cpu"])
+    def test_a_limit_that_openmp_keeps_is_told(self, tmp_path: Path, backend: str) -> None:
+        done = profiled(tmp_path, backend, 2, {"OMP_THREAD_LIMIT": "1"})
         assert done["refused"] == "BackendError"
         assert "OMP_THREAD_LIMIT" in done["text"]
         assert "--threads 1" in done["text"]
@@ -149,7 +150,7 @@ class TestRecorded:
         assert next(iter(binding)) in done["text"]
         assert not (tmp_path / "d").exists()
 
-    @pytest.mark.parametrize("backend", CPU_BACKENDS[1:])
+    @pytest.mark.parametrize("backend", CPU_BACKENDS[1:3])
     def test_a_limit_that_others_do_not_know(self, tmp_path: Path, backend: str) -> None:
         facts = profiled(tmp_path, backend, 2, {"OMP_THREAD_LIMIT": "1"})
         assert facts["threads"] == facts["protocol"] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import runpy
 import signal
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,13 +32,33 @@ from latkit.profiling.plan import panel
 from latkit.spaces import get_space
 from latkit.tasks.profile import ProfileRequest, run_profile
 from tests.profiling.test_loop import keys, planned
-from tests.support.boards import PACKAGES, Board, make_micro_bundle, run_here
+from tests.support.boards import KINDS, Board, Kind, make_micro_bundle, run_here
 from tests.support.commands import MICRO_TEXT
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_micro_bundle(tmp_path_factory.mktemp("bundle") / "b.pyz")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes a bundle of a format, once."""
+    folder = tmp_path_factory.mktemp("bundle")
+    return functools.cache(lambda to: make_micro_bundle(folder / f"{to}.pyz", to=to))
+
+
+@pytest.fixture(scope="module")
+def bundle(make: Callable[[str], Path]) -> Path:
+    """Of ONNX graphs, where the format is of no interest."""
+    return make("onnx")
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.to)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    each: Kind = request.param
+    pytest.importorskip(each.package, reason=f"{each.package} is not installed")
+    return each
+
+
+@pytest.fixture(scope="module")
+def of_kind(make: Callable[[str], Path], kind: Kind) -> Path:
+    return make(kind.to)
 
 
 @pytest.fixture
@@ -52,8 +74,9 @@ def rows_in(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith(b"{")]
 
 
-def test_killed_and_gone_on_without_latkit(bundle: Path, board: Board, tmp_path: Path) -> None:
+def test_killed_and_gone_on_without_latkit(of_kind: Path, kind: Kind, tmp_path: Path) -> None:
     """Twice, at different moments; nothing finished is lost, and a torn row is made again."""
+    bundle, board = of_kind, Board(tmp_path / "packages", kind.packages)
     assert board.run("-c", "import torch").returncode != 0
     assert board.run("-c", "import latkit").returncode != 0
     out = tmp_path / "results"
@@ -86,11 +109,11 @@ def test_killed_and_gone_on_without_latkit(bundle: Path, board: Board, tmp_path:
     assert board.run(bundle, "--out", out).returncode == 0
 
 
-def test_pairs_with_a_profile(bundle: Path, tmp_path: Path) -> None:
-    assert run_here(bundle, tmp_path / "results") == 0
+def test_pairs_with_a_profile(of_kind: Path, kind: Kind, tmp_path: Path) -> None:
+    assert run_here(of_kind, tmp_path / "results") == 0
     there = import_results(tmp_path / "results", tmp_path / "d").dataset
     request = ProfileRequest(
-        setting=MICRO_TEXT, n=24, backend="onnxruntime-cpu", device="here", out=tmp_path / "e"
+        setting=MICRO_TEXT, n=24, backend=kind.backend, device="here", out=tmp_path / "e"
     )
     run_profile(request)
     here = LatencyDataset.open(tmp_path / "e")
@@ -117,10 +140,10 @@ def test_pairs_with_a_profile(bundle: Path, tmp_path: Path) -> None:
         )  # fmt: skip
 
 
-def test_the_fingerprint_is_that_of_the_backend(bundle: Path, tmp_path: Path) -> None:
-    run_here(bundle, tmp_path / "results")
+def test_the_fingerprint_is_that_of_the_backend(of_kind: Path, kind: Kind, tmp_path: Path) -> None:
+    run_here(of_kind, tmp_path / "results")
     facts = json.loads((tmp_path / "results/dataset.json").read_text())["fingerprint"]
-    with BACKENDS.get("onnxruntime-cpu")() as backend:
+    with BACKENDS.get(kind.backend)() as backend:
         assert {**fingerprint(backend), "bundle": facts["bundle"]} == facts
 
 
@@ -142,21 +165,25 @@ class TestOneLine:
         assert ". Fix: " in lines[0]
         return lines[0]
 
-    @pytest.mark.parametrize("lacking", ["numpy", "onnxruntime"])
-    def test_a_board_without_a_package(self, bundle: Path, tmp_path: Path, lacking: str) -> None:
-        names = tuple(name for name in PACKAGES if name.partition(".")[0] != lacking)
-        done = Board(tmp_path / "lacking", names).run(bundle, "--out", tmp_path / "results")
+    @pytest.mark.parametrize("lacking", ["numpy", "the runtime"])
+    def test_a_board_without_a_package(
+        self, of_kind: Path, kind: Kind, tmp_path: Path, lacking: str
+    ) -> None:
+        lacking = lacking if lacking == "numpy" else kind.package
+        names = tuple(name for name in kind.packages if name.partition(".")[0] != lacking)
+        done = Board(tmp_path / "lacking", names).run(of_kind, "--out", tmp_path / "results")
         assert done.returncode == 1
         assert f"{lacking} is not installed" in self.line(done.stderr)
-        assert "pip install numpy onnxruntime" in done.stderr
+        assert f"pip install numpy {kind.package}" in done.stderr
         assert not (tmp_path / "results").exists()
 
     def test_a_package_that_does_not_import(
-        self, bundle: Path, board: Board, tmp_path: Path
+        self, of_kind: Path, kind: Kind, tmp_path: Path
     ) -> None:
-        (board.folder / "onnxruntime").unlink()
-        (board.folder / "onnxruntime.py").write_text("raise OSError('GLIBC_2.28 not found')\n")
-        done = board.run(bundle, "--out", tmp_path / "results")
+        board = Board(tmp_path / "packages", kind.packages)
+        (board.folder / kind.package).unlink()
+        (board.folder / f"{kind.package}.py").write_text("raise OSError('GLIBC_2.28 not found')\n")
+        done = board.run(of_kind, "--out", tmp_path / "results")
         assert "GLIBC_2.28" in self.line(done.stderr)
 
     def test_an_old_python(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Bundles, and Python as a board has it: with NumPy and ONNX Runtime, and nothing of latkit."""
+"""Bundles, and Python as a board has it: with NumPy and a runtime, and nothing of latkit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,29 @@ from tests.support.commands import MICRO_TEXT
 
 # What ONNX Runtime imports, and what belongs to them beside their folders.
 PACKAGES = ("numpy", "numpy.libs", "onnxruntime", "flatbuffers", "google", "packaging")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A format of bundles, and a board that runs them.
+
+    Attributes:
+        to: of ``latkit bundle``.
+        backend: which measures the same at home.
+        package: the runtime's.
+        packages: of the board, as of :data:`PACKAGES`.
+    """
+
+    to: str
+    backend: str
+    package: str
+    packages: tuple[str, ...]
+
+
+KINDS = (
+    Kind("onnx", "onnxruntime-cpu", "onnxruntime", PACKAGES),
+    Kind("ncnn", "ncnn-cpu", "ncnn", ("numpy", "numpy.libs", "ncnn", "ncnn.libs")),
+)
 
 
 def make_micro_bundle(out: Path, n: int = 24, **fields: object) -> Path:
