@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 # Processes that tests start would compile latkit each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint check-wheel gpu clean
+.PHONY: help demo test lint docs check-wheel gpu clean
 
 help:
 	@echo "make demo         install, then the whole path live on this machine (2 minutes)"
 	@echo "make test         install with development tools, then run the tests"
 	@echo "make lint         ruff, mypy --strict, and the floors of the house"
+	@echo "make docs         build the documentation's site: docs/build/index.html"
 	@echo "make check-wheel  build the wheel and check what it contains"
 	@echo "make gpu          what works on this GPU and how fast, in at most 9 minutes (installs nothing)"
 	@echo "make clean        remove .venv and build leftovers"
@@ -27,6 +28,10 @@ $(VENV)/installed-dev: pyproject.toml
 	-$(BIN)/python -m pip install --no-deps 'executorch>=1.5' torchao ruamel.yaml tabulate
 	@touch $(VENV)/installed $@
 
+$(VENV)/installed-docs: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --editable '.[docs]'
+	@touch $@
+
 demo: $(VENV)/installed
 	$(BIN)/latkit demo
 
@@ -39,6 +44,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
 
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going --quiet -c docs . docs/build
+
 check-wheel: $(VENV)/installed-dev
 	rm -rf build dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
@@ -49,4 +57,4 @@ gpu:
 	$(PYTHON) benchmarks/gpu.py $(if $(OUT),--out '$(OUT)') $(if $(WHEELS),--wheels '$(WHEELS)')
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist docs/build *.egg-info

@@ -35,7 +35,7 @@ class RidgeLPM(EmpiricalLPM):
 
     @classmethod
     def fit(cls, rows: Rows, recipe: Recipe, listener: Listener = SILENT) -> Self:
-        fitted = Ridge(RidgeOptions().strength).fit(rows.encodings, rows.values)
+        fitted = Ridge(recipe.options.strength).fit(rows.encodings, rows.values)
         return cls(float(fitted.intercept_), torch.from_numpy(np.asarray(fitted.coef_)))
 
     def mean(self, encodings: Tensor) -> Tensor:
