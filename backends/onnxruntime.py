@@ -148,7 +148,7 @@ class OnnxRuntimeBackend(Backend):
         return session_options(weights, self.threads, profile)
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
-        network = random_onnx(architecture, setting, seed)
+        network = random_onnx(architecture, setting, seed, merged=True)
         load = partial(self._session, network.model.SerializeToString(), network.weights)
         return OnnxRuntimeRunner(load, {INPUT: random_input(setting, seed).numpy()}, self.clock)
 

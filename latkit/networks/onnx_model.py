@@ -128,6 +128,7 @@ def build_onnx(
     classes: int,
     dynamic_batch: bool = False,
     precision: str = "fp32",
+    merged: bool = False,
 ) -> OnnxNetwork:
     """The network in eval mode as an ONNX model, NCHW.
 
@@ -142,8 +143,10 @@ def build_onnx(
         dynamic_batch: leave the number of images open instead.
         precision: ``fp32`` or ``fp16``: of the weights and of all between input and output. It is
             in the types of the graph, which is all that a strongly typed runtime goes by.
+        merged: compute the ReLU of a tensor once, however many operations begin with it: for
+            runtimes that merge them in any case, which takes them longer.
     """
-    graph = OnnxGraph(ELEMENT_TYPES[precision])
+    graph = OnnxGraph(ELEMENT_TYPES[precision], merged)
     with torch.no_grad():
         logits = graph.module(network, graph.cast(INPUT))
     if precision != "fp32":
@@ -173,10 +176,14 @@ class OnnxGraph:
         content: nodes and initialisers.
         weights: the data of initialisers that ``content`` does not hold, by name.
         drawn: see :class:`OnnxNetwork`.
+        merged: whether the ReLU of a tensor is computed once.
+        relus: their outputs by their inputs, if so.
     """
 
-    def __init__(self, element_type: int) -> None:
+    def __init__(self, element_type: int, merged: bool = False) -> None:
         self._element_type = element_type
+        self.merged = merged
+        self.relus: dict[str, str] = {}
         self.content = onnx.GraphProto()
         self.weights: dict[str, Array] = {}
         self.drawn: dict[str, DrawnWeight] = {}
@@ -186,8 +193,19 @@ class OnnxGraph:
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output."""
         output = self.next_output()
+        if operator == "Relu" and self.is_merged(inputs[0], output):
+            return self.relus[inputs[0]]
         self.content.node.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
+
+    def is_merged(self, x: str, output: str) -> bool:
+        """Whether a tensor has a ReLU already, of those that are computed once.
+
+        Args:
+            x: its name.
+            output: of the ReLU that it gets otherwise.
+        """
+        return self.merged and self.relus.setdefault(x, output) != output
 
     def next_output(self) -> str:
         """The name of the next node's output."""

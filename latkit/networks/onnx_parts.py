@@ -95,6 +95,9 @@ class _Record:
             names[recorded] = graph.array(drawn.draw(pool), drawn)
         for node, inputs, output in self.nodes:
             names[output] = graph.next_output()
+            if node.op_type == "Relu" and graph.is_merged(names[inputs[0]], names[output]):
+                names[output] = graph.relus[names[inputs[0]]]
+                continue
             made = graph.content.node.add()
             made.CopyFrom(node)
             made.input.extend([names.get(name, name) for name in inputs])

@@ -53,18 +53,24 @@ def random_network(architecture: Architecture, setting: Setting, seed: int) -> n
     return network
 
 
-def random_onnx(architecture: Architecture, setting: Setting, seed: int) -> OnnxNetwork:
+def random_onnx(
+    architecture: Architecture, setting: Setting, seed: int, merged: bool = False
+) -> OnnxNetwork:
     """:func:`random_network` as an ONNX model of the setting's precision, made for far less.
+
+    Args:
+        architecture, setting, seed: as there.
+        merged: see :func:`latkit.networks.onnx_model.build_onnx`.
 
     Raises:
         InputError: see :func:`build_network` and :func:`latkit.networks.onnx_model.build_onnx`.
     """
     of_parts = _OF_PARTS.get(setting)
     if of_parts:
-        return _onnx_of_parts(architecture, setting, seed)
-    whole = _onnx(random_network(architecture, setting, seed), setting)
+        return _onnx_of_parts(architecture, setting, seed, merged)
+    whole = _onnx(random_network(architecture, setting, seed), setting, merged)
     if of_parts is None:
-        _OF_PARTS[setting] = _is_of_parts(whole, architecture, setting, seed)
+        _OF_PARTS[setting] = _is_of_parts(whole, architecture, setting, seed, merged)
     pool = random_pool(seed).numpy()
     drawn = {
         name: weight
@@ -80,10 +86,10 @@ _OF_PARTS: dict[Setting, bool] = {}
 
 
 def _is_of_parts(
-    whole: OnnxNetwork, architecture: Architecture, setting: Setting, seed: int
+    whole: OnnxNetwork, architecture: Architecture, setting: Setting, seed: int, merged: bool
 ) -> bool:
     try:
-        made = _onnx_of_parts(architecture, setting, seed)
+        made = _onnx_of_parts(architecture, setting, seed, merged)
     except Exception:  # of a space's own code, which gets parts that it does not expect
         return False
     return made.model == whole.model and all(
@@ -91,14 +97,16 @@ def _is_of_parts(
     )
 
 
-def _onnx_of_parts(architecture: Architecture, setting: Setting, seed: int) -> OnnxNetwork:
+def _onnx_of_parts(
+    architecture: Architecture, setting: Setting, seed: int, merged: bool
+) -> OnnxNetwork:
     parts = OnnxParts(seed, setting.precision)
-    return _onnx(build_network(architecture, setting, make=parts), setting)
+    return _onnx(build_network(architecture, setting, make=parts), setting, merged)
 
 
-def _onnx(network: nn.Module, setting: Setting) -> OnnxNetwork:
+def _onnx(network: nn.Module, setting: Setting, merged: bool) -> OnnxNetwork:
     size = setting.batch, setting.resolution, setting.classes
-    return build_onnx(network, *size, precision=setting.precision)
+    return build_onnx(network, *size, precision=setting.precision, merged=merged)
 
 
 def random_input(setting: Setting, seed: int) -> Tensor:

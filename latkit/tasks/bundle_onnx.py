@@ -18,7 +18,7 @@ class OnnxFormat(BundleFormat):
     packages = ("numpy", "onnxruntime")
 
     def files(self, architecture: Architecture, setting: Setting) -> dict[str, bytes]:
-        network = random_onnx(architecture, setting, self._seed)
+        network = random_onnx(architecture, setting, self._seed, merged=True)
         for name, weight in network.weights.items():
             if name not in network.drawn:
                 raise not_of_the_seed(weight.shape)

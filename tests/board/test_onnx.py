@@ -37,7 +37,8 @@ def test_a_board_makes_the_same_network(space: str, onnx_format: OnnxFormat) -> 
     files = onnx_format.files(architecture, setting)
     assert sum(map(len, files.values())) < 110_000
     network = random_network(architecture, setting, 0)
-    wanted = build_onnx(network, setting.batch, setting.resolution, setting.classes)
+    size = setting.batch, setting.resolution, setting.classes
+    wanted = build_onnx(network, *size, merged=True)
     assert files[GRAPH] == wanted.model.SerializeToString()
     _, drawn = tensors_from_json(files[TENSORS])
     pool = uniform_pool(0)

@@ -168,3 +168,15 @@ def test_the_output_is_named_where_it_is_made() -> None:
     ]
     (copied,) = build_onnx(nn.Identity(), 1, 2, 12).model.graph.node
     assert (copied.op_type, *copied.input, *copied.output) == ("Identity", "images", "logits")
+
+
+def test_merged_relus() -> None:
+    """One for each tensor that has one, and the same logits; ONNX Runtime merges them anyway."""
+    setting, genotype = SETTINGS["cifar"], ZOO["darts_v2"]
+    network, images = random_network(genotype, setting, 0), random_input(setting, 0).numpy()
+    size = setting.batch, setting.resolution, setting.classes
+    plain, merged = build_onnx(network, *size), build_onnx(network, *size, merged=True)
+    relus = [node.input[0] for node in merged.model.graph.node if node.op_type == "Relu"]
+    assert len(relus) == len(set(relus))
+    assert len(merged.model.graph.node) < len(plain.model.graph.node)
+    assert np.array_equal(logits(merged, images), logits(plain, images))

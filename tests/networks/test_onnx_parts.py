@@ -27,8 +27,9 @@ SETTINGS = (
 )
 
 
+@pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("text", SETTINGS)
-def test_they_are_those_of_the_modules(text: str) -> None:
+def test_they_are_those_of_the_modules(text: str, merged: bool) -> None:
     """And are made of parts, but for the first one, by which that is judged."""
     setting = parse_setting(text)
     space = get_space(setting.space)
@@ -37,8 +38,8 @@ def test_they_are_those_of_the_modules(text: str) -> None:
         architecture = space.architecture(row, setting.network)
         network = random_network(architecture, setting, 1)
         size = setting.batch, setting.resolution, setting.classes
-        wanted = build_onnx(network, *size, precision=setting.precision)
-        found = random_onnx(architecture, setting, 1)
+        wanted = build_onnx(network, *size, precision=setting.precision, merged=merged)
+        found = random_onnx(architecture, setting, 1, merged)
         assert found.model.SerializeToString() == wanted.model.SerializeToString()
         assert list(found.weights) == list(wanted.weights) == list(found.drawn)
         for name, weight in wanted.weights.items():
