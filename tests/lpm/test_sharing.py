@@ -1,4 +1,4 @@
-"""Copies of LPMs between registries: their numbers, repeated commands, killed ones, hostile ones."""
+"""Copies of LPMs between registries: numbers, repetition, killed commands, hostile files."""
 
 from __future__ import annotations
 
