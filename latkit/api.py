@@ -33,6 +33,7 @@ from latkit.dataset.tables import (
 from latkit.lpm.prediction import Prediction, Predictions, PublishedLPM
 from latkit.registry import Registry, TrainRequest, TrainResult, load_lpm, train_and_publish
 from latkit.registry.listing import ComparedLPM, ListedLPM, compare_lpms, list_lpms
+from latkit.registry.sharing import CopiedVersion, CopyResult, pull_lpms, push_lpms, sync_lpms
 from latkit.reports.draw import DrawRequest, DrawResult
 from latkit.reports.draw import draw as run_draw
 from latkit.reports.report import ReportRequest, ReportResult
@@ -64,6 +65,8 @@ __all__ = [
     "BundleRequest",
     "BundleResult",
     "ComparedLPM",
+    "CopiedVersion",
+    "CopyResult",
     "DataOptions",
     "DatasetCheck",
     "DatasetComparison",
@@ -128,11 +131,14 @@ __all__ = [
     "open_dataset",
     "predict",
     "profile",
+    "pull_lpms",
+    "push_lpms",
     "report",
     "retarget",
     "search",
     "spaces",
     "summarize",
+    "sync_lpms",
     "train",
     "train_lpm",
 ]

@@ -35,6 +35,7 @@ _COMMANDS = {
     "spaces": ("spaces", "List the search spaces and their settings."),
     "backends": ("backends", "List the backends and whether they work here."),
     "lpms": ("lpms", "List, show, compare and remove the LPMs in the registry."),
+    "registry": ("registry", "Share LPMs with another registry: push, pull, sync."),
 }
 
 

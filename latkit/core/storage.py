@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import socket
+import uuid
 from collections.abc import Iterator
+from typing import Literal
 from urllib.parse import unquote
 
 import fsspec
@@ -19,6 +22,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from latkit.core.errors import InputError, LatkitError, from_os_error
 from latkit.core.files import expand_user
+
+# In a folder that somebody claimed: the claim's token.
+CLAIM = ".claim"
+_MOST_TOKEN_BYTES = 1000
+# File systems whose packages write on a condition that the server checks (S3: If-None-Match,
+# Google: ifGenerationMatch); fsspec's general way looks first and writes then.
+_CONDITIONAL = {"s3", "s3a", "gs", "gcs"}
 
 
 class Storage:
@@ -56,6 +66,7 @@ class Storage:
         self._root = str(root).rstrip("/")
         protocols = [self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol
         self._is_http = "http" in protocols
+        self._is_conditional = not _CONDITIONAL.isdisjoint(protocols)
 
     def location(self, path: str) -> str:
         """Where a file lies: a path of this machine, or a URL."""
@@ -92,19 +103,59 @@ class Storage:
                 return []
         return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in found]
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most_bytes: int | None = None) -> bytes:
         """The content of a file.
+
+        Args:
+            path: of the file.
+            most_bytes: that it may have.
 
         Raises:
             FileNotFoundError: there is none.
+            OSError: it has more bytes.
         """
         with self._os_errors():
-            return bytes(self._fs.cat_file(f"{self._root}/{path}"))
+            place = f"{self._root}/{path}"
+            if most_bytes is not None:
+                self._fs.invalidate_cache()
+                size = self._fs.info(place)["size"]
+                if size is not None and size > most_bytes:
+                    raise OSError(f"it has {size:,} bytes, and {most_bytes:,} are the most allowed")
+            return bytes(self._fs.cat_file(place))
+
+    def check_no_link(self, path: str) -> None:
+        """Refuse a file that is a symbolic link, or in a folder that is one below this folder.
+
+        Raises:
+            OSError: it is, or there is no such file.
+        """
+        with self._os_errors():
+            parts = path.split("/")
+            for count in range(1, len(parts) + 1) if self._may_link else ():
+                info = self._fs.info(f"{self._root}/{'/'.join(parts[:count])}")
+                if info.get("islink") or info["type"] in ("link", "other"):
+                    raise OSError(f"{'/'.join(parts[:count])} is a symbolic link or no plain file")
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file in a folder that is there; one that is there is replaced."""
         with self._os_errors():
             self._fs.pipe_file(f"{self._root}/{path}", content)
+
+    def write_whole(self, path: str, content: bytes) -> None:
+        """:meth:`write` a file that no reader ever finds half written, and read it back.
+
+        Raises:
+            OSError: it cannot be written, or something else is there now.
+        """
+        if self.claimed_by_writing_to == "folder":
+            folder, _, name = path.rpartition("/")
+            hidden = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
+            self.write(hidden, content)
+            self.move(hidden, path)
+        else:  # an object appears when all of it is there
+            self.write(path, content)
+        if self.read(path) != content:
+            raise OSError(f"{path} does not hold what was written to it")
 
     def move(self, path: str, to: str) -> None:
         """Rename a file."""
@@ -116,14 +167,123 @@ class Storage:
         with self._os_errors():
             self._fs.makedirs(f"{self._root}/{folder}", exist_ok=True)
 
-    def claim_folder(self, folder: str) -> None:
-        """Make a folder of which nobody else may be the maker; object stores do not promise that.
+    def claim_folder(self, folder: str, token: str) -> None:
+        """Make a folder that belongs to a token, whoever else wants it at the same time.
+
+        Claiming it again with the same token succeeds: what was broken off goes on. The folder
+        above it must be there.
 
         Raises:
-            FileExistsError: it is there.
+            FileExistsError: it is there and belongs to another token or to none.
+            OSError: it cannot be made; or the store has no conditional writes, and another process
+                claims it at this moment.
         """
         with self._os_errors():
-            self._fs.mkdir(f"{self._root}/{folder}", create_parents=False)
+            if self.claimed_by_writing_to == "list":
+                self._claim_beside_others(folder, token)
+                return
+            try:
+                if isinstance(self._fs, LocalFileSystem):
+                    self._move_in(folder, token)
+                elif self.claimed_by_writing_to == "folder":
+                    self._fs.mkdir(f"{self._root}/{folder}", create_parents=False)
+                    self.write(f"{folder}/{CLAIM}", token.encode())
+                else:
+                    self._create(f"{folder}/{CLAIM}", token.encode())
+            except FileExistsError:
+                if self.claim_of(folder) != token:
+                    raise
+
+    def claim_of(self, folder: str) -> str | None:
+        """The token that a folder belongs to; None where there is no folder or no claim."""
+        tokens = set()
+        for name in self.names(folder):
+            if name.startswith(CLAIM):
+                with contextlib.suppress(FileNotFoundError):  # it was withdrawn
+                    tokens.add(self.read(f"{folder}/{name}", _MOST_TOKEN_BYTES).decode("latin-1"))
+        return tokens.pop() if len(tokens) == 1 else None
+
+    @functools.cached_property
+    def claimed_by_writing_to(self) -> Literal["folder", "condition", "list"]:
+        """What two claims of a folder are told apart by, tried out once.
+
+        ``folder``: making a folder that is there fails. ``condition``: a file is written only if
+        it is not there, as object stores do. ``list``: neither; each claim writes a file of its
+        own, and is withdrawn if another one's is listed then.
+        """
+        if self.is_local:
+            return "folder"
+        probe = f".claims-{uuid.uuid4().hex}"
+        with self._os_errors():
+            try:
+                self._fs.mkdir(f"{self._root}/{probe}", create_parents=False)
+                try:
+                    self._fs.mkdir(f"{self._root}/{probe}", create_parents=False)
+                except FileExistsError:
+                    return "folder"
+                for content in (b"first", b"second") if self._is_conditional else ():
+                    # Servers and packages that do not know the condition refuse or overwrite.
+                    with contextlib.suppress(Exception):
+                        self._create(f"{probe}/{CLAIM}", content)
+                with contextlib.suppress(FileNotFoundError):
+                    if self._is_conditional and self.read(f"{probe}/{CLAIM}") == b"first":
+                        return "condition"
+            finally:
+                with contextlib.suppress(OSError):
+                    self.remove_folder(probe)
+        return "list"
+
+    def _move_in(self, folder: str, token: str) -> None:
+        """Make a folder and its claim at once, so that no crash comes in between.
+
+        Raises:
+            FileExistsError: a folder with something in it is there.
+        """
+        place = f"{self._root}/{folder}"
+        hidden = f"{place.rpartition('/')[0]}/{CLAIM}-{uuid.uuid4().hex}"
+        os.mkdir(hidden)
+        try:
+            with open(f"{hidden}/{CLAIM}", "wb") as file:
+                file.write(token.encode())
+            os.rename(hidden, place)
+        except OSError as error:
+            self._fs.rm(hidden, recursive=True)
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place) from None
+            raise
+
+    def _create(self, path: str, content: bytes) -> None:
+        """Write a file that is not there.
+
+        Raises:
+            FileExistsError: it is.
+        """
+        try:
+            self._fs.pipe_file(f"{self._root}/{path}", content, mode="create")
+        except Exception as error:
+            # Packages disagree about the error, and a repeated request fails by the first one's
+            # success; what is there now decides.
+            self._fs.invalidate_cache()
+            with contextlib.suppress(FileNotFoundError):
+                if self.read(path) != content:
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+                return
+            raise
+
+    def _claim_beside_others(self, folder: str, token: str) -> None:
+        """Of two claims the one that lists later finds the other's file: never do both succeed."""
+        if self.names(folder) and self.claim_of(folder) != token:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), folder)
+        mine = f"{CLAIM}-{uuid.uuid4().hex}"
+        self.write(f"{folder}/{mine}", token.encode())
+        if mine not in self.names(folder):
+            raise OSError("what was just written is not listed")
+        if self.claim_of(folder) != token:
+            self.remove_file(f"{folder}/{mine}")
+            raise OSError(
+                "another process publishes at this moment, and this store has no conditional "
+                "writes that could keep the two apart"
+            )
 
     def remove_file(self, path: str) -> None:
         """Delete a file."""
@@ -148,6 +308,11 @@ class Storage:
                 yield from self._walk(info["name"])
             else:
                 yield info["name"]
+
+    @property
+    def _may_link(self) -> bool:
+        """Whether the file system may have symbolic links."""
+        return not (self._is_http or self._is_conditional)
 
     @property
     def _is_walked(self) -> bool:

@@ -24,6 +24,10 @@ FORMAT = "latkit-lpm"
 FORMAT_VERSION = 1
 CARD = "lpm.json"
 WEIGHTS = "weights.safetensors"
+# What a hostile place may make this process read; LPMs have a thousandth of it.
+MOST_CARD_BYTES = 2**24
+MOST_WEIGHTS_BYTES = 2**30
+_FIX = "remove this version (its folder) and train it again"
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,26 @@ class LPMCard:
 
 
 def write_lpm(storage: Storage, folder: str, lpm: LPM, card: LPMCard) -> None:
-    """Write both files into a folder; the card comes last, so a folder with a card is whole.
+    """Write the files of an LPM into a folder that is there.
 
     Raises:
         OSError: the place cannot be written.
     """
+    write_files(storage, folder, lpm_files(lpm, card))
+
+
+def write_files(storage: Storage, folder: str, files: Mapping[str, bytes]) -> None:
+    """Write an LPM's files; the card comes last, so a folder with a card is whole.
+
+    Raises:
+        OSError: the place cannot be written, or does not hold what was written to it.
+    """
+    for name in sorted(files, key=lambda name: name == CARD):
+        storage.write_whole(f"{folder}/{name}", files[name])
+
+
+def lpm_files(lpm: LPM, card: LPMCard) -> dict[str, bytes]:
+    """The files of an LPM, by their names."""
     weights = weights_of(lpm)
     text = card_text(
         {
@@ -92,9 +111,7 @@ def write_lpm(storage: Storage, folder: str, lpm: LPM, card: LPMCard) -> None:
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
     )
-    storage.write(f"{folder}/{WEIGHTS}", weights)
-    storage.write(f"{folder}/.{CARD}", text.encode())
-    storage.move(f"{folder}/.{CARD}", f"{folder}/{CARD}")
+    return {WEIGHTS: weights, CARD: text.encode()}
 
 
 def weights_of(lpm: LPM) -> bytes:
@@ -127,18 +144,32 @@ def read_card(storage: Storage, folder: str) -> tuple[LPMCard, str]:
         LatkitError: it cannot be read.
     """
     path = storage.location(f"{folder}/{CARD}")
-    fix = "remove this version (its folder) and train it again"
     try:
-        text = storage.read(f"{folder}/{CARD}").decode()
-        content = json.loads(text)
+        content = storage.read(f"{folder}/{CARD}", MOST_CARD_BYTES)
     except FileNotFoundError:
-        raise LPMError(f"{storage.location(folder)} holds no LPM (no {CARD})", fix) from None
+        raise LPMError(f"{storage.location(folder)} holds no LPM (no {CARD})", _FIX) from None
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
+    return parse_card(content, path)
+
+
+def parse_card(file: bytes, path: str) -> tuple[LPMCard, str]:
+    """The card in a file's content, and the SHA-256 the weights must have.
+
+    Args:
+        file: the content.
+        path: of the file, for messages.
+
+    Raises:
+        LPMError: it is corrupt, or from another format version.
+    """
+    try:
+        text = file.decode()
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
-        raise LPMError(f"{path} is corrupt (not JSON in UTF-8: {str(error)[:200]})", fix) from None
+        raise LPMError(f"{path} is corrupt (not JSON in UTF-8: {str(error)[:200]})", _FIX) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise LPMError(f"{path} does not describe an LPM", fix)
+        raise LPMError(f"{path} does not describe an LPM", _FIX)
     if content.get("format_version") != FORMAT_VERSION:
         raise LPMError(
             f"{path} has format version {content.get('format_version')}, "
@@ -146,7 +177,7 @@ def read_card(storage: Storage, folder: str) -> tuple[LPMCard, str]:
             "use the version of latkit that wrote it",
         )
     if text != card_text(content):
-        raise LPMError(f"{path} is corrupt (its SHA-256 is not the one in it)", fix)
+        raise LPMError(f"{path} is corrupt (its SHA-256 is not the one in it)", _FIX)
     if str(content.get("cost")) not in QUANTITIES:
         raise LPMError(
             f"{path} is of the quantity {content.get('cost')!r}, which this latkit does not know",
@@ -157,7 +188,31 @@ def read_card(storage: Storage, folder: str) -> tuple[LPMCard, str]:
     except LatkitError as error:
         raise LPMError(f"{path}: {error.cause}", error.fix) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise LPMError(f"{path} is corrupt ({type(error).__name__}: {error})", fix) from None
+        raise LPMError(f"{path} is corrupt ({type(error).__name__}: {error})", _FIX) from None
+
+
+def read_weights(storage: Storage, folder: str, digest: str) -> bytes:
+    """The content of an LPM folder's file of weights.
+
+    Args:
+        storage: where the folder is.
+        folder: of the LPM.
+        digest: the SHA-256 on the card.
+
+    Raises:
+        LPMError: the file is missing or corrupt.
+        LatkitError: it cannot be read.
+    """
+    path = storage.location(f"{folder}/{WEIGHTS}")
+    try:
+        weights = storage.read(f"{folder}/{WEIGHTS}", MOST_WEIGHTS_BYTES)
+    except FileNotFoundError:
+        raise LPMError(f"{path} is missing", _FIX) from None
+    except OSError as error:
+        raise from_os_error(error, f"read {path}", "nothing was changed") from None
+    if hashlib.sha256(weights).hexdigest() != digest:
+        raise LPMError(f"{path} is corrupt (its SHA-256 is not the card's)", _FIX)
+    return weights
 
 
 def read_lpm(storage: Storage, folder: str) -> tuple[LPM, LPMCard]:
@@ -168,24 +223,16 @@ def read_lpm(storage: Storage, folder: str) -> tuple[LPM, LPMCard]:
         LatkitError: a file cannot be read.
     """
     card, digest = read_card(storage, folder)
-    path = storage.location(f"{folder}/{WEIGHTS}")
-    fix = "remove this version (its folder) and train it again"
     kind = kind_in_file(card.kind)
     if kind is None:
         raise LPMError(
             f"{storage.location(folder)} has the unknown kind {card.kind!r}",
             "install the package that has this kind, or use the version that wrote the LPM",
         )
-    try:
-        weights = storage.read(f"{folder}/{WEIGHTS}")
-    except FileNotFoundError:
-        raise LPMError(f"{path} is missing", fix) from None
-    except OSError as error:
-        raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    if hashlib.sha256(weights).hexdigest() != digest:
-        raise LPMError(f"{path} is corrupt (its SHA-256 is not the card's)", fix)
+    weights = read_weights(storage, folder, digest)
     try:
         state = safetensors.torch.load(weights)
         return kind.from_state(card.hyper_parameters, state), card
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise LPMError(f"{path} does not fit its card ({error})", fix) from None
+        path = storage.location(f"{folder}/{WEIGHTS}")
+        raise LPMError(f"{path} does not fit its card ({error})", _FIX) from None

@@ -30,6 +30,13 @@ class Entry:
     version: int
     cost: str = LATENCY
 
+    @classmethod
+    def of(cls, card: LPMCard, version: int = 1) -> Entry:
+        """Where an LPM belongs."""
+        target = card.target
+        names = (target.space, target.device, target.backend, target.setting.slug)
+        return cls(*names, version, card.quantity.name)
+
     @property
     def parent(self) -> str:
         """The folder of all versions."""

@@ -14,13 +14,27 @@ import hashlib
 import os
 import re
 import uuid
+from collections.abc import Collection, Mapping
 
 from latkit.core.errors import InputError, LatkitError, LPMError, from_os_error
 from latkit.core.files import user_folder
 from latkit.core.quantities import LATENCY, get_quantity
 from latkit.core.storage import Storage
 from latkit.lpm.base import LPM
-from latkit.lpm.store import CARD, LPMCard, read_card, read_lpm, weights_of, write_lpm
+from latkit.lpm.readme import README, model_card
+from latkit.lpm.store import (
+    CARD,
+    MOST_CARD_BYTES,
+    WEIGHTS,
+    LPMCard,
+    lpm_files,
+    parse_card,
+    read_card,
+    read_lpm,
+    read_weights,
+    weights_of,
+    write_files,
+)
 from latkit.registry.entries import BUILT_IN, Entry, built_in_entries, load_built_in
 
 VARIABLE = "LATKIT_REGISTRY"
@@ -29,6 +43,12 @@ _REFERENCE = re.compile(
     r"(?P<device>[^/@+]+)(?:/(?P<backend>[^/@+]+))?(?:/(?P<setting>[^/@+]+))?"
     r"(?:\+(?P<cost>\w+))?(?:@(?P<version>\w+))?"
 )
+# Of a version's number: who writes to a shared registry cannot make all later ones huge.
+_MOST_DIGITS = 9
+
+
+def _is_number(name: str) -> bool:
+    return name.isdecimal() and len(name) <= _MOST_DIGITS
 
 
 def _check_place(entry: Entry, card: LPMCard) -> None:
@@ -69,24 +89,101 @@ class Registry:
         Raises:
             LatkitError: the registry cannot be written.
         """
-        target = card.target
-        names = (target.space, target.device, target.backend, target.setting.slug)
-        entry = Entry(*names, 1, card.quantity.name)
+        # Nobody else has this token: what is published twice is two versions.
+        return self.add(card, lpm_files(lpm, card), uuid.uuid4().hex)
+
+    def add(
+        self, card: LPMCard, files: Mapping[str, bytes], token: str, first: int | None = None
+    ) -> Entry:
+        """Add the files of a version, and a ``README.md`` for people.
+
+        Args:
+            card: what is in the file that is the card.
+            files: by their names (see :func:`lpm_files`).
+            token: of the version's claim (see :meth:`Storage.claim_folder`). Whoever adds with the
+                same token must add the same files.
+            first: the number it gets if nobody has that; None: the one after the last.
+
+        Raises:
+            LatkitError: the registry cannot be written.
+        """
+        entry = Entry.of(card)
         try:
             self._storage.make_folder(entry.parent)
-            version = max(self._claimed(entry.parent), default=0) + 1
+            version = first or max(self._claimed(entry), default=0) + 1
             while True:
                 entry = dataclasses.replace(entry, version=version)
                 try:
-                    # Making the folder claims the number: of two publishers one succeeds.
-                    self._storage.claim_folder(entry.folder)
+                    # Of two publishers only one can claim the number.
+                    self._storage.claim_folder(entry.folder, token)
                     break
                 except FileExistsError:
-                    version += 1
-            write_lpm(self._storage, entry.folder, lpm, card)
+                    version = max(version, *self._claimed(entry)) + 1
+            readme = {README: model_card(card).encode()}
+            write_files(self._storage, entry.folder, {**readme, **files})
         except OSError as error:
             raise self._os_error(error, "write") from None
         return entry
+
+    def unfinished(self, entry: Entry, whole: Collection[int]) -> dict[int, str | None]:
+        """Numbers of an entry's target that are taken and of no whole version; and their tokens.
+
+        Args:
+            entry: of the target.
+            whole: numbers of the whole versions.
+
+        Raises:
+            LatkitError: the registry cannot be read.
+        """
+        try:
+            numbers = [number for number in self._claimed(entry) if number not in whole]
+            folders = [dataclasses.replace(entry, version=number).folder for number in numbers]
+            return dict(zip(numbers, map(self._storage.claim_of, folders), strict=True))
+        except OSError as error:
+            raise self._os_error(error, "read") from None
+
+    def files(self, entry: Entry) -> tuple[LPMCard, dict[str, bytes]]:
+        """A version's card and files, verified, and without anything that is not the card's.
+
+        Raises:
+            LPMError: a file is missing, corrupt or a symbolic link, or belongs elsewhere.
+            LatkitError: a file cannot be read.
+        """
+        file = self.card_file(entry)
+        path = self._storage.location(f"{entry.folder}/{CARD}")
+        card, digest = parse_card(file, path)
+        if Entry.of(card).parent != entry.parent:
+            raise LPMError(
+                f"{path} is the card of {Entry.of(card).parent}", "remove it, or move it there"
+            )
+        self._check_plain(entry, WEIGHTS)
+        weights = read_weights(self._storage, entry.folder, digest)
+        return card, {WEIGHTS: weights, CARD: file}
+
+    def card_file(self, entry: Entry) -> bytes:
+        """The file that is a version's card, as it is: two versions with the same are the same.
+
+        Raises:
+            LPMError: it is a symbolic link.
+            LatkitError: it cannot be read.
+        """
+        self._check_plain(entry, CARD)
+        try:
+            return self._storage.read(f"{entry.folder}/{CARD}", MOST_CARD_BYTES)
+        except OSError as error:
+            raise self._os_error(error, "read") from None
+
+    def _check_plain(self, entry: Entry, name: str) -> None:
+        try:
+            self._storage.check_no_link(f"{entry.folder}/{name}")
+        except FileNotFoundError:
+            path = self._storage.location(f"{entry.folder}/{name}")
+            raise LPMError(f"{path} is missing", "remove this version (its folder)") from None
+        except OSError as error:
+            raise LPMError(
+                f"{self._storage.location(entry.folder)} is refused: {error}",
+                "put the file itself where the link is",
+            ) from None
 
     def entries(self) -> list[Entry]:
         """Every whole version, sorted; of each target the latency before other quantities.
@@ -98,7 +195,7 @@ class Registry:
         try:
             for path in self._storage.files():
                 parts = path.split("/")
-                if len(parts) == 6 and parts[-1] == CARD and parts[4].isdecimal():
+                if len(parts) == 6 and parts[-1] == CARD and _is_number(parts[4]):
                     space, device, backend, named, version, _ = parts
                     setting, _, quantity = named.partition("+")
                     entry = Entry(
@@ -263,7 +360,7 @@ class Registry:
             self._storage.make_folder(f"{probe}/parent")
             if self._storage.names(f"{probe}/parent"):
                 raise OSError("it lists files that are not there")
-            self._storage.claim_folder(f"{probe}/parent/1")
+            self._storage.claim_folder(f"{probe}/parent/1", probe)
             self._storage.write(f"{probe}/parent/1/.file", b"latkit")
             self._storage.move(f"{probe}/parent/1/.file", f"{probe}/parent/1/file")
             if self._storage.names(f"{probe}/parent") != ["1"]:
@@ -281,6 +378,18 @@ class Registry:
             return "built in"
         return self._storage.location(entry.folder)
 
+    @property
+    def is_safe_for_several(self) -> bool:
+        """Whether two processes may publish at the same time; if not, one of them is refused.
+
+        Raises:
+            LatkitError: the registry cannot be written.
+        """
+        try:
+            return self._storage.claimed_by_writing_to != "list"
+        except OSError as error:
+            raise self._os_error(error, "write") from None
+
     def _os_error(self, error: OSError, doing: str) -> LatkitError:
         instead = f"or set {VARIABLE} to another place"
         failure = from_os_error(error, f"{doing} the registry {self.url}", instead)
@@ -290,5 +399,5 @@ class Registry:
             failure.cause, f"check the URL, the network, and that you may {doing} there; {instead}"
         )
 
-    def _claimed(self, parent: str) -> list[int]:
-        return [int(name) for name in self._storage.names(parent) if name.isdecimal()]
+    def _claimed(self, entry: Entry) -> list[int]:
+        return [int(name) for name in self._storage.names(entry.parent) if _is_number(name)]

@@ -1,0 +1,134 @@
+"""Copies of LPMs between registries: numbers, repetition, killed commands, hostile files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from latkit.lpm.store import CARD, WEIGHTS
+from latkit.lpm.training import TrainedLPM
+from latkit.registry import Registry
+from latkit.registry.sharing import pull_lpms, push_lpms, sync_lpms
+from tests.lpm.test_remote_registry import ObjectStore, free_port
+from tests.support.processes import run_to_the_end, start_latkit
+from tests.support.synthetic import made_lpm
+
+# One request at a time: else moto looks whether an object is there, and writes it, in two steps.
+SERVER = """
+import sys
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedLPM:
+    return made_lpm(tmp_path_factory.mktemp("made") / "d")
+
+
+def publish(url: Path, trained: TrainedLPM, count: int) -> Registry:
+    """Versions that differ from each other and from those of other places."""
+    registry = Registry(str(url))
+    for number in range(count):
+        made = f"{url.name}-{number}"
+        registry.publish(trained.lpm, dataclasses.replace(trained.card, created_at=made))
+    return registry
+
+
+@pytest.mark.parametrize("url", ["file", "latkit-objects://bucket/shared"])
+def test_copies(tmp_path: Path, trained: TrainedLPM, url: str) -> None:
+    url = str(tmp_path / "shared") if url == "file" else url
+    a, b = (publish(tmp_path / name, trained, 2) for name in "ab")
+    pushed = [push_lpms(url, registry=side.url) for side in (a, b, a)]
+    numbers = [[(v.copy or "")[-2:] for v in result.versions] for result in pushed]
+    assert numbers == [["@1", "@2"], ["@3", "@4"], ["@1", "@2"]]
+    assert [all(v.is_new for v in result.versions) for result in pushed] == [True, True, False]
+    sync_lpms(url, registry=a.url)
+    made = [Registry(a.url).load(entry)[1].created_at for entry in Registry(a.url).entries()]
+    assert made == ["a-0", "a-1", "b-0", "b-1"]
+    ObjectStore.store.clear()
+
+
+def test_what_is_corrupt_or_a_link_is_refused(tmp_path: Path, trained: TrainedLPM) -> None:
+    shared = publish(tmp_path / "shared", trained, 4)
+    folders = [tmp_path / "shared" / entry.folder for entry in shared.entries()]
+    (folders[0] / WEIGHTS).write_bytes(b"other")
+    (folders[1] / WEIGHTS).rename(tmp_path / "elsewhere")
+    (folders[1] / WEIGHTS).symlink_to(tmp_path / "elsewhere")
+    (folders[2] / CARD).write_text("{}")
+    result = pull_lpms(shared.url, registry=str(tmp_path / "mine"))
+    assert [version.copy is None for version in result.versions] == [True, True, True, False]
+    assert [entry.version for entry in Registry(str(tmp_path / "mine")).entries()] == [4]
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    port = free_port()
+    with (tmp_path_factory.mktemp("moto") / "log").open("wb") as log:
+        server = subprocess.Popen([sys.executable, "-c", SERVER, str(port)], stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        yield {
+            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }  # fmt: skip
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def test_two_publishers_that_are_killed(
+    tmp_path: Path, trained: TrainedLPM, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    url, rng = "s3://lab/shared", random.Random(0)
+    sides = [publish(tmp_path / name, trained, 20) for name in "ab"]
+
+    def push() -> list:  # type: ignore[type-arg]
+        return [
+            start_latkit("registry", "push", url, "--registry", side.url, cwd=tmp_path,
+                         environment=dict(os.environ)) for side in sides
+        ]  # fmt: skip
+
+    for killed in range(2):
+        processes = push()
+        time.sleep(rng.uniform(1, 4))
+        for process in processes:
+            process.kill()
+            process.communicate()
+        mine = str(tmp_path / f"pulled-{killed}")
+        assert pull_lpms(url, registry=mine).refused == 0
+        for entry in Registry(mine).entries():
+            Registry(mine).load(entry)
+    for done in map(run_to_the_end, push()):
+        assert done.returncode == 0, done.stderr
+    shared = Registry(url)
+    made = [shared.load(entry)[1].created_at for entry in shared.entries()]
+    assert len(made) == 40
+    assert set(made) == {f"{name}-{number}" for name in "ab" for number in range(20)}
+    numbers = {text: at for at, text in enumerate(made)}
+    for name in "ab":  # in the order of each publisher
+        assert sorted(range(20), key=lambda n: numbers[f"{name}-{n}"]) == list(range(20))
