@@ -102,8 +102,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 def test_two_publishers_that_are_killed(
     tmp_path: Path, trained: TrainedLPM, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from s3fs import S3FileSystem
+
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
+    # Those of other tests have other servers, which are in the environment alone.
+    S3FileSystem.clear_instance_cache()
     url, rng = "s3://lab/shared", random.Random(0)
     sides = [publish(tmp_path / name, trained, 20) for name in "ab"]
 
