@@ -37,7 +37,7 @@ class Host(CpuRunner):
         return run
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        raise NotImplementedError
+        return np.empty((1, 0), dtype=np.float32)
 
     def _close(self) -> None:
         pass
@@ -71,7 +71,7 @@ class Device(EventRunner):
         return self.events / 2
 
     def _logits(self) -> npt.NDArray[np.float32]:
-        raise NotImplementedError
+        return np.empty((1, 0), dtype=np.float32)
 
     def _close(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Pebble, an inference engine made up for this example: NumPy, one operation after the other.
+"""Pebble, an invented runtime for this example: NumPy, one operation after the other.
 
 It knows nothing of latkit. A session is a list of operations on named arrays ``B x C x H x W``.
 """
