@@ -17,7 +17,7 @@ from typing import Any
 from latkit.core.errors import DatasetError
 from latkit.core.sharing import sha256, storage_error
 from latkit.core.storage import NotPlainError, Storage
-from latkit.dataset.format import MANIFEST, MEASUREMENT
+from latkit.dataset.format import JOURNAL, MANIFEST, MEASUREMENT
 
 FILE_LIST = "files.json"
 FORMAT = "latkit-files"
@@ -48,6 +48,12 @@ class ListedFile:
 def is_file_of_dataset(name: str) -> bool:
     """Whether a shared dataset may have a file of this name."""
     return name in (MANIFEST, MEASUREMENT) or _PART.fullmatch(name) is not None
+
+
+def is_read(name: str) -> bool:
+    """Whether who opens a dataset's folder reads a file of this name."""
+    is_part = fnmatch(name, "part-*.parquet")
+    return is_part or name in (MANIFEST, MEASUREMENT, JOURNAL)
 
 
 def list_files(storage: Storage) -> tuple[ListedFile, ...]:

@@ -25,6 +25,7 @@ from latkit.dataset.file_list import (
     MOST_LIST_BYTES,
     ListedFile,
     is_file_of_dataset,
+    is_read,
     is_whole,
     list_files,
     read_file,
@@ -160,7 +161,7 @@ def _not_being_written(folder: Path) -> Iterator[None]:
     _check_no_journal(folder)
     lock = filelock.FileLock(folder / LOCK, blocking=False)
     # Nobody has ever measured where there is no lock, as in an imported dataset.
-    if (folder / LOCK).exists():
+    if os.path.exists(folder / LOCK):
         try:
             lock.acquire()
         except filelock.Timeout:
@@ -201,14 +202,15 @@ def _push(
     if _has_list(destination, file_list):
         return False
     _claim(destination, sha256(file_list), listener)
-    if README in destination.names(""):
+    there = destination.names("")
+    if README in there:
         listener.note(f"the {README} at {destination.url} stays as it is")
     else:
         destination.write_whole(README, dataset_card(dataset).encode())
     for done, file in enumerate(files):
         listener.progress(Progress("files", done, len(files), 0, file.name))
         content = _read_again(source, file)
-        if not _has(destination, file.name, content):
+        if file.name not in there or not _has(destination, file.name, content):
             destination.write_whole(file.name, content)
     destination.write_whole(FILE_LIST, file_list)
     return True
@@ -285,8 +287,7 @@ def _holds(folder: Path, files: Sequence[ListedFile]) -> bool:
     """Whether a folder is the dataset, and is not being extended."""
     if not folder.is_dir():
         return False
-    names = {name for name in os.listdir(folder) if is_file_of_dataset(name) or name == JOURNAL}
-    if names != {file.name for file in files}:
+    if set(filter(is_read, os.listdir(folder))) != {file.name for file in files}:
         return False
     return all(is_whole(folder / file.name, file) for file in files)
 

@@ -23,6 +23,7 @@ from latkit.core.storage import Storage
 from latkit.dataset import LatencyDataset
 from latkit.dataset.file_list import FILE_LIST, ListedFile, render
 from latkit.dataset.format import JOURNAL, MANIFEST
+from latkit.dataset.listing import only_dataset
 from latkit.dataset.readme import README
 from latkit.dataset.sharing import pull_dataset, push_dataset
 from latkit.dataset.writer import DatasetWriter
@@ -380,6 +381,13 @@ class TestOut:
         (tmp_path / "empty").mkdir()
         assert pull_dataset(url, tmp_path / "empty").is_new
 
+    def test_has_a_part_that_was_never_shared(self, tmp_path: Path) -> None:
+        made_dataset(tmp_path / "d", 40)
+        push_dataset(tmp_path / "d", str(tmp_path / "there"))
+        (tmp_path / "d" / "part-Mine.parquet").touch()
+        with pytest.raises(DatasetError):
+            pull_dataset(str(tmp_path / "there"), tmp_path / "d")
+
     def test_is_being_extended(self, tmp_path: Path) -> None:
         made_dataset(tmp_path / "d", 40)
         push_dataset(tmp_path / "d", str(tmp_path / "there"))
@@ -391,18 +399,24 @@ class TestOut:
         many_parts(tmp_path / "d")
         url = str(tmp_path / "there")
         push_dataset(tmp_path / "d", url)
-        begun = tmp_path / ".out.pull"
-        begun.mkdir()
+        begun = tmp_path / "datasets" / ".out.pull"
+        begun.mkdir(parents=True)
         kept = begun / "part-000000.parquet"
         shutil.copy(tmp_path / "d" / kept.name, kept)
         before = kept.stat().st_mtime_ns, kept.stat().st_ino
         (begun / "part-000001.parquet").write_bytes(b"half")
         (begun / "part-old.parquet").write_bytes(b"of another dataset")
         (begun / f".{MANIFEST}.tmp").write_bytes(b"half")
-        pull_dataset(url, tmp_path / "out")
-        check_same(tmp_path / "out", tmp_path / "d")
-        kept = tmp_path / "out" / kept.name
+        out = tmp_path / "datasets" / "out"
+        pull_dataset(url, out)
+        check_same(out, tmp_path / "d")
+        kept = out / kept.name
         assert (kept.stat().st_mtime_ns, kept.stat().st_ino) == before
+
+    def test_a_pull_that_was_killed_is_no_dataset(self, tmp_path: Path) -> None:
+        made_dataset(tmp_path / "datasets" / "d", 40)
+        made_dataset(tmp_path / "datasets" / ".out.pull", 40)
+        assert only_dataset(tmp_path / "datasets").name == "d"
 
     def test_a_hidden_folder_of_somebody_else(self, tmp_path: Path) -> None:
         made_dataset(tmp_path / "d", 40)

@@ -64,9 +64,8 @@ class Hub:
             elif line["key"] == "deletedFile":
                 del self.files[value["path"]]
             elif line["key"] == "deletedFolder":
-                for name in [
-                    n for n in self.files if n.startswith(value["path"].rstrip("/") + "/")
-                ]:
+                folder = value["path"].rstrip("/") + "/"
+                for name in [name for name in self.files if name.startswith(folder)]:
                     del self.files[name]
             else:
                 assert line["key"] == "header", line
