@@ -2,15 +2,16 @@
 
     python benchmarks/supernet_operators.py > benchmarks/results/DATE-supernet-operators.json
 
-For each case, steps of our supernet (see supernet.py) are profiled on one thread and on two, in
-turn. Told of each operator: calls, and milliseconds a step by itself, without the operators that
-it calls. What no operator accounts for is Python, autograd's bookkeeping and the profiler (its
-calls: a share of ``wall_ms`` against ``plain_wall_ms``, a step that is not profiled).
+For each case of supernet.py, steps of our supernet on one thread and on two, in turn. Told of each
+operator: calls, milliseconds a step on each number of threads, and ``lost_ms``, by which two
+threads miss half the time of one. What no operator accounts for is Python and autograd's
+bookkeeping (to time operators takes a microsecond or two of each call, which is why it can come out
+at nothing).
 
 Two times give a serial and a parallel part of each operator by Amdahl's law, t(n) = s + p / n with
-both at least 0; ``expected`` adds them up for more threads than there are here. It is an
-expectation from two points: it knows nothing of memory bandwidth shared by more cores, nor of
-regions that pay for their start later. Prints JSON, progress to stderr.
+both at least 0; ``expected_ms`` adds them up for more threads than are measured. It is an
+expectation from two points: it knows nothing of memory bandwidth that more cores share, nor of
+larger vectors or caches. Nothing else should run. Prints JSON, progress to stderr.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -38,64 +39,71 @@ from latkit.core.device import cpu_name
 MORE_THREADS = (4, 8, 16)
 # What no operator accounts for.
 REST = "(outside operators)"
+SHOWN = 15
 
 
-def profiled(step: Callable[[], None]) -> tuple[float, dict[str, tuple[int, float]]]:
-    """Of one step: wall milliseconds; by operator its calls and milliseconds by itself."""
+class TimeCalls(TorchDispatchMode):
+    """Of each operator by name: calls, and seconds in them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: dict[str, int] = defaultdict(int)
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        started = time.perf_counter()
+        result = func(*args, **(kwargs or {}))
+        self.seconds[func._opname] += time.perf_counter() - started
+        self.calls[func._opname] += 1
+        return result
+
+
+def wall_ms(step: Callable[[], None]) -> float:
+    """Of one step."""
     started = time.perf_counter()
-    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
-        began = time.perf_counter()
-        step()
-        wall = 1e3 * (time.perf_counter() - began)
-    assert started <= began
-    found: dict[str, tuple[int, float]] = {}
-    for event in profiler.key_averages():
-        if event.key.startswith("aten::"):
-            found[event.key.removeprefix("aten::")] = (event.count, event.self_cpu_time_total / 1e3)
-    return wall, found
+    step()
+    return 1e3 * (time.perf_counter() - started)
 
 
 def look(case: tuple[Any, ...], steps: int) -> dict[str, Any]:
     """Medians over steps on one thread and on two, by operator."""
     torch.set_num_threads(1)
     step, _ = stepper("ours", case)
-    plain: dict[int, list[float]] = {1: [], 2: []}
     walls: dict[int, list[float]] = {1: [], 2: []}
     taken: dict[str, dict[int, list[float]]] = defaultdict(lambda: {1: [], 2: []})
     calls: dict[str, int] = {}
     for number in range(WARM_UP + steps):
-        for threads in (1, 2):
+        for threads in walls:
             torch.set_num_threads(threads)
-            started = time.perf_counter()
-            step()
-            plain_ms = 1e3 * (time.perf_counter() - started)
-            wall, found = profiled(step)
+            plain = wall_ms(step)
+            with TimeCalls() as timed:
+                step()
             if number < WARM_UP:
                 continue
-            plain[threads].append(plain_ms)
-            walls[threads].append(wall)
-            for name, (count, ms) in found.items():
-                calls[name] = count
-                taken[name][threads].append(ms)
-            taken[REST][threads].append(plain_ms - sum(ms for _, ms in found.values()))
+            calls = timed.calls
+            walls[threads].append(plain)
+            for name, seconds in timed.seconds.items():
+                taken[name][threads].append(1e3 * seconds)
+            rest = plain - 1e3 * sum(timed.seconds.values())
+            taken[REST][threads].append(max(0.0, rest))
     middle = {
-        name: {threads: statistics.median(values or [0.0]) for threads, values in of.items()}
+        name: {threads: statistics.median(values) for threads, values in of.items()}
         for name, of in taken.items()
     }
-    operators = [
-        {
-            "operator": name,
-            "calls": calls.get(name),
-            "ms": of,
-            "lost_ms": of[2] - of[1] / 2,
-        }
-        for name, of in sorted(middle.items(), key=lambda item: -item[1][1])
-    ]
     return {
-        "plain_wall_ms": {threads: statistics.median(of) for threads, of in plain.items()},
         "wall_ms": {threads: statistics.median(of) for threads, of in walls.items()},
-        "operators": operators,
-        "expected": {
+        "operators": [
+            {
+                "operator": name,
+                "calls": calls.get(name),
+                "ms": of,
+                "lost_ms": of[2] - of[1] / 2,
+            }
+            for name, of in sorted(middle.items(), key=lambda item: -item[1][1])
+        ],
+        "expected_ms": {
             threads: sum(by_amdahl(of[1], of[2], threads) for of in middle.values())
             for threads in (1, 2, *MORE_THREADS)
         },
@@ -103,31 +111,49 @@ def look(case: tuple[Any, ...], steps: int) -> dict[str, Any]:
 
 
 def by_amdahl(one: float, two: float, threads: int) -> float:
-    """What takes ``one`` on one thread and ``two`` on two takes on so many."""
+    """How long it takes on so many threads what takes ``one`` on one and ``two`` on two."""
     serial = min(max(2 * two - one, 0.0), one)
     return serial + (one - serial) / threads
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)))
     arguments = parser.parse_args()
     results = []
     for case in (CASES[number] for number in arguments.cases):
         method, order, channels, cells, batch = case
         found = look(case, arguments.steps)
-        results.append({"method": method, "order": order, "channels": channels, "cells": cells,
-                        "batch": batch, **found})  # fmt: skip
-        plain = found["plain_wall_ms"]
-        print(f"{method} order {order} C{channels} L{cells} B{batch}: {plain[1]:.0f} ms on one "
-              f"thread, {plain[2]:.0f} on two", file=sys.stderr, flush=True)  # fmt: skip
-        for of in found["operators"][:25]:
-            print(f"  {of['operator']:42} {of['calls'] or '':>6} {of['ms'][1]:8.1f} "
-                  f"{of['ms'][2]:8.1f} lost {of['lost_ms']:7.1f}", file=sys.stderr)  # fmt: skip
-    json.dump({"date": date.today().isoformat(), "cpu": cpu_name(), "torch": torch.__version__,
-               "python": platform.python_version(), "steps": arguments.steps, "cases": results},
-              sys.stdout, indent=1)  # fmt: skip
+        results.append(
+            {
+                "method": method, "order": order, "channels": channels, "cells": cells,
+                "batch": batch, **found,
+            }
+        )  # fmt: skip
+        wall, expected = found["wall_ms"], found["expected_ms"]
+        print(
+            f"{method} order {order} C{channels} L{cells} B{batch}: {wall[1]:.0f} ms on one thread,"
+            f" {wall[2]:.0f} on two; expected "
+            + ", ".join(f"{expected[threads]:.0f} on {threads}" for threads in MORE_THREADS),
+            file=sys.stderr,
+        )
+        for of in found["operators"][:SHOWN]:
+            print(
+                f"  {of['operator']:36} {of['calls'] or '':>6} {of['ms'][1]:8.1f} "
+                f"{of['ms'][2]:8.1f}  lost {of['lost_ms']:7.1f}",
+                file=sys.stderr,
+                flush=True,
+            )
+    content = {
+        "date": date.today().isoformat(),
+        "cpu": cpu_name(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "steps": arguments.steps,
+        "cases": results,
+    }
+    json.dump(content, sys.stdout, indent=1)
     print()
 
 

@@ -23,6 +23,7 @@ from latkit.dataset.compare import DatasetComparison, compare_datasets
 from latkit.dataset.listing import ListedDataset, list_datasets
 from latkit.dataset.merge import merge_datasets
 from latkit.dataset.results import import_results
+from latkit.dataset.sharing import CopiedDataset, pull_dataset, push_dataset
 from latkit.dataset.tables import (
     ImportRequest,
     ImportResult,
@@ -65,6 +66,7 @@ __all__ = [
     "BundleRequest",
     "BundleResult",
     "ComparedLPM",
+    "CopiedDataset",
     "CopiedVersion",
     "CopyResult",
     "DataOptions",
@@ -131,7 +133,9 @@ __all__ = [
     "open_dataset",
     "predict",
     "profile",
+    "pull_dataset",
     "pull_lpms",
+    "push_dataset",
     "push_lpms",
     "report",
     "retarget",

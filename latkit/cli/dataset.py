@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from latkit.cli.dataset_import import import_files
+from latkit.cli.dataset_sharing import pull, push
 from latkit.cli.output import Percent, UserPath, json_option, note, print_json, print_table, show
 from latkit.cli.progress import Terminal
 
@@ -16,10 +17,11 @@ UNFIT_EXIT_CODE = 3
 
 @click.group(name="dataset")
 def command() -> None:
-    """Check, compare, merge, import and export datasets."""
+    """Check, compare, merge, import, export and share datasets."""
 
 
-command.add_command(import_files)
+for added in (import_files, push, pull):
+    command.add_command(added)
 
 
 @command.command(name="list")

@@ -23,7 +23,7 @@ _COMMANDS = {
     "profile": ("profile", "Measure the latency of sampled architectures into a dataset."),
     "bundle": ("bundle", "Make a file that profiles a board without PyTorch."),
     "measure": ("measure", "Measure the latency of any networks, models or files."),
-    "dataset": ("dataset", "Check, compare, merge, import and export datasets."),
+    "dataset": ("dataset", "Check, compare, merge, import, export and share datasets."),
     "train-lpm": ("train_lpm", "Train a latency prediction module on a dataset and publish it."),
     "predict": ("predict", "Predict latencies of architectures by a published LPM."),
     "search": ("search", "Search an architecture for a device whose LPM is published."),

@@ -29,6 +29,12 @@ _MOST_TOKEN_BYTES = 1000
 # File systems whose packages write on a condition that the server checks (S3: If-None-Match,
 # Google: ifGenerationMatch); fsspec's general way looks first and writes then.
 _CONDITIONAL = {"s3", "s3a", "gs", "gcs"}
+# What `pip install latkit[...]` is to have for a kind of URL.
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hub"}
+
+
+class NotPlainError(OSError):
+    """A file that is a symbolic link, or no file at all."""
 
 
 class Storage:
@@ -59,10 +65,11 @@ class Storage:
         except (ConnectionError, TimeoutError, socket.gaierror) as error:  # ftp connects here
             raise from_os_error(error, f"reach {url}", "nothing was changed") from None
         except Exception as error:  # of any package
-            raise InputError(
-                f"{url} cannot be opened: {_one_line(error)}",
-                "name a folder, or an fsspec URL whose package is installed",
-            ) from None
+            fix = "name a folder, or an fsspec URL whose package is installed"
+            extra = _EXTRAS.get(url.partition("://")[0])
+            if extra and isinstance(error, ImportError):
+                fix = f"pip install 'latkit[{extra}]', or name another place"
+            raise InputError(f"{url} cannot be opened: {_one_line(error)}", fix) from None
         self._root = str(root).rstrip("/")
         protocols = [self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol
         self._is_http = "http" in protocols
@@ -70,8 +77,11 @@ class Storage:
 
     def location(self, path: str) -> str:
         """Where a file lies: a path of this machine, or a URL."""
-        place = f"{self._root}/{path}" if path else self._root
+        place = self._place(path)
         return place if self.is_local else str(self._fs.unstrip_protocol(place))
+
+    def _place(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
 
     def files(self, folder: str = "") -> list[str]:
         """All files, by their paths from this folder.
@@ -90,7 +100,7 @@ class Storage:
             # Object stores list everything at once, and raise; fsspec's walk from folder to folder
             # would leave out what it cannot read.
             try:
-                place = f"{self._root}/{folder}" if folder else self._root
+                place = self._place(folder)
                 found = list(self._walk(place) if self._is_walked else self._fs.find(place))
             except FileNotFoundError:
                 return []
@@ -98,10 +108,10 @@ class Storage:
         return [unquote(path) for path in paths] if self._is_http else paths
 
     def names(self, folder: str) -> list[str]:
-        """Names of what is in a folder."""
+        """Names of what is in a folder; of the one of the URL itself by an empty path."""
         with self._os_errors():
             try:
-                found = self._fs.ls(f"{self._root}/{folder}", detail=False, refresh=True)
+                found = self._fs.ls(self._place(folder), detail=False, refresh=True)
             except FileNotFoundError:
                 return []
         return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in found]
@@ -117,27 +127,38 @@ class Storage:
             FileNotFoundError: there is none.
             OSError: it has more bytes.
         """
+        if most_bytes is not None:
+            size = self.size(path)
+            if size is not None and size > most_bytes:
+                raise OSError(f"it has {size:,} bytes, and {most_bytes:,} are the most allowed")
         with self._os_errors():
-            place = f"{self._root}/{path}"
-            if most_bytes is not None:
-                self._fs.invalidate_cache()
-                size = self._fs.info(place)["size"]
-                if size is not None and size > most_bytes:
-                    raise OSError(f"it has {size:,} bytes, and {most_bytes:,} are the most allowed")
-            return bytes(self._fs.cat_file(place))
+            return bytes(self._fs.cat_file(f"{self._root}/{path}"))
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; None where the server names none.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        with self._os_errors():
+            self._fs.invalidate_cache()
+            size = self._fs.info(f"{self._root}/{path}")["size"]
+            return None if size is None else int(size)
 
     def check_no_link(self, path: str) -> None:
         """Refuse a file that is a symbolic link, or in a folder that is one below this folder.
 
         Raises:
-            OSError: it is, or there is no such file.
+            NotPlainError: it is.
+            OSError: there is no such file, or nothing is known of it.
         """
         with self._os_errors():
             parts = path.split("/")
             for count in range(1, len(parts) + 1) if self._may_link else ():
                 info = self._fs.info(f"{self._root}/{'/'.join(parts[:count])}")
                 if info.get("islink") or info["type"] in ("link", "other"):
-                    raise OSError(f"{'/'.join(parts[:count])} is a symbolic link or no plain file")
+                    path = "/".join(parts[:count])
+                    raise NotPlainError(f"{path} is a symbolic link or no plain file")
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file in a folder that is there; one that is there is replaced."""
@@ -168,7 +189,7 @@ class Storage:
     def make_folder(self, folder: str) -> None:
         """Make a folder and those above it; one that is there stays."""
         with self._os_errors():
-            self._fs.makedirs(f"{self._root}/{folder}", exist_ok=True)
+            self._fs.makedirs(self._place(folder), exist_ok=True)
 
     def claim_folder(self, folder: str, token: str) -> None:
         """Make a folder that belongs to a token, whoever else wants it at the same time.

@@ -33,6 +33,10 @@ FORMAT = "latkit-dataset"
 FORMAT_VERSION = 1
 MANIFEST = "dataset.json"
 JOURNAL = "journal.jsonl"
+# Held by the one process that writes the folder.
+LOCK = ".lock"
+# What latkit measure writes beside the others (latkit.tasks.measurement_file).
+MEASUREMENT = "measurement.json"
 
 SCHEMA = pa.schema(
     [

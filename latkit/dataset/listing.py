@@ -76,7 +76,9 @@ def only_dataset(folder: Path = DEFAULT_FOLDER) -> Path:
     Raises:
         DatasetError: there is none, or more than one.
     """
-    paths = sorted(path.parent for path in folder.glob(f"**/{MANIFEST}"))
+    found = (path.parent for path in folder.glob(f"**/{MANIFEST}"))
+    # Not one that is being written or pulled, or was when its process died.
+    paths = sorted(path for path in found if not path.name.startswith("."))
     if len(paths) == 1:
         return paths[0]
     if not paths:

@@ -10,7 +10,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from latkit.core.quantities import get_quantity
+from latkit.dataset.check import summarize
 from latkit.dataset.format import Target
+from latkit.dataset.latency import LatencyDataset
+from latkit.spaces import get_space
 
 README = "README.md"
 # Of a licence nothing is known here; the hub has this word for that.
@@ -19,6 +23,60 @@ LICENSE_TEXT = (
     "## Licence\n\nUnknown: latkit records none. Ask who published this before you use it beyond "
     "reading; if that is you, write it here and into `license` above."
 )
+# The hub's sizes, by the number of rows that each begins at.
+_SIZES = (
+    (1_000_000, "1M<n<10M"), (100_000, "100K<n<1M"), (10_000, "10K<n<100K"), (1_000, "1K<n<10K"),
+    (0, "n<1K"),
+)  # fmt: skip
+
+
+def dataset_card(dataset: LatencyDataset) -> str:
+    """The ``README.md`` of a dataset; the same dataset has the same text."""
+    manifest, summary = dataset.manifest, summarize(dataset)
+    spread = summary.latency_ms
+    # A space of models has no operations: what was measured are networks, each by its name.
+    is_searched = bool(get_space(manifest.target.space).operations)
+    networks = f"{escape(manifest.target.space)} architectures" if is_searched else "networks"
+    rows = {
+        **target_rows(manifest.target),
+        "architectures": summary.architectures,
+        "rows (measurements)": summary.rows,
+        "disturbed rows": summary.rows_disturbed,
+        "quantities": ", ".join(map(_quantity, dataset.quantities)),
+        "latency, least / mean / most (ms)": " / ".join(
+            number(value) for value in (spread and (spread.min, spread.mean, spread.max)) or ()
+        )
+        or "–",
+        "retest error of one measurement (%)": number(summary.retest_sd_percent),
+        "error of an architecture's mean (%)": number(summary.error_percent),
+        "measured": "imported, nothing is known of the raw times"
+        if manifest.anchor is None
+        else f"each beside the anchor network {manifest.anchor}",
+    }
+    size = next(name for least, name in _SIZES if summary.rows >= least)
+    return "\n".join(
+        (
+            front_matter(
+                license=LICENSE,
+                pretty_name=f"{manifest.target.space} on {manifest.target.device}",
+                tags=["latkit", "neural-architecture-search", "latency", manifest.target.space],
+                size_categories=[size],
+                configs=[{"config_name": "default", "data_files": "part-*.parquet"}],
+            ),
+            f"# Latencies of {networks} on {escape(manifest.target.device)}\n",
+            "One row is one measurement of one network by latkit; `arch_id` and `arch` name it, "
+            "`latency_ms` is what it took.\n",
+            table("what", "value", rows),
+            "## The machine\n",
+            table("fact", "value", facts(manifest.fingerprint)),
+            "## Use\n",
+            "```\nlatkit dataset pull URL d    # verifies every file's SHA-256\n"
+            f"latkit dataset check d\n{'latkit train-lpm d' if is_searched else ''}".rstrip()
+            + "\n```\n",
+            LICENSE_TEXT,
+            "",
+        )
+    )
 
 
 def front_matter(**fields: Any) -> str:
@@ -68,3 +126,8 @@ def escape(value: Any) -> str:
                           ("`", "&#96;")):  # fmt: skip
         text = text.replace(sign, written)
     return text
+
+
+def _quantity(name: str) -> str:
+    quantity = get_quantity(name)
+    return f"{quantity.noun} ({quantity.unit})"

@@ -27,6 +27,7 @@ from latkit.core.version import __version__
 from latkit.dataset.flags import Done, is_panel
 from latkit.dataset.format import (
     JOURNAL,
+    LOCK,
     MANIFEST,
     Manifest,
     part_paths,
@@ -69,7 +70,7 @@ class DatasetWriter:
         self._architectures: set[int] = set()
         self._read_parts: set[Path] = set()
         self._part_started = time.monotonic()
-        self._lock = filelock.FileLock(folder / ".lock", blocking=False)
+        self._lock = filelock.FileLock(folder / LOCK, blocking=False)
 
     def __enter__(self) -> Self:
         try:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import re
 import uuid
 from collections.abc import Collection, Mapping
 
 from latkit.core.device import check_device_name
-from latkit.core.errors import InputError, LatkitError, LPMError, from_os_error
+from latkit.core.errors import InputError, LatkitError, LPMError
+from latkit.core.events import Listener
 from latkit.core.files import user_folder
 from latkit.core.quantities import LATENCY, get_quantity
+from latkit.core.sharing import note_claims, sha256, storage_error
 from latkit.core.storage import Storage
 from latkit.lpm.base import LPM
 from latkit.lpm.readme import README, model_card
@@ -331,7 +332,7 @@ class Registry:
     def weights_digest(self, entry: Entry) -> str:
         """SHA-256 of a version's weights, which identifies it."""
         if entry.version == BUILT_IN:
-            return f"sha256:{hashlib.sha256(weights_of(load_built_in(entry)[0])).hexdigest()}"
+            return f"sha256:{sha256(weights_of(load_built_in(entry)[0]))}"
         _, digest = read_card(self._storage, entry.folder)
         return f"sha256:{digest}"
 
@@ -394,26 +395,20 @@ class Registry:
             return "built in"
         return self._storage.location(entry.folder)
 
-    @property
-    def is_safe_for_several(self) -> bool:
-        """Whether two processes may publish at the same time; if not, one of them is refused.
+    def note_claims(self, listener: Listener) -> None:
+        """Report whether of two processes that publish at the same time one is refused.
 
         Raises:
             LatkitError: the registry cannot be written.
         """
         try:
-            return self._storage.claimed_by_writing_to != "list"
+            note_claims(self._storage, "the same target", listener)
         except OSError as error:
             raise self._os_error(error, "write") from None
 
-    def _os_error(self, error: OSError, doing: str) -> LatkitError:
+    def _os_error(self, error: OSError, verb: str) -> LatkitError:
         instead = f"or set {VARIABLE} to another place"
-        failure = from_os_error(error, f"{doing} the registry {self.url}", instead)
-        if self._storage.is_local:
-            return failure
-        return LatkitError(
-            failure.cause, f"check the URL, the network, and that you may {doing} there; {instead}"
-        )
+        return storage_error(self._storage, error, verb, f"the registry {self.url}", instead)
 
     def _claimed(self, entry: Entry) -> list[int]:
         return [int(name) for name in self._storage.names(entry.parent) if _is_number(name)]

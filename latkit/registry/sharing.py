@@ -7,7 +7,6 @@ has that, else it gets the one after the last; the order of a target's versions 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from latkit.core.errors import InputError, LPMError
 from latkit.core.events import SILENT, Listener, Progress
 from latkit.core.requests import several
+from latkit.core.sharing import sha256
 from latkit.registry.entries import BUILT_IN, Entry
 from latkit.registry.registry import Registry
 
@@ -124,11 +124,7 @@ def _copy(
     copied: list[CopiedVersion] = []
     if entries:
         destination.check_writable()
-        if not destination.is_safe_for_several:
-            listener.note(
-                f"{destination.url} has no conditional writes: of two processes that publish the "
-                "same target there at the same moment, one is refused"
-            )
+        destination.note_claims(listener)
     there = _Versions(destination, {entry.parent for entry in entries})
     try:
         for done, entry in enumerate(sorted(entries, key=lambda e: (e.parent, e.version))):
@@ -145,7 +141,7 @@ def _copy(
 
 
 def _copy_version(source: Registry, there: _Versions, entry: Entry) -> CopiedVersion:
-    digest = hashlib.sha256(source.card_file(entry)).hexdigest()
+    digest = sha256(source.card_file(entry))
     copy = there.find(entry, digest)
     if is_new := copy is None:
         card, files = source.files(entry)
@@ -167,7 +163,7 @@ class _Versions:
                 continue
             self._whole[entry.parent].add(entry.version)
             try:
-                digest = hashlib.sha256(registry.card_file(entry)).hexdigest()
+                digest = sha256(registry.card_file(entry))
             except LPMError:  # one that is missing by now, or a link: it is nobody's copy
                 continue
             self._by_digest[entry.parent, digest] = entry

@@ -17,8 +17,9 @@ from latkit.core.files import write_json_atomically
 from latkit.core.version import __version__
 from latkit.dataset import LatencyDataset
 from latkit.dataset.flags import DISTURBED, is_gpu_flag
+from latkit.dataset.format import MEASUREMENT
 
-FILE = "measurement.json"
+FILE = MEASUREMENT
 FORMAT_VERSION = 1
 CONFIDENCE = 0.95
 

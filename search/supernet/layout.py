@@ -7,6 +7,7 @@ slice of a tensor whose gradient comes back in NCHW makes everything before it s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -121,3 +122,24 @@ def split_channels(rows: Tensor, first: int) -> tuple[Tensor, Tensor]:
     """The first channels and the others of ``N x C`` rows, each contiguous."""
     left, right = rows.split([first, rows.shape[1] - first], dim=1)
     return left.contiguous(), right.contiguous()
+
+
+def join_channels(parts: Sequence[Tensor]) -> Tensor:
+    """Rows of several tensors side by side: ``N x C1``, ``N x C2`` ... as ``N x (C1 + C2 + ...)``.
+
+    Autograd would hand each part a slice of the gradient, as wide as all of them in memory, and
+    kernels that want rows of their own would copy it one after the other.
+    """
+    result: Tensor = _Joined.apply(*parts)
+    return result
+
+
+class _Joined(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        ctx.widths = [part.shape[1] for part in parts]
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part.contiguous() for part in gradient.split(ctx.widths, dim=1))

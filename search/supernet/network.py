@@ -19,7 +19,13 @@ from latkit.search.supernet.base import (
     BatchNormMode,
     Supernet,
 )
-from latkit.search.supernet.layout import corners, images_of, rows_of, split_channels
+from latkit.search.supernet.layout import (
+    corners,
+    images_of,
+    join_channels,
+    rows_of,
+    split_channels,
+)
 from latkit.search.supernet.norms import Running, batch_norm
 from latkit.search.supernet.products import pointwise
 from latkit.search.supernet.source_mix import (
@@ -59,7 +65,7 @@ class Preprocess(nn.Module):
         if self.reduce:
             height, width = height // 2, width // 2
             halves = zip(corners(x), self.weight.unbind(), strict=True)
-            rows = torch.cat([pointwise(rows_of(pixels), part) for pixels, part in halves], dim=1)
+            rows = join_channels([pointwise(rows_of(pixels), part) for pixels, part in halves])
         else:
             rows = pointwise(rows_of(x), self.weight)
         return batch_norm(images_of(rows, batch, height, width), self.norms.of(0), bn_mode)
@@ -137,7 +143,7 @@ class SearchCell(nn.Module):
                 sums.rests = list(mix([rest], passing[source][:, None], sums.rests))
             operations(x, weights[source], sums, bn_mode)
         nodes.append(sums.pop(batch, height, width))
-        return images_of(torch.cat(nodes, dim=1), batch, height, width)
+        return images_of(join_channels(nodes), batch, height, width)
 
 
 class SupernetConfig(DartsConfig):

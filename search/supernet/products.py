@@ -25,6 +25,7 @@ from latkit.search.supernet.layout import (
 # From so many rows on, 1x1 convolutions beat BLAS at products of rows with small matrices. They are
 # only given to oneDNN as a batch of so many images.
 MANY_ROWS = 16384
+MANY_PRODUCTS = 1 << 22
 AS_IMAGES = 16
 # Below this width BLAS is so slow that even a product apart and a sum is faster.
 NARROW = 16
@@ -67,21 +68,21 @@ class _Product(torch.autograd.Function):
 
 def product(rows: Tensor, weight: Tensor, shift: Tensor | None = None) -> Tensor:
     """``rows @ weight.T + shift``, of ``N x K``, ``C x K`` and ``C``; without gradients."""
-    if _many(rows):
+    if _by_onednn(rows, weight.numel()):
         return into_rows(F.conv2d(_as_images(rows), weight[:, :, None, None], shift))
     return rows @ weight.T if shift is None else torch.addmm(shift, rows, weight.T)
 
 
 def add_product(total: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
     """Add ``rows @ weight.T`` to ``N x C`` in place; without gradients."""
-    if len(weight) < NARROW and _many(rows):
+    if (len(weight) < NARROW or weight.shape[1] >= NARROW) and _by_onednn(rows, weight.numel()):
         return total.add_(product(rows, weight))
     return total.addmm_(rows, weight.T)
 
 
 def gram(rows: Tensor, others: Tensor) -> Tensor:
     """``rows.T @ others``, of ``N x C`` and ``N x K``; without gradients."""
-    if not (_many(rows) and _many(others)):
+    if not (_by_onednn(rows, rows.shape[1] * others.shape[1]) and others.is_contiguous()):
         return rows.T @ others
     # It is the gradient of a 1x1 convolution's weight, whatever that weight is.
     weight = rows.new_empty(rows.shape[1], others.shape[1], 1, 1)
@@ -90,10 +91,11 @@ def gram(rows: Tensor, others: Tensor) -> Tensor:
     ).flatten(1)
 
 
-def _many(rows: Tensor) -> bool:
+def _by_onednn(rows: Tensor, weights: int) -> bool:
+    """Whether its 1x1 convolution is the fastest product of rows with so many weights."""
     count = rows.shape[0]
     return (
-        count >= MANY_ROWS
+        (count >= MANY_ROWS or count * weights >= MANY_PRODUCTS)
         and count % AS_IMAGES == 0
         and rows.device.type == "cpu"
         and rows.is_contiguous()
@@ -175,7 +177,12 @@ class _Depthwise5(torch.autograd.Function):
         if ctx.of_x:
             like = x  # only its shape is looked at
             if like is None:
-                like = gradient if ctx.stride == 1 else gradient.new_empty(ctx.shape)
+                like = torch.empty(
+                    ctx.shape,
+                    dtype=gradient.dtype,
+                    device=gradient.device,
+                    memory_format=torch.channels_last,
+                )
             to_x = _convolution_gradient(
                 gradient, like, weight, ctx.stride, (2, 2), groups, of_x=True
             )

@@ -126,6 +126,11 @@ def test_datasets(latkit_json: RunJson, latkit_run: RunLatkit, micro: Setting) -
     )  # fmt: skip
     assert {**printed, "dataset": "f"} == imported
 
+    pushed = latkit.push_dataset("d", "there").to_dict()
+    assert {**latkit_json("dataset", "push", "d", "too"), "destination": "there"} == pushed
+    pulled = latkit.pull_dataset("there", "j").to_dict()
+    assert {**latkit_json("dataset", "pull", "there", "k"), "destination": "j"} == pulled
+
     opened = [latkit.open_dataset(name) for name in ("f", "g")]
     merged = latkit.summarize(latkit.merge_datasets(opened, Path("h"))).to_dict()
     printed = latkit_json("dataset", "merge", "f", "g", "--out", "i")

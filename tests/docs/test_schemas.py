@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from latkit.dataset.sharing import push_dataset
 from latkit.registry import Registry
 from tests.support.commands import MICRO_TEXT, RunLatkit, ok
-from tests.support.synthetic import made_lpm
+from tests.support.synthetic import made_dataset, made_lpm
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
@@ -40,6 +41,12 @@ def test_a_measured_and_an_imported_dataset(latkit: RunLatkit) -> None:
     ok(latkit, "dataset", "import", "t.csv", "--arch-column", "arch", "--latency-column", "ms",
        "--unit", "ms", "--device", "there", "--backend", "theirs", "--out", "imported")  # fmt: skip
     check_all_fields("dataset", Path("imported/dataset.json"))
+
+
+def test_a_shared_dataset(tmp_path: Path) -> None:
+    made_dataset(tmp_path / "d", 40)
+    push_dataset(tmp_path / "d", str(tmp_path / "there"))
+    check_all_fields("files", tmp_path / "there" / "files.json")
 
 
 def test_an_lpm(tmp_path: Path, registry_url: str) -> None:

@@ -9,12 +9,8 @@ import http.server
 import importlib.util
 import json
 import os
-import socket
 import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,6 +26,7 @@ from latkit.lpm.training import TrainedLPM
 from latkit.registry import VARIABLE, Registry
 from tests.support.commands import RunLatkit
 from tests.support.processes import run_latkit
+from tests.support.s3 import free_port, s3_server, use_s3
 from tests.support.synthetic import made_dataset, made_lpm
 
 
@@ -231,12 +228,6 @@ def test_a_server_that_refuses_at_once() -> None:
     assert "network" in refused.value.fix
 
 
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
-
-
 needs_http = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("aiohttp", "requests")),
     reason="aiohttp and requests, which fsspec needs for http, are not installed",
@@ -303,39 +294,10 @@ class TestWebServer:
 
 
 @pytest.fixture(scope="module")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Variables for a server process of S3 on this machine."""
-    for name in ("moto", "s3fs", "flask"):
-        if importlib.util.find_spec(name) is None:
-            pytest.skip(f"{name} is not installed (moto[server] and s3fs)")
-    port = free_port()
-    log = tmp_path_factory.mktemp("moto") / "log"
-    with log.open("wb") as file:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-            stdout=file, stderr=file,
-        )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
-        yield {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "nobody",
-            "AWS_SECRET_ACCESS_KEY": "nothing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-    finally:
-        server.terminate()
-        server.wait(60)
+    with s3_server(tmp_path_factory.mktemp("moto")) as variables:
+        yield variables
 
 
 class TestS3:
@@ -348,35 +310,32 @@ class TestS3:
         environment = {**os.environ, **variables, "LATKIT_REGISTRY": "s3://lab/team/registry"}
         return run_latkit(*arguments, cwd=folder, environment=environment)
 
-    def test_the_first_lpm(self, tmp_path: Path, s3_server: dict[str, str]) -> None:
+    def test_the_first_lpm(self, tmp_path: Path, s3: dict[str, str]) -> None:
         made_dataset(tmp_path / "d", 60)
         # The doctor first: its test must leave nothing, and not be what makes publishing work.
-        done = self.latkit(tmp_path, s3_server, "doctor", "--json")
+        done = self.latkit(tmp_path, s3, "doctor", "--json")
         rows = {row["part"]: row for row in json.loads(done.stdout)}
         assert rows["registry"]["status"] == "ok", done.stdout
         assert rows["registry"]["reason"] == "s3://lab/team/registry, 0 LPMs"
-        done = self.latkit(tmp_path, s3_server, "train-lpm", "d", "--json")
+        done = self.latkit(tmp_path, s3, "train-lpm", "d", "--json")
         assert done.returncode == 0, done.stderr
         reference = json.loads(done.stdout)["reference"]
         assert reference.endswith("@1")
         assert json.loads(done.stdout)["location"].startswith("s3://lab/team/registry/darts/")
-        done = self.latkit(tmp_path, s3_server, "lpms", "list", "--json")
+        done = self.latkit(tmp_path, s3, "lpms", "list", "--json")
         assert done.returncode == 0, done.stderr
         listed = [lpm["reference"] for lpm in json.loads(done.stdout)["lpms"]]
         assert reference in listed
-        done = self.latkit(
-            tmp_path, s3_server, "predict", "--device", "formula", "--json", "darts_v2"
-        )
+        done = self.latkit(tmp_path, s3, "predict", "--device", "formula", "--json", "darts_v2")
         assert done.returncode == 0, done.stderr
         predicted = json.loads(done.stdout)
         assert predicted["lpm"] == reference
         assert predicted["predictions"][0]["latency_ms"] == pytest.approx(21.2, rel=0.05)
 
     def test_versions(
-        self, s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch, trained: TrainedLPM
+        self, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, trained: TrainedLPM
     ) -> None:
-        for name, value in s3_server.items():
-            monkeypatch.setenv(name, value)
+        use_s3(s3, monkeypatch)
         registry = Registry("s3://other/registry")
         assert registry.entries() == []
         entries = [registry.publish(trained.lpm, trained.card) for _ in range(2)]
@@ -386,8 +345,8 @@ class TestS3:
         assert registry.entries() == entries[1:]
         assert registry.publish(trained.lpm, trained.card).version == 3
 
-    def test_no_credentials(self, tmp_path: Path, s3_server: dict[str, str]) -> None:
-        without = {name: "" if "KEY" in name else value for name, value in s3_server.items()} | {
+    def test_no_credentials(self, tmp_path: Path, s3: dict[str, str]) -> None:
+        without = {name: "" if "KEY" in name else value for name, value in s3.items()} | {
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }

@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,17 +15,10 @@ from latkit.lpm.store import CARD, WEIGHTS
 from latkit.lpm.training import TrainedLPM
 from latkit.registry import Registry
 from latkit.registry.sharing import pull_lpms, push_lpms, sync_lpms
-from tests.lpm.test_remote_registry import ObjectStore, free_port
+from tests.lpm.test_remote_registry import ObjectStore
 from tests.support.processes import run_to_the_end, start_latkit
+from tests.support.s3 import s3_server, use_s3
 from tests.support.synthetic import made_lpm
-
-# One request at a time: else moto looks whether an object is there, and writes it, in two steps.
-SERVER = """
-import sys
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import run_simple
-run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -73,41 +63,14 @@ def test_what_is_corrupt_or_a_link_is_refused(tmp_path: Path, trained: TrainedLP
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    pytest.importorskip("moto")
-    pytest.importorskip("s3fs")
-    port = free_port()
-    with (tmp_path_factory.mktemp("moto") / "log").open("wb") as log:
-        server = subprocess.Popen([sys.executable, "-c", SERVER, str(port)], stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-        yield {
-            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "nobody",
-            "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }  # fmt: skip
-    finally:
-        server.terminate()
-        server.wait(60)
+    with s3_server(tmp_path_factory.mktemp("moto")) as variables:
+        yield variables
 
 
 def test_two_publishers_that_are_killed(
     tmp_path: Path, trained: TrainedLPM, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from s3fs import S3FileSystem
-
-    for name, value in s3.items():
-        monkeypatch.setenv(name, value)
-    # Those of other tests have other servers, which are in the environment alone.
-    S3FileSystem.clear_instance_cache()
+    use_s3(s3, monkeypatch)
     url, rng = "s3://lab/shared", random.Random(0)
     sides = [publish(tmp_path / name, trained, 20) for name in "ab"]
 
