@@ -42,10 +42,8 @@ POOLS = ("max_pool_3x3", "avg_pool_3x3")
 SKIP = "skip_connect"
 # From so many channels on, an edge by itself fills a CPU's vectors,
 LOOP_CHANNELS = 16
-# but of so few pixels, and not more channels than these, the time is mostly that of calls, which
-# are fewer side by side.
-FEW_ROWS = 8192
-FEW_CHANNELS = 32
+# but of so few pixels the time is mostly that of calls, which are fewer side by side.
+FEW_ROWS = 4096
 
 
 @dataclass
@@ -81,7 +79,7 @@ def best_grouped(channels: int, rows: int, device: torch.device) -> bool:
     Args:
         rows: pixels of the nodes, of all images.
     """
-    few = channels <= FEW_CHANNELS and rows <= FEW_ROWS
+    few = channels <= LOOP_CHANNELS and rows <= FEW_ROWS
     return device.type != "cpu" or channels < LOOP_CHANNELS or few
 
 
