@@ -39,11 +39,11 @@ from latkit.lpm.training import train_lpm
 from latkit.profiling.fleet.driver import Fleet, FleetPlan
 from latkit.profiling.fleet.merging import merge_workers
 from latkit.profiling.protocol import PRESETS
-from latkit.registry import Registry, TrainRequest, load_transfer_prior, train_and_publish
+from latkit.registry import Registry, TrainRequest, train_and_publish
 from latkit.spaces import get_preset, get_space
 from latkit.spaces.architecture import architecture_costs
 
-WORKERS = 16
+WORKERS, MANY_WORKERS = 16, 256
 # Of the other devices whose LPMs help that of a new one.
 SOURCES = 10
 PER_DEVICE = 50
@@ -105,7 +105,7 @@ class Watch(Listener):
         self.cpu_seconds, self.resident_mb = time.process_time(), resident_mb()
 
 
-def driver(n: int, work: Path) -> Result:
+def driver(n: int, work: Path, workers: int = WORKERS) -> Result:
     """latkit's driver of a fleet, whose workers are simulated: all that it does but Ray."""
     latencies: dict[int, float] = {}
 
@@ -118,12 +118,12 @@ def driver(n: int, work: Path) -> Result:
     # By a table, so that what is counted is the driver's.
     ids = get_space("darts").sample(n, 0)
     latencies.update(zip(ids.tolist(), simulated_latencies(ids).tolist(), strict=True))
-    pool = SimulatedPool(KIND, 0, latency_ms)
-    out = work / f"fleet-{n}"
+    pool = SimulatedPool(dataclasses.replace(KIND, workers=workers), 0, latency_ms)
+    out = work / (f"fleet-{n}" if workers == WORKERS else f"wide-{n}")
     plan = FleetPlan(target("simulated"), PRESETS["fast"], n, 0, out)
     watch = Watch(plan.folder)
     before_mb, before = resident_mb(), time.process_time()
-    Fleet(plan, pool, WORKERS, watch).run()
+    Fleet(plan, pool, workers, watch).run()
     result: Result = {"rows": pool.measured, "simulated_seconds": pool.now}
     result["measuring_cpu_seconds"] = watch.cpu_seconds - before
     result["memory_mb"] = watch.resident_mb - before_mb
@@ -137,6 +137,11 @@ def driver(n: int, work: Path) -> Result:
     pool.measure("worker", int(ids[0]))
     result["message_bytes"] = len(pickle.dumps(pool.next()))
     return result
+
+
+def wide(n: int, work: Path) -> Result:
+    """:func:`driver` with many workers."""
+    return driver(n, work, MANY_WORKERS)
 
 
 def check(n: int, work: Path) -> Result:
@@ -203,28 +208,27 @@ def many(n: int, work: Path) -> Result:
 def devices(n: int, work: Path) -> Result:
     """A registry of many devices, and what one more costs there.
 
-    The first ``SOURCES`` devices have LPMs of their own; the others' are copies, under their names,
-    of one that was trained with these as source devices.
+    The first ``SOURCES`` devices have LPMs of their own; the others are copies of one of these
+    under other names.
     """
     registry = Registry(str(work / f"registry-{n}"))
-    for seed in range(SOURCES + 1):
-        if not (folder := work / f"device-{seed}").exists():
-            simulated_dataset(folder, f"device-{seed}", seed)
-        if seed < SOURCES:
-            train_and_publish(TrainRequest(folder, registry=registry.url))
-    sources = [f"device-{seed}" for seed in range(SOURCES)]
-    prior = load_transfer_prior(sources, target("device-new"), registry=registry)
-    trained = train_lpm(LatencyDataset.open(work / f"device-{SOURCES}"), Recipe(transfer=prior))
+    for seed in range(SOURCES):
+        folder = work / f"device-{seed}"
+        if not folder.exists():
+            simulated_dataset(folder, folder.name, seed)
+        trained = train_and_publish(TrainRequest(folder, registry=registry.url))
     for number in range(SOURCES, n - 1):
-        of = dataclasses.replace(trained.card, target=target(f"device-{number}"))
-        registry.publish(trained.lpm, of)
-    result: Result = {"devices": n, "bytes": bytes_of(Path(registry.url))}
+        card = dataclasses.replace(trained.card, target=target(f"device-{number}"))
+        registry.publish(trained.lpm, card)
+    result: Result = {"devices": n, "alone_bytes": bytes_of(Path(str(trained.location)))}
     simulated_dataset(work / f"new-{n}", "device-new", n)
+    sources = [f"device-{seed}" for seed in range(SOURCES)]
     request = TrainRequest(work / f"new-{n}", from_devices=sources, registry=registry.url)
     with counted(result, "train"):
         made = train_and_publish(request)
     assert made.entry is not None
-    result["lpm_bytes"] = bytes_of(Path(str(made.location)))
+    result["transfer_bytes"] = bytes_of(Path(str(made.location)))
+    result["mape_percent"] = made.card.metrics["mape_percent"]
     with counted(result, "find"):
         registry.resolve("device-0", "darts")
     with counted(result, "list"):
@@ -233,18 +237,59 @@ def devices(n: int, work: Path) -> Result:
     return result
 
 
+def commands(n: int, work: Path) -> Result:
+    """The two commands that a board's measurements take where latkit is, as processes.
+
+    Args:
+        n: architectures in the table.
+        work: a folder that has ``registry-N`` of :func:`devices`.
+    """
+    space = get_space("darts")
+    ids = space.sample(n, 0)
+    lines = [f"{i},{ms}" for i, ms in zip(ids.tolist(), simulated_latencies(ids, 7), strict=True)]
+    (work / "table.csv").write_text("\n".join(["arch,ms", *lines]))
+    (registry, *_) = sorted(work.glob("registry-*"))
+    result: Result = {}
+    out = work / "imported"
+    result["import_cpu_seconds"] = _command_seconds(
+        "dataset", "import", work / "table.csv", "--arch-column", "arch", "--latency-column", "ms",
+        "--unit", "ms", "--device", "of-a-table", "--backend", "torch-cpu", "--setting", "imagenet",
+        "--out", out,
+    )  # fmt: skip
+    sources = [word for k in range(SOURCES) for word in ("--from-device", f"device-{k}")]
+    os.environ["LATKIT_REGISTRY"] = str(registry)
+    result["train_cpu_seconds"] = _command_seconds("train-lpm", out, *sources)
+    return result
+
+
+def _command_seconds(*arguments: object) -> float:
+    """CPU seconds of a command of latkit."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "latkit", *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def bundle(n: int, work: Path) -> Result:
     """``latkit bundle``: the file that a board gets."""
-    result: Result = {}
     path = work / f"bundle-{n}.pyz"
-    command = [sys.executable, "-m", "latkit", "bundle", "--n", str(n), "--setting", "imagenet"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([*command, "--out", str(path)], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result["bundle_cpu_seconds"] = (
-        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    )
-    return {**result, "networks": n, "bytes": path.stat().st_size}
+    seconds = _command_seconds("bundle", "--n", n, "--setting", "imagenet", "--out", path)
+    return {"bundle_cpu_seconds": seconds, "networks": n, "bytes": path.stat().st_size}
+
+
+def start(n: int, work: Path) -> Result:
+    """Wall seconds of a fleet of one worker that measures next to nothing: the least of three."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    seconds = []
+    for number in range(3):
+        began = time.perf_counter()
+        _command_seconds(
+            "profile", "--fleet", "auto", "--backend", "torch-cpu", "--device", "here", "--setting",
+            "tiny,cells=3", "--protocol", "fast", "--n", n, "--out", work / f"start-{number}",
+        )  # fmt: skip
+        seconds.append(time.perf_counter() - began)
+    return {"wall_seconds": min(seconds)}
 
 
 def ray(n: int, work: Path) -> Result:
@@ -276,19 +321,21 @@ def ray(n: int, work: Path) -> Result:
         library.shutdown()
 
 
-PARTS: dict[str, Callable[[int, Path], Result]] = {
-    part.__name__: part for part in (driver, check, train, many, devices, bundle, ray)
-}
+_PARTS = (driver, wide, check, train, many, devices, commands, bundle, start, ray)
+PARTS: dict[str, Callable[[int, Path], Result]] = {part.__name__: part for part in _PARTS}
 
 
 def measure(part: str, n: int, work: Path) -> Result:
-    """A part in a process of its own, on one thread."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, part, str(n), str(work)]
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
-    result: Result = json.loads(done.splitlines()[-1])
+    """A part in a process of its own, on one thread; once: what is in ``work`` is not repeated."""
+    kept = work / f"{part}-{n}.json"
+    if not kept.exists():
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, __file__, part, str(n), str(work)]
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
+        kept.write_text(done.splitlines()[-1], encoding="utf-8")
+    result: Result = json.loads(kept.read_text(encoding="utf-8"))
     print(part, n, json.dumps(result), file=sys.stderr, flush=True)
     return result
 

@@ -273,8 +273,7 @@ class Registry:
             if only is None:  # else another quantity would be refused
                 fix = f"use one of: {', '.join(e.reference for e in of_device)}, or {fix}"
             raise InputError(
-                f"no LPM of {quantity} for device {device!r} and space {space} in "
-                f"{self.url}",
+                f"no LPM of {quantity} for device {device!r} and space {space} in {self.url}",
                 fix,
             )
         wanted = {name: match[name] for name in ("device", "backend", "setting") if match[name]}

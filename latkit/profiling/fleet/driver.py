@@ -398,7 +398,9 @@ class Fleet:
             f"worker {name} was {100 * (level / fastest - 1):.0f} % slower than the fastest (so "
             "was its anchor: ratios hold)"
             for name, level in levels_ms.items()
-            if level is not None and level > (1 + LEVEL_TOLERANCE) * fastest and name not in self._left_out
+            if level is not None
+            and level > (1 + LEVEL_TOLERANCE) * fastest
+            and name not in self._left_out
         ]
 
 
