@@ -62,11 +62,13 @@ def simulated_latencies(ids: Any, seed: int = 0) -> Any:
 
 @contextmanager
 def counted(result: Result, name: str) -> Iterator[None]:
-    """Add CPU and wall seconds of a block, and the peak memory of the process by its end."""
-    cpu, wall = time.process_time(), time.perf_counter()
+    """Add CPU seconds of a block, and the peak memory of the process by its end.
+
+    Not wall seconds, which on a shared machine are others' too.
+    """
+    cpu = time.process_time()
     yield
     result[f"{name}_cpu_seconds"] = time.process_time() - cpu
-    result[f"{name}_wall_seconds"] = time.perf_counter() - wall
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result["peak_mb"] = max(peak, result.get("peak_mb", 0.0))
 
@@ -315,7 +317,6 @@ def ray(n: int, work: Path) -> Result:
                 library.get(reference)
                 waiting[actor.measure.remote(0)] = actor
         result["driver_cpu_ms_a_call"] = 1000 * result["calls_cpu_seconds"] / calls
-        result["wall_ms_a_call"] = 1000 * result["calls_wall_seconds"] / calls
         return result
     finally:
         library.shutdown()
@@ -336,6 +337,7 @@ def measure(part: str, n: int, work: Path) -> Result:
         ).stdout
         kept.write_text(done.splitlines()[-1], encoding="utf-8")
     result: Result = json.loads(kept.read_text(encoding="utf-8"))
+    result = {name: value for name, value in result.items() if "_wall_seconds" not in name}
     print(part, n, json.dumps(result), file=sys.stderr, flush=True)
     return result
 
