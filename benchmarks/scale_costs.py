@@ -87,24 +87,20 @@ def target(device: str) -> Target:
 
 
 class Watch(Listener):
-    """Records the process at the last measurement, before the datasets are merged."""
+    """Records the process's memory at the last measurement, and once the rows of the journals."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.cpu_seconds = self.resident_mb = 0.0
+        self.resident_mb = 0.0
         self.journal: list[int] = []
 
     def progress(self, now: Progress) -> None:
-        if now.done % 500 == 0:  # bytes and rows of what is in no part yet
-            lines = [
-                line
-                for path in self._folder.glob("*/journal.jsonl")
-                for line in path.read_bytes().splitlines()
-            ]
-            self.journal = [len(line) + 1 for line in lines] or self.journal
+        if now.done == 500:
+            paths = self._folder.glob("*/journal.jsonl")
+            self.journal = [len(line) + 1 for p in paths for line in p.read_bytes().splitlines()]
 
     def end_progress(self) -> None:
-        self.cpu_seconds, self.resident_mb = time.process_time(), resident_mb()
+        self.resident_mb = resident_mb()
 
 
 def driver(n: int, work: Path, workers: int = WORKERS) -> Result:
@@ -126,16 +122,17 @@ def driver(n: int, work: Path, workers: int = WORKERS) -> Result:
     watch = Watch(plan.folder)
     before_mb, before = resident_mb(), time.process_time()
     Fleet(plan, pool, workers, watch).run()
+    both_seconds = time.process_time() - before
     result: Result = {"rows": pool.measured, "simulated_seconds": pool.now}
-    result["measuring_cpu_seconds"] = watch.cpu_seconds - before
     result["memory_mb"] = watch.resident_mb - before_mb
     result["before_mb"] = before_mb
     with counted(result, "merge"):
         merge_workers(plan.folder, out)
+    result["measuring_cpu_seconds"] = both_seconds - result["merge_cpu_seconds"]
     dataset = LatencyDataset.open(out)
     assert dataset.table.num_rows == pool.measured
     result["bytes"], result["workers_bytes"] = bytes_of(out), bytes_of(plan.folder)
-    result["journal_bytes_a_row"] = sum(watch.journal) / max(1, len(watch.journal))
+    result["journal_bytes_a_row"] = sum(watch.journal) / len(watch.journal)
     pool.measure("worker", int(ids[0]))
     result["message_bytes"] = len(pickle.dumps(pool.next()))
     return result
