@@ -12,7 +12,7 @@ help:
 	@echo "make test         install with development tools, then run the tests"
 	@echo "make lint         ruff, mypy --strict, and the floors of the house"
 	@echo "make docs         build the documentation's site: docs/build/index.html"
-	@echo "make check-wheel  build the wheel and check what it contains"
+	@echo "make check-wheel  build sdist and wheel, check what it contains, run it by itself"
 	@echo "make gpu          what works on this GPU and how fast, in at most 9 minutes (installs nothing)"
 	@echo "make clean        remove .venv and build leftovers"
 
@@ -49,8 +49,10 @@ docs: $(VENV)/installed-docs
 
 check-wheel: $(VENV)/installed-dev
 	rm -rf build dist
-	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+# The source distribution, and the wheel of that.
+	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/python tests/packaging/check_wheel.py dist/*.whl
+	$(BIN)/python tests/packaging/check_install.py dist/*.whl
 
 # From the checkout, with whatever Python has PyTorch: OUT=DIR and WHEELS=DIR are optional.
 gpu:

@@ -11,7 +11,7 @@ import click
 
 from latkit.cli.config import add_config
 from latkit.cli.output import print_json
-from latkit.core.errors import Interrupted, LatkitError
+from latkit.core.errors import InstallationError, Interrupted, LatkitError
 from latkit.core.streams import OutputError, guarded_streams
 from latkit.core.version import __version__
 
@@ -37,6 +37,17 @@ _COMMANDS = {
     "lpms": ("lpms", "List, show, compare and remove the LPMs in the registry."),
     "registry": ("registry", "Share LPMs with another registry: push, pull, sync."),
 }
+
+# What latkit requires and imports when a command needs it: package by the name of its module. Where
+# one is missing, as after pip install --no-deps, that is no defect of latkit.
+REQUIRED = {
+    "filelock": "filelock", "fsspec": "fsspec", "jinja2": "jinja2", "matplotlib": "matplotlib",
+    "moocore": "moocore", "numpy": "numpy", "onnx": "onnx", "PIL": "pillow",
+    "platformdirs": "platformdirs", "pyarrow": "pyarrow", "rich": "rich",
+    "safetensors": "safetensors", "sklearn": "scikit-learn", "scipy": "scipy",
+    "threadpoolctl": "threadpoolctl", "tomli": "tomli", "torch": "torch",
+    "torchvision": "torchvision", "typing_extensions": "typing-extensions",
+}  # fmt: skip
 
 
 class LazyGroup(click.Group):
@@ -106,6 +117,12 @@ def _run() -> None:
             usage = {"code": "usage", "cause": error.format_message(), "fix": help_hint.strip()}
             print_json({"error": usage})
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        package = REQUIRED.get(error.name or "")
+        if package is None:
+            raise
+        missing = f"{package} is not installed, which latkit requires"
+        _fail(InstallationError(missing, f"pip install {package}"), as_json="--json" in sys.argv)
     except (KeyboardInterrupt, click.Abort):
         _print_error("interrupted")
         sys.exit(Interrupted.exit_code)

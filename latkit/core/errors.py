@@ -87,6 +87,12 @@ class TrainingError(LatkitError):
     code = "training"
 
 
+class InstallationError(LatkitError):
+    """A package that latkit requires is not installed."""
+
+    code = "installation"
+
+
 _NETWORK = {
     errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT,
 }  # fmt: skip

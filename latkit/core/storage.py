@@ -83,8 +83,11 @@ class Storage:
     def _place(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
 
-    def files(self) -> list[str]:
-        """All files.
+    def files(self, folder: str = "") -> list[str]:
+        """All files, by their paths from this folder.
+
+        Args:
+            folder: below this one: only what is in there.
 
         Raises:
             OSError: they cannot be listed; of a web server also where there is nothing, because
@@ -97,8 +100,8 @@ class Storage:
             # Object stores list everything at once, and raise; fsspec's walk from folder to folder
             # would leave out what it cannot read.
             try:
-                found = self._walk(self._root) if self._is_walked else self._fs.find(self._root)
-                found = list(found)
+                place = self._place(folder)
+                found = list(self._walk(place) if self._is_walked else self._fs.find(place))
             except FileNotFoundError:
                 return []
         paths = [str(path).removeprefix(self._root).strip("/") for path in found]

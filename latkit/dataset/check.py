@@ -365,9 +365,9 @@ def _anchor_history(table: pa.Table) -> list[AnchorStretch]:
 def _panel_runs(dataset: LatencyDataset) -> Iterator[PanelRun]:
     """Start against end of the panel, for each run that has both.
 
-    Not of a merged dataset: its runs may have gone on at the same time.
+    Not of a merged dataset: its runs may have gone on at the same time. An imported one has none.
     """
-    if dataset.manifest.origin:
+    if dataset.manifest.origin or dataset.manifest.anchor is None:
         return
     runs: list[dict[str, dict[int, dict[str, Any]]]] = []
     panel = dataset.table.filter(pa.array(dataset.in_panel)).sort_by("measured_at")

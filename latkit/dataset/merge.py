@@ -109,5 +109,6 @@ def _first_occurrences(datasets: Sequence[LatencyDataset]) -> list[bool]:
             )
             here[key] += 1
             is_first.append(here[key] > taken[key])
-        taken |= here
+        # Not "|=", which looks at all that was taken before, for each of a thousand datasets.
+        taken.update({key: count - taken[key] for key, count in here.items() if count > taken[key]})
     return is_first

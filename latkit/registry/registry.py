@@ -15,6 +15,7 @@ import re
 import uuid
 from collections.abc import Collection, Mapping
 
+from latkit.core.device import check_device_name
 from latkit.core.errors import InputError, LatkitError, LPMError
 from latkit.core.events import Listener
 from latkit.core.files import user_folder
@@ -37,6 +38,7 @@ from latkit.lpm.store import (
     write_files,
 )
 from latkit.registry.entries import BUILT_IN, Entry, built_in_entries, load_built_in
+from latkit.spaces import SPACES
 
 VARIABLE = "LATKIT_REGISTRY"
 
@@ -186,15 +188,18 @@ class Registry:
                 "put the file itself where the link is",
             ) from None
 
-    def entries(self) -> list[Entry]:
+    def entries(self, folder: str = "") -> list[Entry]:
         """Every whole version, sorted; of each target the latency before other quantities.
+
+        Args:
+            folder: ``space/device``: only those in it.
 
         Raises:
             LatkitError: the registry cannot be read.
         """
         found = []
         try:
-            for path in self._storage.files():
+            for path in self._storage.files(folder):
                 parts = path.split("/")
                 if len(parts) == 6 and parts[-1] == CARD and _is_number(parts[4]):
                     space, device, backend, named, version, _ = parts
@@ -243,21 +248,23 @@ class Registry:
                 f"{reference!r} names an LPM of {quantity}, and only {only} will do here",
                 f"write device[/backend[/setting]]{suffix}[@version]; latkit lpms list has them",
             )
-        published = self.entries()
-        entries = [entry for entry in published if entry.space == space]
+        device = match["device"]
+        entries = self._entries_of(space, device)
         built_in = [entry for entry in built_in_entries() if entry.space == space]
-        of_device = [e for e in (*entries, *built_in) if e.device == match["device"]]
+        of_device = [e for e in (*entries, *built_in) if e.device == device]
         if not of_device:
+            published = self.entries()
+            entries = [entry for entry in published if entry.space == space]
             all_there = {e.short_reference for e in (*entries, *built_in)}
             known = ", ".join(sorted(all_there)) or "none yet"
-            elsewhere = sorted({e.space for e in published if e.device == match["device"]})
+            elsewhere = sorted({e.space for e in published if e.device == device})
             only_of = f"only of {', '.join(elsewhere)}; " if elsewhere else ""
             other = f"use --space {' or '.join(elsewhere)}, or" if elsewhere else "use"
             raise InputError(
-                f"no LPM for device {match['device']!r} and space {space} in {self.url} "
+                f"no LPM for device {device!r} and space {space} in {self.url} "
                 f"({only_of}devices: {known})",
                 f"{other} one of these, or make one: "
-                f"latkit profile --device {match['device']} --space {space} and latkit train-lpm",
+                f"latkit profile --device {device} --space {space} and latkit train-lpm",
             )
         fitting_quantity = [e for e in of_device if e.cost == quantity]
         if not fitting_quantity:
@@ -266,8 +273,7 @@ class Registry:
             if only is None:  # else another quantity would be refused
                 fix = f"use one of: {', '.join(e.reference for e in of_device)}, or {fix}"
             raise InputError(
-                f"no LPM of {quantity} for device {match['device']!r} and space {space} in "
-                f"{self.url}",
+                f"no LPM of {quantity} for device {device!r} and space {space} in {self.url}",
                 fix,
             )
         wanted = {name: match[name] for name in ("device", "backend", "setting") if match[name]}
@@ -290,6 +296,16 @@ class Registry:
                 f"{reference!r} fits {len(targets)} targets", f"use one of: {', '.join(there)}"
             )
         return candidates[-1]
+
+    def _entries_of(self, space: str, device: str) -> list[Entry]:
+        """Versions of a device, without listing those of a thousand others."""
+        folder = f"{space}/{device}"
+        try:
+            check_device_name(device)
+            SPACES.check(space)
+        except InputError:  # whatever is in such a folder, nobody has published it
+            folder = ""
+        return [e for e in self.entries(folder) if (e.space, e.device) == (space, device)]
 
     def resolve_version(self, reference: str, space: str) -> Entry:
         """:meth:`resolve`, of a reference that names its version, for what cannot be undone.

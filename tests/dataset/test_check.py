@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from latkit.dataset import LatencyDataset
 from latkit.dataset.check import check_dataset
-from latkit.dataset.writer import DatasetWriter
+from latkit.dataset.writer import DatasetWriter, write_dataset
 from tests.support.synthetic import SPACE, made_manifest, made_row
 
 SECOND = 1_000_000
@@ -222,3 +223,11 @@ def test_the_anchors_history(tmp_path: Path) -> None:
     levels = [s["anchor_median_ms"] for s in history]
     assert levels[:25] == [10.0] * 25
     assert levels[-25:] == [20.0] * 25
+
+
+def test_one_without_anchor_or_origin(tmp_path: Path) -> None:
+    """As another program may write it: it has no panel, and no moments to look for one by."""
+    manifest = made_manifest(1, anchor=None)
+    row = {name: made_row(5, 3.0)[name] for name in manifest.schema.names}
+    write_dataset(tmp_path / "d", manifest, pa.Table.from_pylist([row], schema=manifest.schema))
+    assert check_dataset(LatencyDataset.open(tmp_path / "d")).panel_runs == ()

@@ -1,4 +1,4 @@
-"""Check that a built wheel has every module of the tree under its import name, and nothing else.
+"""Check that a built wheel has every module of the tree, under its import name and byte for byte.
 
 Usage: python tests/packaging/check_wheel.py WHEEL
 """
@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {"latkit": "latkit", "latkit/backends": "backends", "latkit/search": "search"}
 
 
-def expected_files(root: Path) -> set[str]:
-    """Paths inside the wheel that the tree calls for."""
-    files = {"latkit/py.typed"}
+def expected_files(root: Path) -> dict[str, Path]:
+    """Paths inside the wheel that the tree calls for, and the tree's file of each."""
+    files = {"latkit/py.typed": root / "latkit" / "py.typed"}
     for package, folder in FOLDERS.items():
         data = ("**/builtin_lpms/*/*.*", "**/templates/*.*")
         found = (path for pattern in data for path in (root / folder).glob(pattern))
@@ -27,17 +27,24 @@ def expected_files(root: Path) -> set[str]:
             # On a checkout with symlinks, latkit/ shows the other two packages once more.
             if package == "latkit" and relative.parts[0] in ("backends", "search"):
                 continue
-            files.add(f"{package}/{relative.as_posix()}")
+            files[f"{package}/{relative.as_posix()}"] = path
     return files
 
 
 def problems(wheel: Path) -> list[str]:
     """What is wrong with a wheel, one line each."""
-    names = set(zipfile.ZipFile(wheel).namelist())
+    archive = zipfile.ZipFile(wheel)
+    names = set(archive.namelist())
     installed = {name for name in names if ".dist-info/" not in name}
     expected = expected_files(ROOT)
-    found = [f"missing: {name}" for name in sorted(expected - installed)]
-    found += [f"unexpected: {name}" for name in sorted(installed - expected)]
+    found = [f"missing: {name}" for name in sorted(expected.keys() - installed)]
+    found += [f"unexpected: {name}" for name in sorted(installed - expected.keys())]
+    # It may have been built of the source distribution, which must be the tree too.
+    found += [
+        f"not the tree's: {name}"
+        for name in sorted(expected.keys() & installed)
+        if archive.read(name) != expected[name].read_bytes()
+    ]
     found += [
         f"missing: {what} in .dist-info"
         for what in ("METADATA", "entry_points.txt", "licenses/LICENSE")

@@ -20,6 +20,7 @@ from latkit.core.errors import BackendError, DatasetError
 from latkit.core.events import Listener
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.flags import DISTURBED
+from latkit.profiling.fleet import driver as fleet_driver
 from latkit.profiling.fleet.driver import MOST_LOST, Fleet, FleetPlan
 from latkit.profiling.fleet.merging import QUARANTINE
 from latkit.profiling.fleet.pool import Failed, Hired, Lost, Measured
@@ -172,6 +173,37 @@ def test_no_worker_is_left(tmp_path: Path, micro: Setting) -> None:
     _, told = fleet(tmp_path / "d", micro, MadePool([{"worker": "a"}]))
     whole(tmp_path / "d")
     assert 1 <= len(told.warnings) <= MOST_LOST + 1
+
+
+def test_a_worker_that_never_comes_is_not_waited_for(tmp_path: Path, micro: Setting) -> None:
+    """In place of a lost one, on a host that is gone: of it nothing is heard any more."""
+
+    class Gone(MadePool):
+        def hire(self) -> None:
+            if self.facts:
+                super().hire()
+
+    pool = Gone(two(), {20: lambda worker: Lost(worker, "the host is gone")})
+    fleet(tmp_path / "d", micro, pool)
+    whole(tmp_path / "d")
+
+
+def test_a_long_run_outlasts_more_losses(
+    tmp_path: Path, micro: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_driver, "MEASURED_FOR_ONE", 20)
+    pool = MadePool(two())
+
+    def lose(worker: str) -> Lost:
+        pool.facts.append({"worker": worker})  # it comes back under its name
+        return Lost(worker, "killed")
+
+    losses = MOST_LOST + 4
+    pool.events = {25 * (number + 1): lose for number in range(losses)}
+    _, told = fleet(tmp_path / "d", micro, pool, n=200)
+    whole(tmp_path / "d", 200)
+    assert len(told.warnings) == losses
+    assert len(pool.facts) == 0
 
 
 def test_a_network_that_fails_ends_it(tmp_path: Path, micro: Setting) -> None:

@@ -41,8 +41,10 @@ MEASURING_ERROR = 0.02
 # not touched by it.
 LEVEL_TOLERANCE = 0.05
 LEVEL_LEAST = 8
-# Workers that are hired again in place of lost ones.
+# Workers that are hired again in place of lost ones: so many, and one more for so many measurements
+# of a run. A long run on many devices loses some; one whose workers die at once ends.
 MOST_LOST = 3
+MEASURED_FOR_ONE = 500
 
 
 @dataclass(frozen=True)
@@ -102,22 +104,17 @@ class _Worker:
     Attributes:
         name: of it.
         begin, end: panels that it still has to measure.
+        levels_ms: its anchor's times, also from before it was lost.
         task: what it measures now.
-        levels_ms: its anchor's times.
         panel: of the panel's architectures the ratios to the anchor that it measured.
     """
 
     name: str
     begin: deque[int]
     end: deque[int]
+    levels_ms: list[float]
     task: _Task | None = None
-    levels_ms: list[float] = field(default_factory=list)
     panel: dict[int, list[float]] = field(default_factory=dict)
-
-    @property
-    def level_ms(self) -> float | None:
-        """Its anchor's usual time; None before there are enough measurements."""
-        return statistics.median(self.levels_ms) if len(self.levels_ms) >= LEVEL_LEAST else None
 
     @property
     def index(self) -> int | None:
@@ -152,8 +149,9 @@ class Fleet:
         self._quarantined: set[str] = set()
         # Why, of those and of others.
         self._left_out: dict[str, str] = {}
-        self._levels_ms: dict[str, float] = {}
-        self._hiring = self._lost = self._disturbed = 0
+        # Times of each worker's anchor, also of those that are lost.
+        self._levels_ms: dict[str, list[float]] = {}
+        self._hiring = self._lost = self._measured = self._disturbed = 0
         self._facts: Hired | None = None
 
     def run(self) -> tuple[str, ...]:
@@ -255,7 +253,11 @@ class Fleet:
         self._pool.hire()
 
     def _measure(self) -> None:
-        while self._hiring or any(worker.task for worker in self._workers.values()):
+        # Who is hired while all others are idle has nothing to measure, and may never come: of a
+        # host that is gone nothing is heard.
+        while any(worker.task for worker in self._workers.values()) or (
+            self._hiring and not self._workers
+        ):
             event = self._pool.next()
             if isinstance(event, Hired):
                 self._hiring -= 1
@@ -298,7 +300,8 @@ class Fleet:
             self._open(name, dict(hired.fingerprint), hired.metrics)
         share = math.ceil((self._work.total - self._done_before) / self._size)
         ids = panel(self._space, share).tolist()
-        self._workers[name] = _Worker(name, deque(ids), deque(ids))
+        levels_ms = self._levels_ms.setdefault(name, [])
+        self._workers[name] = _Worker(name, deque(ids), deque(ids), levels_ms)
 
     def _assign(self, worker: _Worker) -> None:
         """Give a worker what is to be measured next, if anything is."""
@@ -319,8 +322,7 @@ class Fleet:
         columns = architecture_columns(self._space, row, self._plan.target.setting)
         latency_ms = dataset.recorder.append(columns, done, task.flags)
         worker.add(task, done)
-        if worker.level_ms is not None:
-            self._levels_ms[worker.name] = worker.level_ms
+        self._measured += 1
         if task.index is None:
             if not worker.begin:
                 self._judge()
@@ -354,16 +356,18 @@ class Fleet:
             f"worker {lost.worker or 'that was to start'} is lost ({lost.reason}); others measure "
             "what it had to"
         )
-        if self._lost <= MOST_LOST:
+        if self._lost <= MOST_LOST + self._measured // MEASURED_FOR_ONE:
             self._hire()
 
     # --- trust -------------------------------------------------------------------------------
 
     def _judge(self) -> None:
         """Put workers into quarantine whose panel is not that of the fastest worker."""
-        known = [w for w in self._workers.values() if w.level_ms is not None and not w.begin]
-        fastest = min(known, key=lambda worker: worker.level_ms or math.inf, default=None)
-        for worker in known:
+        through = [worker for worker in self._workers.values() if not worker.begin]
+        levels_ms = [_level_ms(worker.levels_ms) for worker in through]
+        known = [(ms, worker) for ms, worker in zip(levels_ms, through, strict=True) if ms]
+        _, fastest = min(known, key=lambda of: of[0], default=(None, None))
+        for _, worker in known:
             assert fastest is not None
             away, tolerance = _distance(worker.panel, fastest.panel)
             if abs(away) > tolerance:
@@ -388,13 +392,21 @@ class Fleet:
 
     def _slow(self) -> list[str]:
         """Of workers whose anchor takes longer than the fastest's."""
-        fastest = min(self._levels_ms.values(), default=0.0)
+        levels_ms = {name: _level_ms(times) for name, times in self._levels_ms.items()}
+        fastest = min(filter(None, levels_ms.values()), default=0.0)
         return [
             f"worker {name} was {100 * (level / fastest - 1):.0f} % slower than the fastest (so "
             "was its anchor: ratios hold)"
-            for name, level in self._levels_ms.items()
-            if level > (1 + LEVEL_TOLERANCE) * fastest and name not in self._left_out
+            for name, level in levels_ms.items()
+            if level is not None
+            and level > (1 + LEVEL_TOLERANCE) * fastest
+            and name not in self._left_out
         ]
+
+
+def _level_ms(times: Sequence[float]) -> float | None:
+    """An anchor's usual time; None before there are enough measurements."""
+    return statistics.median(times) if len(times) >= LEVEL_LEAST else None
 
 
 def _kind(hired: Hired) -> dict[str, object]:
