@@ -256,7 +256,7 @@ class _Task:
             with stop_on_signals() as stop:
                 outcome = run_search(
                     config, self.space, self.latency.lpm, self.identity(), data, self.out,
-                    self.where, on_step, on_epoch, stop, processes, objective,
+                    self.where, on_step, on_epoch, stop, processes, objective, listener.warn,
                 )  # fmt: skip
         except KeyboardInterrupt:
             raise Interrupted(

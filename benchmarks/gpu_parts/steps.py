@@ -94,7 +94,7 @@ def gradients(case: Case, device: torch.device) -> tuple[float, Tensor]:
     ours.to(device)
     optimizer = ORDERS[case.order](ours, OptimizerConfig(), penalty(ours.space))
     train, val = batches(case, device, torch.float64)
-    loss, _, found = optimizer._arch_gradients(train, val)
+    loss, _, found = optimizer.arch_gradients(train, val)
     return float(loss.detach()), flat(found)
 
 
