@@ -143,7 +143,8 @@ class Bilevel(ABC):
             on that one.
         """
         read = [tensor.requires_grad_() for tensor in encoded]
-        expected = self.penalty.expected(read[0], *(read[1:] or [None]), generator)
+        strength = read[1] if len(read) > 1 else None
+        expected = self.penalty.expected(read[0], strength, generator)
         gradients = torch.autograd.grad(expected, read, allow_unused=True)
         weight = self.penalty.weight
         return expected.detach(), [None if g is None else weight * g for g in gradients]
@@ -226,8 +227,8 @@ class SecondOrder(Bilevel):
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         assert train is not None  # a configuration of frozen weights is of first order
         with self.supernet.only(self._weights, track=False):
-            gradients = torch.autograd.grad(self._loss(train)[0], self._weights)
-        gradients = laid_out(gradients, self._weights)
+            loss, _ = self._loss(train)
+            gradients = laid_out(torch.autograd.grad(loss, self._weights), self._weights)
         self.average(gradients)
         kept = [w.detach().clone() for w in self._weights]
         try:

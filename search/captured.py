@@ -100,7 +100,9 @@ class CapturedSteps:
         use = "".join("-" if cost is None else "+" for cost in costs)
         if use not in self._costs_by_use:
             like = self._gradients[0]
-            self._costs_by_use[use] = [None if c is None else like.new_empty(c.shape) for c in costs]
+            self._costs_by_use[use] = [
+                None if c is None else like.new_empty(c.shape) for c in costs
+            ]
         self._costs = self._costs_by_use[use]
         for fixed, cost in zip(self._costs, costs, strict=True):
             if fixed is not None and cost is not None:

@@ -268,9 +268,7 @@ class EpochLoop:
         except (RuntimeError, MemoryError) as error:
             raise _memory_ran_out(error, f"in {self._where(step)}") from None
 
-    def _read(
-        self, step: int, losses: StepLosses, stop: Callable[[], bool]
-    ) -> tuple[Tensor, bool]:
+    def _read(self, step: int, losses: StepLosses, stop: Callable[[], bool]) -> tuple[Tensor, bool]:
         """A step's numbers over all processes, and whether any of them is to stop."""
         try:
             numbers = _numbers(losses)

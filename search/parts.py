@@ -205,9 +205,7 @@ def make_step(
     if are_captured(device, processes):
         return CapturedSteps(optimizer, CudaGraphs(device, warn)).step
 
-    def step(
-        train: Batch | None, val: Batch, generator: torch.Generator, arch: bool
-    ) -> StepLosses:
+    def step(train: Batch | None, val: Batch, generator: torch.Generator, arch: bool) -> StepLosses:
         here = None if train is None else _placed(train, device)
         return optimizer.step(here, _placed(val, device), generator, arch)
 

@@ -55,10 +55,12 @@ class Moves:
         torch._foreach_lerp_(means, to_means, MOMENTUM)
         variances = list(self._vars)
         if self._inverses:
-            places, inverses, factors = zip(*self._inverses, strict=True)
-            spreads = list(torch._foreach_pow(inverses, -2))
+            spreads = list(torch._foreach_pow([spread for _, spread, _ in self._inverses], -2))
             torch._foreach_sub_(spreads, EPS)
-            variances += zip(places, spreads, factors, strict=True)
-        places, spreads, factors = map(list, zip(*variances, strict=True))
-        torch._foreach_lerp_(places, list(torch._foreach_mul(spreads, factors)), MOMENTUM)
+            variances += [
+                (var, spread, factor)
+                for (var, _, factor), spread in zip(self._inverses, spreads, strict=True)
+            ]
+        places, biased, factors = map(list, zip(*variances, strict=True))
+        torch._foreach_lerp_(places, list(torch._foreach_mul(biased, factors)), MOMENTUM)
         self._clear()

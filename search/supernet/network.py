@@ -190,13 +190,11 @@ class DartsSupernet(Supernet):
         )
         self.classifier = nn.Linear(network.classifier_channels(), network.classes)
         # Edges by source, as cells take them.
-        order = [
-            [i for i, edge in enumerate(space.edges) if edge.source == source]
-            for source in range(NODES + 1)
-        ]
-        self._counts = [len(edges) for edges in order]
+        sources = [edge.source for edge in space.edges]
+        self._counts = [sources.count(source) for source in range(NODES + 1)]
         # On the device: a list as an index is copied there each time, which no CUDA graph can do.
-        self.register_buffer("_order", torch.tensor(sum(order, [])), persistent=False)
+        order = sorted(range(len(sources)), key=lambda edge: sources[edge])
+        self.register_buffer("_order", torch.tensor(order), persistent=False)
 
     @classmethod
     def check(cls, config: SearchConfig) -> None:
@@ -258,13 +256,13 @@ class DartsSupernet(Supernet):
             for source, part in enumerate(self._by_source(mixture))
         ]
 
-    def _by_source(self, of_edges: Tensor) -> Sequence[Tensor]:
+    def _by_source(self, of_edges: Tensor) -> list[Tensor]:
         """What is of edges, cut up by their sources."""
-        return of_edges.index_select(0, self._order).split(self._counts)
+        return list(torch.split(of_edges.index_select(0, self._order), self._counts))
 
     def _passing(self, name: str) -> list[Tensor] | None:
         strength = self.edge_strength(name)
-        return None if strength is None else list(self._by_source(strength))
+        return None if strength is None else self._by_source(strength)
 
     def derive(self, row: ChoiceMatrix | None = None) -> Genotype:
         normal = self.strongest_row("normal") if row is None else row

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,7 @@ class EdgeWeights:
 
     linear: Tensor
     others: dict[str, Tensor]
+    _wide: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, weights: Tensor, operations: Sequence[str], stride: int) -> EdgeWeights:
@@ -75,6 +76,13 @@ class EdgeWeights:
                 if name not in names and name != "none"
             },
         )
+
+    def wide(self, channels: int) -> dict[str, Tensor]:
+        """The others, each for all channels of the edges side by side: ``kC``-dim, contiguous."""
+        if channels not in self._wide:
+            scales = torch.stack(list(self.others.values())).repeat_interleave(channels, 1)
+            self._wide[channels] = dict(zip(self.others, scales.unbind(), strict=True))
+        return self._wide[channels]
 
 
 def best_grouped(channels: int, rows: int, device: torch.device) -> bool:
@@ -242,8 +250,8 @@ class SourceMix(nn.Module):
             terms.append((name, term))
         if sums.grouped and not on_cpu(x):
             rows = [rows_of(self._norm_of(name, term, bn_mode)) for name, term in terms]
-            total = sums.pairs[0].plain
-            total.rows = spread(rows, weights, total.rows)
+            whole = sums.pairs[0].plain
+            whole.rows = spread(rows, weights, whole.rows)
             return
         if sums.grouped:
             for (name, term), scale in zip(terms, weights.unbind(1), strict=True):
@@ -284,12 +292,12 @@ class SourceMix(nn.Module):
         rows = torch.cat([rows_of(corner) for corner in pixels], 1)
         every = self.edges // len(sums.pairs)
         blocks = [torch.block_diag(*pair.unbind()) for pair in halves.unbind()]
-        scales = _split(weights.others[SKIP], every)
+        scales = self._scales(SKIP, weights, len(sums.pairs))
         for index, (pair, scale) in enumerate(zip(sums.pairs, scales, strict=True)):
             first = index * every
             weight = torch.cat(blocks[first : first + every])
             running = self.skip_norms.of(first, every)
-            pointwise_norm(rows, weight, running, bn_mode, self._channelwise(scale), pair.plain)
+            pointwise_norm(rows, weight, running, bn_mode, scale, pair.plain)
 
     def _separable(
         self, x: Tensor, weights: EdgeWeights, pairs: Sequence[Pair], bn_mode: BatchNormMode
@@ -309,9 +317,14 @@ class SourceMix(nn.Module):
     ) -> Iterator[tuple[Part, Tensor, Pair]]:
         """What adds to each pair: a part of a stage, and the scale of its channels."""
         assert isinstance(stage, Stage)
-        every = self.edges // len(pairs)
-        scales = map(self._channelwise, _split(weights.others[name], every))
-        return zip(stage.parts(every), scales, pairs, strict=True)
+        scales = self._scales(name, weights, len(pairs))
+        return zip(stage.parts(self.edges // len(pairs)), scales, pairs, strict=True)
+
+    def _scales(self, name: str, weights: EdgeWeights, pairs: int) -> Sequence[Tensor]:
+        """Of the channels that add to each of so many pairs."""
+        if pairs == 1:
+            return [weights.wide(self.channels)[name]]
+        return list(map(self._channelwise, weights.others[name].split(self.edges // pairs)))
 
     def _channelwise(self, scale: Tensor) -> Tensor:
         return scale if len(scale) == 1 else scale.repeat_interleave(self.channels)
