@@ -292,7 +292,9 @@ class _Task:
         progress = SweepProgress(listener, len(searches), steps)
         try:
             with stop_on_signals() as stop:
-                outcomes = run_sweep(searches, common, jobs, progress.update, progress.end, stop)
+                outcomes = run_sweep(
+                    searches, common, jobs, progress.update, progress.end, stop, listener.warn
+                )
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted; the last checkpoints are kept", "run the same command to go on"
