@@ -27,6 +27,9 @@ from latkit.search.supernet import Supernet
 CHECKPOINT = "checkpoint.safetensors"
 HEADER = "latkit"
 FORMAT_VERSION = 2
+# What reading a file's tensors and its header raises; a type of tensors may be unknown to PyTorch.
+_CORRUPT = (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError,
+            OverflowError, RecursionError, RuntimeError)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,7 @@ def _understood(path: Path, fix: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except _CORRUPT as error:
         raise SearchError(f"checkpoint {path} is corrupt ({_first_line(error)})", fix) from None
 
 

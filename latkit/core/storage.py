@@ -22,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from latkit.core.errors import InputError, LatkitError, from_os_error
 from latkit.core.files import expand_user
+from latkit.core.json_files import read_plain_file
 
 # In a folder that somebody claimed: the claim's token.
 CLAIM = ".claim"
@@ -112,10 +113,12 @@ class Storage:
 
         Raises:
             FileNotFoundError: there is none.
-            OSError: it has more bytes.
+            OSError: it has more bytes; or, on this machine, is a device or a pipe.
         """
         with self._os_errors():
             place = f"{self._root}/{path}"
+            if most_bytes is not None and isinstance(self._fs, LocalFileSystem):
+                return read_plain_file(place, most_bytes)
             if most_bytes is not None:
                 self._fs.invalidate_cache()
                 size = self._fs.info(place)["size"]

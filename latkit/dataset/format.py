@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from latkit.core.device import check_backend_name, check_device_name
 from latkit.core.errors import DatasetError, InputError, LatkitError, from_os_error
+from latkit.core.json_files import read_json_file
 from latkit.core.parquet import open_parquet, read_parquet
 from latkit.core.quantities import COSTS, LATENCY
 from latkit.dataset.cast import cast_to_schema
@@ -207,16 +208,14 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     profile = f"make a dataset with: latkit profile --out {folder}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        # Python reads more than JSON can say: NaN, 1e999, half of a character.
-        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
+        content = read_json_file(path)
     except FileNotFoundError:
         raise DatasetError(f"{folder} is not a dataset: it has no {MANIFEST}", profile) from None
     except NotADirectoryError:
         raise DatasetError(f"{folder} is not a folder", profile) from None
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
+    except ValueError as error:
         raise DatasetError(
             f"{path} is corrupt (not JSON in UTF-8: {str(error)[:200]})",
             "restore the file from a copy, or profile again",

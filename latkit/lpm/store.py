@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 
 from latkit.core.errors import LatkitError, LPMError, from_os_error
+from latkit.core.json_files import parse_json
 from latkit.core.quantities import QUANTITIES, Quantity, get_quantity
 from latkit.core.storage import Storage
 from latkit.dataset import Target
@@ -164,9 +165,8 @@ def parse_card(file: bytes, path: str) -> tuple[LPMCard, str]:
         LPMError: it is corrupt, or from another format version.
     """
     try:
-        text = file.decode()
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
+        text, content = file.decode(), parse_json(file)
+    except ValueError as error:
         raise LPMError(f"{path} is corrupt (not JSON in UTF-8: {str(error)[:200]})", _FIX) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise LPMError(f"{path} does not describe an LPM", _FIX)
@@ -187,7 +187,7 @@ def parse_card(file: bytes, path: str) -> tuple[LPMCard, str]:
         return LPMCard.from_dict(content), str(content["weights_sha256"])
     except LatkitError as error:
         raise LPMError(f"{path}: {error.cause}", error.fix) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise LPMError(f"{path} is corrupt ({type(error).__name__}: {error})", _FIX) from None
 
 

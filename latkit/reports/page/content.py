@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latkit.core.errors import InputError, from_os_error
+from latkit.core.json_files import read_json_file
 
 _FIX = "restore it from a copy, or make it again with the command that wrote it"
 
@@ -57,9 +57,13 @@ class Content:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self._lacks("number", path)
-        if not math.isfinite(value):
+        try:
+            number = float(value)
+        except OverflowError:  # of a whole number that no float holds
+            number = math.inf
+        if not math.isfinite(number):
             raise self._lacks("finite number", path)
-        return float(value)
+        return number
 
     def text(self, path: str) -> str:
         """A text.
@@ -114,10 +118,10 @@ def read_json(path: Path) -> Content:
         LatkitError: it cannot be read.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json_file(path)
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is not JSON in UTF-8 ({str(error)[:120]})", _FIX) from None
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object", _FIX)
