@@ -48,6 +48,10 @@ def formats() -> dict[str, Any]:
     return {cls.name: cls for cls in classes}
 
 
+class Over(BaseException):
+    """The time of a round is over."""
+
+
 class Log:
     """What a child writes and its parent reads, a file each.
 
@@ -104,7 +108,7 @@ def child(name: str, material: Path, work: Path, seed: int, until: float) -> Non
     def example(data: Any) -> None:
         now = time.time()
         if now > until or (smallest and now > smallest["since"] + SMALLER_SECONDS):
-            return
+            raise Over
         mutator = Mutator(data, str(sandbox.outside))
         box = sandbox.clean()
         reader = fmt.draw(mutator, box)
@@ -136,9 +140,9 @@ def child(name: str, material: Path, work: Path, seed: int, until: float) -> Non
         )  # fmt: skip
         try:
             run()
-        except Exception:  # hypothesis has several for an example that breaks a rule
-            if not smallest:
-                raise
+        except (Over, AssertionError, hypothesis.errors.HypothesisException):
+            pass
+        if smallest:
             known.add(smallest["kind"])
             print(f"{name}: {smallest['kind']}", file=sys.stderr, flush=True)
         counts["cpu_seconds"] = round(cpu_before + time.process_time(), 1)

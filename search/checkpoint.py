@@ -20,6 +20,7 @@ from torch import Tensor
 
 from latkit.core.errors import InputError, SearchError, from_os_error
 from latkit.core.files import write_atomically
+from latkit.networks.state import save_tensors
 from latkit.search.bilevel import Bilevel
 from latkit.search.optimizers import Optimizer
 from latkit.search.supernet import Supernet
@@ -79,7 +80,7 @@ def save_checkpoint(
     metadata = {HEADER: json.dumps(header)}
     write_atomically(
         folder / CHECKPOINT,
-        lambda temporary: safetensors.torch.save_file(content, temporary, metadata=metadata),
+        lambda temporary: save_tensors(temporary, content, metadata),
     )
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
 from torch import Tensor, nn
 
 from latkit.core.errors import LatkitError, from_os_error
 from latkit.core.files import write_atomically
+from latkit.networks.state import save_tensors
 from latkit.search.optimizers import Optimizer
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -131,9 +131,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {HEADER: json.dumps(header)}
-    write_atomically(
-        path, lambda temporary: safetensors.torch.save_file(content, temporary, metadata=metadata)
-    )
+    write_atomically(path, lambda temporary: save_tensors(temporary, content, metadata))
 
 
 def _read(

@@ -64,8 +64,8 @@ class ArchivesFormat(Format):
                 members[at] = name, mutator.choice(self._bombs)
             elif how == 4:
                 members[at] = name, mutator.content(content)
-            elif how == 5 and name.endswith("dataset.json"):
-                members[at] = name, mutator.json(json.loads(content))
+            elif how == 5 and name == "results/dataset.json":
+                members[at] = name, mutator.json(json.loads(self._files[name]))
             elif how == 6:
                 members.append((f"{mutator.path()}/dataset.json".replace("\0", ""), content))
         return members
@@ -207,6 +207,8 @@ class RegistryFormat(Format):
         if not folders or not files:
             return
         folder, file = mutator.choice(folders), mutator.choice(files)
+        if not folder.exists() or any(len(part) > 200 for part in file.parts):
+            return
         mutator.note(f"change {how} of {folder.relative_to(registry)}, {file.name}")
         new = mutator.choice(("2", "0", "-1", "١", "²", "01", "9" * 9, "9" * 400, "x", "a+b", "+",
                               "latest", ".claim", "lpm.json", "a\nb", "\udcff", "a@b", "%2e%2e",
@@ -214,7 +216,7 @@ class RegistryFormat(Format):
         try:
             if how == 0:
                 folder.rename(folder.with_name(new))
-            elif how == 1:
+            elif how == 1 and all(path.stat().st_size < 2**24 for path in files):
                 shutil.copytree(folder, folder.with_name(new), symlinks=True)
             elif how == 2:
                 file.write_bytes(mutator.content(file.read_bytes()))
@@ -240,6 +242,6 @@ class RegistryFormat(Format):
                 (folder / new).mkdir()
             else:
                 with open(file, "r+b") as handle:
-                    handle.truncate(mutator.choice((0, 1, 2**33)))
+                    handle.truncate(mutator.choice((0, 1, 2**31)))
         except (OSError, ValueError, shutil.Error):
             return

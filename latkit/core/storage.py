@@ -10,9 +10,10 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 from urllib.parse import unquote
 
@@ -153,12 +154,28 @@ class Storage:
         if self.claimed_by_writing_to == "folder":
             folder, _, name = path.rpartition("/")
             hidden = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
-            self.write(hidden, content)
-            self.move(hidden, path)
+            try:
+                self.write(hidden, content)
+                self.move(hidden, path)
+            except FileNotFoundError:
+                # Who adds the same files at this moment has removed it (see remove_hidden).
+                pass
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.remove_file(hidden)
+                raise
         else:  # an object appears when all of it is there
             self.write(path, content)
         if self.read(path) != content:
             raise OSError(f"{path} does not hold what was written to it")
+
+    def remove_hidden(self, folder: str, names: Iterable[str]) -> None:
+        """Delete what killed calls of :meth:`write_whole` have left of these names."""
+        begun = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[0-9a-f]{{8}}")
+        for name in self.names(folder):
+            if begun.fullmatch(name):
+                with contextlib.suppress(FileNotFoundError):
+                    self.remove_file(f"{folder}/{name}")
 
     def move(self, path: str, to: str) -> None:
         """Rename a file."""

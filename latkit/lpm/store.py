@@ -98,6 +98,8 @@ def write_files(storage: Storage, folder: str, files: Mapping[str, bytes]) -> No
         OSError: the place cannot be written, or does not hold what was written to it.
     """
     for name in sorted(files, key=lambda name: name == CARD):
+        if name == CARD:  # a version that is whole is not written to again
+            storage.remove_hidden(folder, files)
         storage.write_whole(f"{folder}/{name}", files[name])
 
 

@@ -48,7 +48,8 @@ _MOST_DIGITS = 9
 
 
 def _is_number(name: str) -> bool:
-    return name.isdecimal() and len(name) <= _MOST_DIGITS
+    """Whether a folder's name is a published version's; 0 is that of what comes with latkit."""
+    return name.isdecimal() and len(name) <= _MOST_DIGITS and int(name) != BUILT_IN
 
 
 def _check_place(entry: Entry, card: LPMCard) -> None:
