@@ -12,6 +12,7 @@ A process of its own reads, and is started again when it dies: that is a finding
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -138,10 +139,8 @@ def child(name: str, material: Path, work: Path, seed: int, until: float) -> Non
                 print_blob=False, verbosity=hypothesis.Verbosity.quiet,
             )(hypothesis.given(st.data())(example))
         )  # fmt: skip
-        try:
+        with contextlib.suppress(Over, AssertionError, hypothesis.errors.HypothesisException):
             run()
-        except (Over, AssertionError, hypothesis.errors.HypothesisException):
-            pass
         if smallest:
             known.add(smallest["kind"])
             print(f"{name}: {smallest['kind']}", file=sys.stderr, flush=True)

@@ -131,7 +131,7 @@ def load_checkpoint(
         for prefix, each in _optimizers(optimizer).items():
             each.load_state_dict(_under(prefix, tensors))
         optimizer.penalty.load_state_dict(penalty)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise SearchError(
             f"checkpoint {path} is of another search ({error})",
             "put back the one of this search, or choose another --out",

@@ -83,8 +83,10 @@ class ParquetFormat(Format):
             if mutator.chance(40):
                 content = mutator.content(content)
         (box / "t").write_bytes(content)
-        names = ("--arch-column", mutator.choice(("arch", "arch_id")), "--latency-column",
-                 "latency_ms", "--unit", "ms")  # fmt: skip
+        which = mutator.choice(
+            (("--arch-column", "arch"), ("--arch-column", "arch_id"), ("--arch-row-number",))
+        )
+        names = (*which, "--latency-column", "latency_ms", "--unit", "ms")
         skip = ("--skip-bad-rows",) if mutator.chance(50) else ()
         return lambda: latkit("dataset", "import", "t", *names, *skip, "--device", "x",
                               "--backend", "torch-cpu", "--setting", SETTING, "--out", "made",

@@ -12,6 +12,7 @@ import functools
 import os
 import re
 import socket
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Literal
@@ -304,6 +305,15 @@ class Storage:
                 "another process publishes at this moment, and this store has no conditional "
                 "writes that could keep the two apart"
             )
+
+    def is_older(self, path: str, seconds: float) -> bool:
+        """Whether a file or folder is known to be older, by its last change."""
+        if not isinstance(self._fs, LocalFileSystem):
+            return False
+        try:
+            return time.time() - os.stat(f"{self._root}/{path}").st_mtime > seconds
+        except FileNotFoundError:
+            return False
 
     def remove_file(self, path: str) -> None:
         """Delete a file."""

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from latkit.core.device import check_backend_name, check_device_name
 from latkit.core.errors import DatasetError, InputError, LatkitError, from_os_error
-from latkit.core.json_files import read_json_file
+from latkit.core.json_files import read_json_file, read_plain_file
 from latkit.core.parquet import open_parquet, read_parquet
 from latkit.core.quantities import COSTS, LATENCY
 from latkit.dataset.cast import cast_to_schema
@@ -34,6 +34,8 @@ FORMAT = "latkit-dataset"
 FORMAT_VERSION = 1
 MANIFEST = "dataset.json"
 JOURNAL = "journal.jsonl"
+# Rows of a minute, or of a bundle's whole run; one has some thousand bytes.
+MOST_JOURNAL_BYTES = 2**30
 
 SCHEMA = pa.schema(
     [
@@ -273,7 +275,7 @@ def count_rows(folder: Path) -> int:
                 "latkit dataset show names what to do",
             ) from None
     try:
-        return rows + (folder / JOURNAL).read_bytes().count(b"\n")
+        return rows + read_plain_file(folder / JOURNAL, MOST_JOURNAL_BYTES).count(b"\n")
     except FileNotFoundError:
         return rows
     except OSError as error:
@@ -323,7 +325,7 @@ def read_journal(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
     path = folder / JOURNAL
     fix = "delete that line; its row is measured again by the same latkit profile command"
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_plain_file(path, MOST_JOURNAL_BYTES).split(b"\n")
     except FileNotFoundError:
         return []
     except OSError as error:

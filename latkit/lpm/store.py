@@ -28,6 +28,9 @@ WEIGHTS = "weights.safetensors"
 # What a hostile place may make this process read; LPMs have a thousandth of it.
 MOST_CARD_BYTES = 2**24
 MOST_WEIGHTS_BYTES = 2**30
+# What rebuilding a model from weights and hyper-parameters that do not belong together raises.
+_UNFIT = (safetensors.SafetensorError, ArithmeticError, AttributeError, LookupError, TypeError,
+          ValueError, RuntimeError)  # fmt: skip
 _FIX = "remove this version (its folder) and train it again"
 
 
@@ -235,6 +238,6 @@ def read_lpm(storage: Storage, folder: str) -> tuple[LPM, LPMCard]:
     try:
         state = safetensors.torch.load(weights)
         return kind.from_state(card.hyper_parameters, state), card
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except _UNFIT as error:
         path = storage.location(f"{folder}/{WEIGHTS}")
         raise LPMError(f"{path} does not fit its card ({error})", _FIX) from None

@@ -51,7 +51,8 @@ def load_state(network: nn.Module, path: Path) -> None:
         fix = from_os_error(error, f"read {path}", "nothing was written").fix
         cause = f"cannot read the weights in {path} ({error.strerror or error})"
         raise InputError(cause, fix) from None
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, AttributeError, KeyError, ValueError) as error:
+        # All but the first are of types of tensors that this PyTorch does not know.
         raise InputError(
             f"cannot read the weights in {path} ({error})",
             "save them with safetensors.torch.save_file(network.state_dict(), ...)",

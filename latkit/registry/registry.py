@@ -43,6 +43,9 @@ _REFERENCE = re.compile(
     r"(?P<device>[^/@+]+)(?:/(?P<backend>[^/@+]+))?(?:/(?P<setting>[^/@+]+))?"
     r"(?:\+(?P<cost>\w+))?(?:@(?P<version>\w+))?"
 )
+# A folder to try whether a registry can be written, and how long no process takes for that.
+_PROBE = ".writable-"
+_PROBE_SECONDS = 3600.0
 # Of a version's number: who writes to a shared registry cannot make all later ones huge.
 _MOST_DIGITS = 9
 
@@ -356,8 +359,11 @@ class Registry:
         Raises:
             LatkitError: the registry cannot be written.
         """
-        probe = f".writable-{uuid.uuid4().hex}"
+        probe = f"{_PROBE}{uuid.uuid4().hex}"
         try:
+            for name in self._storage.names(""):
+                if name.startswith(_PROBE) and self._storage.is_older(name, _PROBE_SECONDS):
+                    self._storage.remove_folder(name)  # of a process that was killed
             self._storage.make_folder(f"{probe}/parent")
             if self._storage.names(f"{probe}/parent"):
                 raise OSError("it lists files that are not there")

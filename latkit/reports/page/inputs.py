@@ -145,7 +145,8 @@ def _below(folder: Path) -> Iterator[Path]:
 def _add_folder(folder: Path, inputs: Inputs, seen: set[Path]) -> None:
     """Add what a folder is, and of a sweep the searches in it."""
     marker = _marker(folder)
-    assert marker is not None
+    if marker is None:  # what has the name is a link to nothing, or no plain file
+        raise InputError(f"a file of {folder} is missing", "put it where the link to it is")
     if (folder / marker).resolve() in seen:
         return
     seen.add((folder / marker).resolve())
