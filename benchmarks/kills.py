@@ -346,7 +346,12 @@ def finish(command: Command, folder: Path) -> Ended:
 
 def left_behind(folder: Path) -> list[str]:
     """Temporary files after a command that was done."""
-    found = (str(path.relative_to(folder)) for path in folder.rglob(".*"))
+    # A version that a killed publisher has begun keeps its number, and is none.
+    found = (
+        str(path.relative_to(folder))
+        for path in folder.rglob(".*")
+        if not (path.with_name(".claim").exists() and not path.with_name("lpm.json").exists())
+    )
     known = (".lock", ".claim")
     # A registry's trial of whether it can be written has a name of its own each time; nothing reads
     # it, and what a killed one leaves is removed by a later one.

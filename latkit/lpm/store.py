@@ -19,6 +19,7 @@ from latkit.core.quantities import QUANTITIES, Quantity, get_quantity
 from latkit.core.storage import Storage
 from latkit.dataset import Target
 from latkit.lpm.base import LPM
+from latkit.lpm.card_fields import check_fields
 from latkit.lpm.kinds import kind_in_file
 
 FORMAT = "latkit-lpm"
@@ -82,7 +83,9 @@ class LPMCard:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         values = {name: content[name] for name in names}
-        return cls(**{**values, "target": Target.from_dict(content["target"])})
+        target = Target.from_dict(content["target"])
+        check_fields(values, get_quantity(values["cost"]))
+        return cls(**{**values, "target": target})
 
 
 def write_lpm(storage: Storage, folder: str, lpm: LPM, card: LPMCard) -> None:

@@ -43,7 +43,7 @@ class Content:
         """
         value = self.optional_number(path)
         if value is None:
-            raise self._lacks("number", path)
+            raise self.lacks("number", path)
         return value
 
     def optional_number(self, path: str) -> float | None:
@@ -56,13 +56,13 @@ class Content:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self._lacks("number", path)
+            raise self.lacks("number", path)
         try:
             number = float(value)
         except OverflowError:  # of a whole number that no float holds
             number = math.inf
         if not math.isfinite(number):
-            raise self._lacks("finite number", path)
+            raise self.lacks("finite number", path)
         return number
 
     def text(self, path: str) -> str:
@@ -73,13 +73,26 @@ class Content:
         """
         value = self.get(path)
         if not isinstance(value, str):
-            raise self._lacks("text", path)
+            raise self.lacks("text", path)
         return value
 
     def optional_text(self, path: str) -> str | None:
         """A text, or None where the file has none there."""
         value = self.get(path)
         return value if isinstance(value, str) else None
+
+    def texts(self, path: str) -> tuple[str, ...]:
+        """The values of a list as texts; an absent list has none.
+
+        Raises:
+            InputError: it is no list.
+        """
+        values = self.get(path)
+        if values is None:
+            return ()
+        if not isinstance(values, list):
+            raise self.lacks("list", path)
+        return tuple(map(str, values))
 
     def object(self, path: str) -> Content:
         """An object within it.
@@ -89,7 +102,7 @@ class Content:
         """
         value = self.get(path)
         if not isinstance(value, Mapping):
-            raise self._lacks("object", path)
+            raise self.lacks("object", path)
         return Content(self.source, value, f"{self.inside}{path}.")
 
     def objects(self, path: str) -> tuple[Content, ...]:
@@ -102,11 +115,12 @@ class Content:
         if values is None:
             return ()
         if not isinstance(values, list) or not all(isinstance(v, Mapping) for v in values):
-            raise self._lacks("list of objects", path)
+            raise self.lacks("list of objects", path)
         where = f"{self.inside}{path}"
         return tuple(Content(self.source, v, f"{where}[{i}].") for i, v in enumerate(values))
 
-    def _lacks(self, what: str, path: str) -> InputError:
+    def lacks(self, what: str, path: str) -> InputError:
+        """The error for a file without something."""
         return InputError(f"{self.source} has no {what} {self.inside}{path}", _FIX)
 
 
