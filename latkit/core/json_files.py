@@ -65,7 +65,7 @@ def read_plain_file(path: str | Path, most_bytes: int) -> bytes:
 def _check_levels(value: Any) -> None:
     inner = [value]
     for _ in range(MOST_LEVELS):
-        children = []
+        children: list[Any] = []
         for each in inner:
             if isinstance(each, dict):
                 children += each.values()

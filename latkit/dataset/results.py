@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO, Any
 
 import numpy as np
 
@@ -39,9 +39,9 @@ _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, st
             EOFError, ValueError, OverflowError, RuntimeError)  # fmt: skip
 # Of a tar archive; contents of files are read by pieces.
 _MOST_AT_ONCE = 2**20
-_COMPRESSIONS: dict[bytes, Callable[[Path, Literal["rb"]], IO[bytes]]] = {
+_COMPRESSIONS: dict[bytes, Any] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open,
-}  # type: ignore[dict-item]  # fmt: skip
+}  # fmt: skip
 _NOT_DECOMPRESSED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _AGAIN = "bring the folder of the results here again"
 
@@ -177,7 +177,8 @@ def _decompressed(path: Path) -> IO[bytes]:
         head = file.read(6)
     for start, open_file in _COMPRESSIONS.items():
         if head.startswith(start):
-            return open_file(path, "rb")
+            stream: IO[bytes] = open_file(path, "rb")
+            return stream
     return open(path, "rb")
 
 

@@ -110,3 +110,7 @@ def test_lists_that_are_none(latkit: RunLatkit, tmp_path: Path, wanted: Any) -> 
         made = {**content, "points": points, "wanted": wanted}
         (tmp_path / "r.json").write_text(json.dumps(made))
         refused(latkit, "report", "r.json", "--out", "p.html", code=2)
+
+
+def test_an_option_of_a_model_nested_without_end(latkit: RunLatkit) -> None:
+    refused(latkit, "measure", f"torchvision:resnet18?x={'(' * 3000}", "--backend", "torch-cpu")
