@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import shutil
 import tarfile
 import zipfile
@@ -202,8 +203,9 @@ class RegistryFormat(Format):
 
     def _change(self, mutator: Mutator, registry: Path, version: Path) -> None:
         how = mutator.integer(0, 11)
-        folders = [p for p in sorted(registry.rglob("*")) if p.is_dir() and not p.is_symlink()]
-        files = [p for p in sorted(registry.rglob("*")) if p.is_file() and not p.is_symlink()]
+        below = [path for path in sorted(registry.rglob("*")) if not path.is_symlink()]
+        folders = [path for path in below if os.path.isdir(path)]
+        files = [path for path in below if os.path.isfile(path)]
         if not folders or not files:
             return
         folder, file = mutator.choice(folders), mutator.choice(files)

@@ -71,9 +71,10 @@ def test_a_version_with_the_number_of_what_is_built_in(
     assert "formula" not in json.dumps(ok(latkit, "lpms", "list"))
 
 
-def test_a_report_of_a_link_to_nothing(latkit: RunLatkit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("to", ["nothing", "lpm.json", "x" * 300])
+def test_a_report_of_a_link_to_nothing(latkit: RunLatkit, tmp_path: Path, to: str) -> None:
     (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "lpm.json").symlink_to("nothing")
+    (tmp_path / "d" / "lpm.json").symlink_to(to)
     (tmp_path / "ok.json").write_text(json.dumps(report_files.search()))
     done = latkit("report", "d", "ok.json", "--out", "p.html")
     assert done.returncode == 0, done.stderr
