@@ -48,6 +48,8 @@ class SearchRequest:
         sweep_lambda: search once for each of these λ; None: no sweep.
         sweep_target_ms: search once for each of these targets; None: no sweep.
         jobs: searches of a sweep at once; None: the cores, on a GPU 1.
+        fleet: of ``one-shot``, workers that evaluate sub-networks: the address of a cluster of Ray,
+            or ``auto``, the cores or GPUs of this machine. None: this process evaluates.
         tensorboard: whether scalars are written to ``out``/tensorboard too.
         registry: URL of the LPMs; None: the default one.
     """
@@ -65,6 +67,7 @@ class SearchRequest:
     sweep_lambda: tuple[float, ...] | None = None
     sweep_target_ms: tuple[float, ...] | None = None
     jobs: int | None = None
+    fleet: str | None = None
     tensorboard: bool = False
     registry: str | None = None
 
@@ -93,6 +96,11 @@ class SearchRequest:
         if self.method not in (None, *methods):
             raise InputError(
                 f"method={self.method} is unknown", f"use one of: {', '.join(methods)}"
+            )
+        if self.fleet is not None:
+            raise InputError(
+                "--fleet evaluates the sub-networks of a one-shot search",
+                "leave it out, or use --method one-shot",
             )
         if self.device is None:
             raise InputError(

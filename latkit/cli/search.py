@@ -108,6 +108,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 
                    "0,0.1,0.2.")
 @click.option("--sweep-target-ms", type=Numbers(), help="The same over --target-ms.")
 @click.option("--jobs", type=COUNT, help="Searches of a sweep at once [the cores; on a GPU 1].")
+@click.option("--fleet", metavar="ADDRESS",
+              help="Of one-shot: let several workers evaluate the sub-networks: auto, one on each "
+                   "core or GPU of this machine, or the address of a cluster of Ray.")
 @json_option
 def command(as_json: bool, **fields: Any) -> None:
     """Search an architecture for a device whose LPM is published (LA-DARTS).
@@ -131,6 +134,7 @@ def command(as_json: bool, **fields: Any) -> None:
       latkit search --device my-cpu --preset cpu --sweep-lambda 0,0.01,0.02
       latkit search --from searches/p100 --device my-cpu --data cifar10 --target-ms 20
       latkit search --method one-shot --space nasbench201 --data cifar10 --preset cpu
+      latkit search --method one-shot --data cifar10 --preset cpu --fleet auto
       torchrun --nproc-per-node 2 -m latkit search --device p100 --data cifar10
     """
     from latkit.cli.progress import Terminal

@@ -11,7 +11,7 @@ from latkit.core.errors import InputError
 from latkit.core.events import SILENT, Listener
 from latkit.dataset import Target
 from latkit.profiling.fleet.driver import Fleet, FleetPlan
-from latkit.profiling.fleet.pool import Job
+from latkit.profiling.fleet.measuring import MeasuringJob
 from latkit.profiling.fleet.ray_pool import LOCAL, RayPool
 from latkit.profiling.plan import check_count
 from latkit.profiling.protocol import Protocol
@@ -65,7 +65,7 @@ def profile_fleet(
             "leave --energy out, or --fleet",
         )
     local = "GPU" if on_gpu else "CPU"
-    job = Job(
+    job = MeasuringJob(
         open=partial(_open, backend_class.name, provider_library, protocol.threads),
         setting=setting,
         protocol=protocol,

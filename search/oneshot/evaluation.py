@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -23,16 +26,44 @@ EVALUATION = Finding(
 )
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out images that sub-networks are evaluated on, without the others.
+
+    Attributes:
+        data: these images.
+        mean, std: of all images, by which these are normalised.
+        batch: images of a batch, of which ``data`` is whole ones.
+    """
+
+    data: ImageData
+    mean: Tensor
+    std: Tensor
+    batch: int
+
+    @classmethod
+    def of(cls, data: ImageData, held_out: Tensor, images: int | None, batch: int) -> HeldOut:
+        """The first of the held-out ones; those that do not fill a batch are left out.
+
+        Args:
+            data: all images.
+            held_out: indices of the held-out ones.
+            images: how many of them; None for all.
+            batch: images of a batch; all, where there are fewer.
+        """
+        available = len(held_out) if images is None else min(images, len(held_out))
+        batch = min(batch, available)
+        chosen = held_out[: available // batch * batch]
+        part = dataclasses.replace(data, images=data.images[chosen], labels=data.labels[chosen])
+        return cls(part, *data.normalisation(), batch)
+
+
 class Evaluator:
     """Held-out images in batches that are the same for every sub-network.
 
     Args:
         network: is evaluated as it then is.
-        data: the images.
-        held_out: indices of the held-out ones, of which the first are taken; those that do not fill
-            a batch are left out.
-        images: how many of them; None for all.
-        batch: images of a batch; all, where there are fewer.
+        held_out: the images.
         device: where the network is.
 
     Attributes:
@@ -40,22 +71,11 @@ class Evaluator:
         batch: images of a batch.
     """
 
-    def __init__(
-        self,
-        network: OneShotNetwork,
-        data: ImageData,
-        held_out: Tensor,
-        images: int | None,
-        batch: int,
-        device: torch.device,
-    ) -> None:
-        self._network = network
-        available = len(held_out) if images is None else min(images, len(held_out))
-        self.batch = min(batch, available)
-        self.images = available // self.batch * self.batch
-        chosen = held_out[: self.images]
-        self._images, self._labels = data.images[chosen].to(device), data.labels[chosen].to(device)
-        self._mean, self._std = (part.to(device) for part in data.normalisation())
+    def __init__(self, network: OneShotNetwork, held_out: HeldOut, device: torch.device) -> None:
+        self._network, data = network, held_out.data
+        self.batch, self.images = held_out.batch, len(data.labels)
+        self._images, self._labels = data.images.to(device), data.labels.to(device)
+        self._mean, self._std = held_out.mean.to(device), held_out.std.to(device)
 
     @torch.inference_mode()
     def __call__(self, row: ChoiceMatrix) -> Tensor:

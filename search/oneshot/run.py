@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from latkit.search.oneshot.evaluation import EVALUATION, Evaluator
 from latkit.search.oneshot.initial import INITIAL, InitialNetwork
 from latkit.search.oneshot.plan import plan
 from latkit.search.oneshot.result import OneShotResult, SubnetSummary
-from latkit.search.oneshot.subnets import Find, Finding, find_all
+from latkit.search.oneshot.subnets import Finding, FindMany, find_all, in_turn
 from latkit.search.oneshot.training import OneShotTraining
 from latkit.search.request import SearchRequest
 from latkit.search.session import RESULT, check_fits, check_same_everywhere
@@ -49,14 +50,21 @@ def one_shot(
         The result, which is also in ``result.json``; None on other ranks than 0.
 
     Raises:
-        InputError: a value of the request cannot work, or does not fit the data.
-        SearchError: the folder holds another search or is corrupt, or a loss is not finite.
+        InputError: a value of the request cannot work, or does not fit the data; or a fleet has no
+            Ray, or no room for a worker.
+        BackendError: a fleet has no cluster.
+        SearchError: the folder holds another search or is corrupt, or a loss is not finite, or
+            no worker of a fleet is left.
         LPMError: the accuracy LPM cannot be fitted.
         Interrupted: by a signal; the same request goes on.
         LatkitError: a file cannot be read or written.
     """
     config, space = plan(request), get_space(request.space)
     processes.check_batch(config.batch)
+    if request.fleet is not None:
+        from latkit.search.oneshot.fleet import check_fleet
+
+        check_fleet(processes)
     listener.note(trained_on)
     with processes.main_first():
         data = load_noted(request.data, config.limit, config.seed, request.data_options, listener)
@@ -72,7 +80,9 @@ def one_shot(
     with claimed(out, content, processes, "one-shot search", SearchError):
         try:
             with stop_on_signals() as stop:
-                return _Search(config, space, data, where, out, processes, listener).run(stop)
+                return _Search(
+                    config, space, data, where, out, processes, listener, request.fleet
+                ).run(stop)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted; the last checkpoint in {out}, if there is one, is kept", GO_ON
@@ -111,6 +121,7 @@ class _Search:
     out: Path
     processes: Processes
     listener: Listener
+    fleet: str | None = None
 
     def run(self, stop: StopRequest) -> OneShotResult | None:
         config, listener = self.config, self.listener
@@ -135,10 +146,12 @@ class _Search:
             f"evaluating {config.subnets} sub-networks on {evaluator.images} held-out images in "
             f"batches of {evaluator.batch}, into {self.out / EVALUATION.file}"
         )
-        evaluated = self._find(EVALUATION, evaluator, stop)
-        listener.note(f"looking at their initial weights, into {self.out / INITIAL.file}")
-        network = InitialNetwork(self.space, self.data, config.seed, device)
-        initial = self._find(INITIAL, network, stop)
+        with ExitStack() as stack:
+            fleet = self._open_fleet(training, stack)
+            evaluated = self._find(EVALUATION, fleet or in_turn(evaluator, self.processes), stop)
+            network = InitialNetwork(self.space, self.data, config.seed, device)
+            listener.note(f"looking at their initial weights, into {self.out / INITIAL.file}")
+            initial = self._find(INITIAL, fleet or in_turn(network, self.processes), stop)
         result = None
         if self.processes.is_main:
             result = self._finish(training, evaluator, network, evaluated, initial)
@@ -146,7 +159,22 @@ class _Search:
         self.processes.wait()
         return result
 
-    def _find(self, finding: Finding, find: Find, stop: StopRequest) -> list[dict[str, Any]]:
+    def _open_fleet(self, training: OneShotTraining, stack: ExitStack) -> FindMany | None:
+        """The workers that find what is missing; None without a fleet."""
+        if self.fleet is None:
+            return None
+        from latkit.search.oneshot.fleet import SubnetFleet, SubnetJob
+
+        job = SubnetJob(
+            self.space.name, self.config, training.held_out(self.config.eval_images),
+            {name: value.cpu() for name, value in training.net.mixture.state_dict().items()},
+            self.where, cores=1 if self.where == "cpu" else 0,
+        )  # fmt: skip
+        return stack.enter_context(SubnetFleet(self.fleet, job, self.listener))
+
+    def _find(
+        self, finding: Finding, find_many: FindMany, stop: StopRequest
+    ) -> list[dict[str, Any]]:
         """A row of each sub-network."""
         count, listener = self.config.subnets, self.listener
 
@@ -154,7 +182,7 @@ class _Search:
             listener.progress(Progress("sub-networks", done, count, before))
 
         rows = find_all(
-            finding, find, self.space, count, self.config.seed, self.out, self.processes,
+            finding, find_many, self.space, count, self.config.seed, self.out, self.processes,
             on_subnet, stop,
         )  # fmt: skip
         listener.end_progress()

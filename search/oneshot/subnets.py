@@ -1,9 +1,10 @@
-"""What is found of K sub-networks, one after another, and the files that keep it."""
+"""What is found of K sub-networks, by whomever, and the files that keep it."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,11 @@ class Finding:
         return pa.schema([("arch_id", pa.int64()), ("arch", pa.string()), *columns])
 
 
+# From a choice matrix and places of rows in it to the numbers of each of these rows, a few at a
+# time and in any order.
+FindMany = Callable[[Finding, ChoiceMatrix, Sequence[int]], Iterator[dict[int, list[float]]]]
+
+
 def one_each(rows: ChoiceMatrix, find: Find, width: int, processes: Processes) -> Tensor:
     """What is found of a few sub-networks, each by one process.
 
@@ -72,9 +78,24 @@ def one_each(rows: ChoiceMatrix, find: Find, width: int, processes: Processes) -
     return processes.average(values) * world
 
 
+def in_turn(find: Find, processes: Processes) -> FindMany:
+    """Finds of as many sub-networks at a time as there are processes."""
+
+    def find_many(
+        finding: Finding, matrix: ChoiceMatrix, places: Sequence[int]
+    ) -> Iterator[dict[int, list[float]]]:
+        for first in range(0, len(places), processes.world):
+            chosen = places[first : first + processes.world]
+            with memory_errors(SearchError, finding.doing, finding.smaller):
+                values = one_each(matrix[list(chosen)], find, len(finding.columns), processes)
+            yield dict(zip(chosen, values.tolist(), strict=True))
+
+    return find_many
+
+
 def find_all(
     finding: Finding,
-    find: Find,
+    find_many: FindMany,
     space: SearchSpace,
     count: int,
     seed: int,
@@ -89,7 +110,7 @@ def find_all(
 
     Args:
         finding: what.
-        find: finds it of one sub-network.
+        find_many: finds it of those that are missing.
         space: of the sub-networks.
         count: K, how many there are.
         seed: that names the list.
@@ -104,60 +125,103 @@ def find_all(
     Raises:
         SearchError: a number is not finite, memory ran out, or the file is corrupt.
         Interrupted: ``stop`` returned true in one of the processes; the same call goes on.
-        LatkitError: the file cannot be read.
+        LatkitError: the file cannot be read, or what ``find_many`` raises.
         OSError: the folder cannot be written.
     """
-    path = out / finding.file
     matrix = space.unrank(space.sample(count, seed))
     ids, texts = space.file_ids(matrix).tolist(), [space.format(row) for row in matrix]
-    rows = _read(path, finding.schema, texts) if processes.is_main else []
+    file = _File(out / finding.file, finding.schema, texts)
+    if processes.is_main:
+        file.read()
     # Of the main process's rows; of the others each adds nothing.
-    counts = torch.tensor([len(rows)], dtype=torch.float64)
-    before = round(processes.average(counts).item() * processes.world)
-    done, written, last = before, len(rows), time.monotonic()
+    there = torch.zeros(count, dtype=torch.float64)
+    there[list(file.rows)] = 1
+    there = processes.average(there) * processes.world
+    missing = [place for place, known in enumerate(there.tolist()) if not round(known)]
+    done = before = count - len(missing)
+    last = time.monotonic()
     try:
-        while done < count:
-            chosen = slice(done, done + processes.world)
-            with memory_errors(SearchError, finding.doing, finding.smaller):
-                values = one_each(matrix[chosen], find, len(finding.columns), processes)
-            if not torch.isfinite(values).all():
+        for values in find_many(finding, matrix, missing):
+            if not all(math.isfinite(value) for numbers in values.values() for value in numbers):
                 raise SearchError(*finding.not_finite)
             if processes.is_main:
-                for place, numbers in enumerate(values.tolist(), start=done):
+                for place, numbers in values.items():
                     found = dict(zip(finding.columns, numbers, strict=True))
-                    rows.append({"arch_id": ids[place], "arch": texts[place], **found})
+                    file.add(place, {"arch_id": ids[place], "arch": texts[place], **found})
                 if time.monotonic() - last >= WRITE_EVERY_SECONDS:
-                    _write(path, finding.schema, rows)
-                    written, last = len(rows), time.monotonic()
-            done += len(values)
-            on_subnet(done, before)
+                    file.write()
+                    last = time.monotonic()
+            if values:
+                done += len(values)
+                on_subnet(done, before)
             # All processes end after the same sub-networks.
             stopping = processes.average(torch.tensor([float(stop())], dtype=torch.float64))
             if stopping.item() > 0:
                 raise Interrupted(f"interrupted; {done} of {count} {finding.kept} are kept", GO_ON)
     finally:
-        if len(rows) > written:
-            _write(path, finding.schema, rows)
-    return rows
+        file.write()
+    return [file.rows[place] for place in range(count)] if processes.is_main else []
 
 
-def _write(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
-    table = pa.Table.from_pylist(rows, schema=schema)
-    write_atomically(path, lambda temporary: write_parquet(temporary, table))
+class _File:
+    """A table of sub-networks in the order of a list, of which some may be missing.
 
+    Args:
+        path: of the file.
+        schema: of its rows.
+        texts: of the list's architectures.
 
-def _read(path: Path, schema: pa.Schema, texts: list[str]) -> list[dict[str, Any]]:
-    """The rows of the first of these architectures that are there."""
-    fix = "delete it to look at all sub-networks again, or choose another --out"
-    try:
-        rows: list[dict[str, Any]] = cast_to_schema(read_parquet(path), schema).to_pylist()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except ValueError as error:
-        raise SearchError(f"{path} is corrupt (no table of sub-networks: {error})", fix) from None
-    rows = rows[: len(texts)]
-    if [row["arch"] for row in rows] != texts[: len(rows)]:
-        raise SearchError(f"{path} has other sub-networks than this search evaluates", fix)
-    return rows
+    Attributes:
+        rows: by their places in the list.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, texts: Sequence[str]) -> None:
+        self._path, self._schema, self._texts = path, schema, texts
+        self.rows: dict[int, dict[str, Any]] = {}
+        # Of a longer list, which begins with this one.
+        self._further: list[dict[str, Any]] = []
+        self._changed = False
+
+    def add(self, place: int, row: dict[str, Any]) -> None:
+        self.rows[place], self._changed = row, True
+
+    def write(self) -> None:
+        """Write the file, unless it has all rows.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._changed:
+            rows = [*(self.rows[place] for place in sorted(self.rows)), *self._further]
+            table = pa.Table.from_pylist(rows, schema=self._schema)
+            write_atomically(self._path, lambda temporary: write_parquet(temporary, table))
+            self._changed = False
+
+    def read(self) -> None:
+        """Fill ``rows`` with those of the list that are there.
+
+        Raises:
+            SearchError: the file is corrupt, or has other architectures.
+            LatkitError: it cannot be read.
+        """
+        path, fix = (
+            self._path,
+            "delete it to look at all sub-networks again, or choose another --out",
+        )
+        try:
+            rows = cast_to_schema(read_parquet(path), self._schema).to_pylist()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise from_os_error(error, f"read {path}", "nothing was changed") from None
+        except ValueError as error:
+            cause = f"{path} is corrupt (no table of sub-networks: {error})"
+            raise SearchError(cause, fix) from None
+        places = {text: place for place, text in enumerate(self._texts)}
+        found = [places.get(row["arch"], len(places)) for row in rows]
+        known = [place for place in found if place < len(places)]
+        in_order = found == sorted(found) and len(known) == len(set(known))
+        if not in_order or (rows and not known):
+            raise SearchError(f"{path} has other sub-networks than this search evaluates", fix)
+        self.rows = dict(zip(known, rows, strict=False))
+        self._further = rows[len(known) :]

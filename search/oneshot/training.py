@@ -16,7 +16,7 @@ from latkit.search.distributed import Processes
 from latkit.search.image_source import ImageData
 from latkit.search.network_training import NetworkTraining, memory_errors
 from latkit.search.oneshot.config import OneShotConfig, preset
-from latkit.search.oneshot.evaluation import Evaluator
+from latkit.search.oneshot.evaluation import Evaluator, HeldOut
 from latkit.search.oneshot.network import OneShotNetwork, PathTrainer
 from latkit.search.oneshot.paths import FairPaths
 from latkit.search.oneshot.subnets import one_each
@@ -83,11 +83,13 @@ class OneShotTraining(NetworkTraining):
         self._watched = space.unrank(space.sample(WATCHED, config.seed))
         self._watch = self.evaluator(WATCHED_IMAGES)
 
+    def held_out(self, images: int | None) -> HeldOut:
+        """Images that sub-networks are evaluated on, as many; None for all."""
+        return HeldOut.of(self.data, self._held_out, images, self.config.eval_batch)
+
     def evaluator(self, images: int | None) -> Evaluator:
         """What evaluates sub-networks of the network as it then is, on held-out images."""
-        return Evaluator(
-            self.net, self.data, self._held_out, images, self.config.eval_batch, self.device
-        )
+        return Evaluator(self.net, self.held_out(images), self.device)
 
     def set_epoch(self, epoch: int) -> None:
         self.optimizer.lr = self.config.learning_rate(epoch)

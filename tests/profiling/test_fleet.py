@@ -20,8 +20,9 @@ from latkit.core.errors import BackendError, DatasetError
 from latkit.core.events import Listener
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.flags import DISTURBED
-from latkit.profiling.fleet import driver as fleet_driver
-from latkit.profiling.fleet.driver import MOST_LOST, Fleet, FleetPlan
+from latkit.profiling.fleet import dispatch
+from latkit.profiling.fleet.dispatch import MOST_LOST
+from latkit.profiling.fleet.driver import Fleet, FleetPlan
 from latkit.profiling.fleet.merging import QUARANTINE
 from latkit.profiling.fleet.pool import Failed, Hired, Lost, Measured
 from latkit.profiling.protocol import Measurement, Protocol
@@ -191,7 +192,7 @@ def test_a_worker_that_never_comes_is_not_waited_for(tmp_path: Path, micro: Sett
 def test_a_long_run_outlasts_more_losses(
     tmp_path: Path, micro: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_driver, "MEASURED_FOR_ONE", 20)
+    monkeypatch.setattr(dispatch, "MEASURED_FOR_ONE", 20)
     pool = MadePool(two())
 
     def lose(worker: str) -> Lost:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latkit.core.device import Facts, contradictions
-from latkit.core.errors import BackendError
 from latkit.core.events import Listener
 from latkit.core.files import write_json_atomically
 from latkit.dataset import Manifest, Target
@@ -25,8 +24,9 @@ from latkit.dataset.format import MANIFEST, read_manifest
 from latkit.dataset.statistics import faster_half_mean
 from latkit.dataset.writer import DatasetWriter
 from latkit.profiling.anchor import anchor_name
+from latkit.profiling.fleet.dispatch import Dispatcher, Worker
 from latkit.profiling.fleet.merging import QUARANTINE, check_replaceable, merge_workers
-from latkit.profiling.fleet.pool import Hired, Lost, Measured, Pool
+from latkit.profiling.fleet.pool import Hired, Pool
 from latkit.profiling.loop import architecture_columns
 from latkit.profiling.plan import Work, panel
 from latkit.profiling.protocol import Measurement, Protocol
@@ -41,10 +41,6 @@ MEASURING_ERROR = 0.02
 # not touched by it.
 LEVEL_TOLERANCE = 0.05
 LEVEL_LEAST = 8
-# Workers that are hired again in place of lost ones: so many, and one more for so many measurements
-# of a run. A long run on many devices loses some; one whose workers die at once ends.
-MOST_LOST = 3
-MEASURED_FOR_ONE = 500
 
 
 @dataclass(frozen=True)
@@ -98,22 +94,18 @@ class _Dataset:
 
 
 @dataclass
-class _Worker:
+class _Worker(Worker[_Task]):
     """A worker that is there.
 
     Attributes:
-        name: of it.
         begin, end: panels that it still has to measure.
         levels_ms: its anchor's times, also from before it was lost.
-        task: what it measures now.
         panel: of the panel's architectures the ratios to the anchor that it measured.
     """
 
-    name: str
-    begin: deque[int]
-    end: deque[int]
-    levels_ms: list[float]
-    task: _Task | None = None
+    begin: deque[int] = field(default_factory=deque)
+    end: deque[int] = field(default_factory=deque)
+    levels_ms: list[float] = field(default_factory=list)
     panel: dict[int, list[float]] = field(default_factory=dict)
 
     @property
@@ -128,7 +120,7 @@ class _Worker:
             self.panel.setdefault(task.arch_id, []).append(done.estimate)
 
 
-class Fleet:
+class Fleet(Dispatcher[_Worker, _Task, int, Measurement]):
     """Runs a plan to its end.
 
     Args:
@@ -138,20 +130,25 @@ class Fleet:
         listener: receives :class:`ProfileProgress`, and who was lost or is not trusted.
     """
 
-    def __init__(self, plan: FleetPlan, pool: Pool, size: int, listener: Listener) -> None:
-        self._plan, self._pool, self._size, self._listener = plan, pool, size, listener
+    others_do = "others measure what it had to"
+    kept = "every finished row is kept"
+
+    def __init__(
+        self, plan: FleetPlan, pool: Pool[int, Measurement], size: int, listener: Listener
+    ) -> None:
+        super().__init__(pool, listener)
+        self._plan, self._size = plan, size
         self._space = get_space(plan.target.space)
         self._ids = [int(i) for i in self._space.sample(plan.n, plan.seed)]
         self._file_ids = self._space.file_ids(self._space.unrank(self._ids)).tolist()
         self._datasets: dict[str, _Dataset] = {}
-        self._workers: dict[str, _Worker] = {}
         # Some of them are still measuring something.
         self._quarantined: set[str] = set()
         # Why, of those and of others.
         self._left_out: dict[str, str] = {}
         # Times of each worker's anchor, also of those that are lost.
         self._levels_ms: dict[str, list[float]] = {}
-        self._hiring = self._lost = self._measured = self._disturbed = 0
+        self._disturbed = 0
         self._facts: Hired | None = None
 
     def run(self) -> tuple[str, ...]:
@@ -176,7 +173,8 @@ class Fleet:
                 for _ in range(self._size):
                     self._hire()
                 try:
-                    self._measure()
+                    for _ in self._dispatch():
+                        pass
                 finally:
                     self._listener.end_progress()
         merge_workers(self._plan.folder, self._plan.out)
@@ -248,39 +246,6 @@ class Fleet:
 
     # --- workers -----------------------------------------------------------------------------
 
-    def _hire(self) -> None:
-        self._hiring += 1
-        self._pool.hire()
-
-    def _measure(self) -> None:
-        # Who is hired while all others are idle has nothing to measure, and may never come: of a
-        # host that is gone nothing is heard.
-        while any(worker.task for worker in self._workers.values()) or (
-            self._hiring and not self._workers
-        ):
-            event = self._pool.next()
-            if isinstance(event, Hired):
-                self._hiring -= 1
-                self._welcome(event)
-            elif isinstance(event, Measured):
-                if event.worker in self._workers:
-                    self._record(self._workers[event.worker], event.measurement)
-                else:
-                    self._pool.dismiss(event.worker)
-            elif isinstance(event, Lost):
-                self._lose(event)
-            else:
-                where = "" if event.worker is None else f"worker {event.worker}: "
-                raise BackendError(f"{where}{event.error.cause}", event.error.fix)
-            for worker in self._workers.values():
-                if worker.task is None:
-                    self._assign(worker)
-            if not self._workers and not self._hiring:
-                raise BackendError(
-                    "no worker of the fleet is left",
-                    "every finished row is kept: mend the workers, and run the same command again",
-                )
-
     def _welcome(self, hired: Hired) -> None:
         """Take a worker in, unless it is not of the kind of the others, or not trusted."""
         name, plan = hired.worker, self._plan
@@ -301,28 +266,25 @@ class Fleet:
         share = math.ceil((self._work.total - self._done_before) / self._size)
         ids = panel(self._space, share).tolist()
         levels_ms = self._levels_ms.setdefault(name, [])
-        self._workers[name] = _Worker(name, deque(ids), deque(ids), levels_ms)
+        self._workers[name] = _Worker(name, None, deque(ids), deque(ids), levels_ms)
 
-    def _assign(self, worker: _Worker) -> None:
-        """Give a worker what is to be measured next, if anything is."""
+    def _next_task(self, worker: _Worker) -> tuple[_Task, int] | None:
         if worker.begin:
-            worker.task = _Task(worker.begin.popleft(), flags=(PANEL_START,))
+            task = _Task(worker.begin.popleft(), flags=(PANEL_START,))
         elif (index := self._next_index()) is not None:
-            worker.task = _Task(self._ids[index], index)
+            task = _Task(self._ids[index], index)
         elif worker.end and all(other.index is None for other in self._workers.values()):
-            worker.task = _Task(worker.end.popleft(), flags=(PANEL_END,))
-        if worker.task is not None:
-            self._pool.measure(worker.name, worker.task.arch_id)
+            task = _Task(worker.end.popleft(), flags=(PANEL_END,))
+        else:
+            return None
+        return task, task.arch_id
 
-    def _record(self, worker: _Worker, done: Measurement) -> None:
-        task, worker.task = worker.task, None
-        assert task is not None
+    def _record(self, worker: _Worker, task: _Task, done: Measurement) -> None:
         dataset = self._datasets[worker.name]
         row = self._space.unrank(task.arch_id)[0]
         columns = architecture_columns(self._space, row, self._plan.target.setting)
         latency_ms = dataset.recorder.append(columns, done, task.flags)
         worker.add(task, done)
-        self._measured += 1
         if task.index is None:
             if not worker.begin:
                 self._judge()
@@ -341,23 +303,9 @@ class Fleet:
             )
         )  # fmt: skip
 
-    def _lose(self, lost: Lost) -> None:
-        """Hand a worker's work to others, and hire another one."""
-        self._lost += 1
-        if lost.worker is None:
-            self._hiring -= 1
-        elif lost.worker not in self._workers:
-            return
-        else:
-            index = self._workers.pop(lost.worker).index
-            if index is not None:
-                self._again.append(index)
-        self._listener.warn(
-            f"worker {lost.worker or 'that was to start'} is lost ({lost.reason}); others measure "
-            "what it had to"
-        )
-        if self._lost <= MOST_LOST + self._measured // MEASURED_FOR_ONE:
-            self._hire()
+    def _take_back(self, task: _Task) -> None:
+        if task.index is not None:
+            self._again.append(task.index)
 
     # --- trust -------------------------------------------------------------------------------
 

@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
-from latkit.backends.base import Backend
 from latkit.core.device import Facts
 from latkit.core.errors import LatkitError
-from latkit.profiling.protocol import Measurement
-from latkit.profiling.protocol import Protocol as MeasuringProtocol
-from latkit.spaces import Setting
+
+# What a worker is given, and what it makes of it.
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_GivenItem = TypeVar("_GivenItem", contravariant=True)
+_GivenResult = TypeVar("_GivenResult", covariant=True)
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every worker of a fleet does.
+class Ready(Generic[Item, Result]):
+    """What a job has opened where its worker runs.
 
     Attributes:
-        open: makes the backend where the worker runs; it can be pickled.
-        setting: of all architectures; its text, of which each worker makes its own.
-        protocol: of every measurement.
-        energy: whether that of a run is measured too.
-        cores: how many CPU cores a worker takes for itself; 0: it is not kept to any.
+        do: makes a result of an item; raises a LatkitError where no other worker could either.
+        device: identity of the device that is the worker's own; None where only cores are.
+        hardware: the marketing name of what it measures.
+        fingerprint: of its machine and backend.
+        metrics: what it measures beside times.
     """
 
-    open: Callable[[], Backend]
-    setting: Setting
-    protocol: MeasuringProtocol
-    energy: bool
-    cores: int
+    do: Callable[[Item], Result]
+    device: str | None = None
+    hardware: str = ""
+    fingerprint: Facts = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+
+
+class Job(Protocol[Item, Result]):
+    """What every worker of a fleet does; it can be pickled."""
+
+    @property
+    def cores(self) -> int:
+        """How many CPU cores a worker takes for itself; 0: it is not kept to any."""
+
+    def start(self) -> Ready[Item, Result]:
+        """Begin, where the worker runs; what is opened stays open until its process ends.
+
+        Raises:
+            LatkitError: it cannot begin there, nor elsewhere.
+        """
 
 
 @dataclass(frozen=True)
@@ -39,9 +56,7 @@ class Hired:
 
     Attributes:
         worker: its name: the host, and the cores or the GPU that are its own.
-        hardware: the marketing name of what it measures.
-        fingerprint: of its machine and backend.
-        metrics: what it measures beside times.
+        hardware, fingerprint, metrics: see :class:`Ready`.
     """
 
     worker: str
@@ -51,11 +66,11 @@ class Hired:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A worker has measured an architecture."""
+class Measured(Generic[_GivenResult]):
+    """A worker has measured an item."""
 
     worker: str
-    measurement: Measurement
+    measurement: _GivenResult
 
 
 @dataclass(frozen=True)
@@ -74,17 +89,17 @@ class Failed:
     error: LatkitError
 
 
-class Pool(Protocol):
+class Pool(Protocol[_GivenItem, _GivenResult]):
     """Workers; all that happens to them is told by :meth:`next`."""
 
     def hire(self) -> None:
         """Begin to start one more worker."""
 
-    def measure(self, worker: str, arch_id: int) -> None:
-        """Let a worker that is idle measure an architecture."""
+    def measure(self, worker: str, item: _GivenItem, /) -> None:
+        """Let a worker that is idle measure an item."""
 
     def dismiss(self, worker: str) -> None:
         """Stop a worker that is idle."""
 
-    def next(self) -> Hired | Measured | Lost | Failed:
+    def next(self) -> Hired | Measured[_GivenResult] | Lost | Failed:
         """What happens next."""

@@ -6,20 +6,18 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import signal
 import socket
 import tempfile
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import filelock
 
-from latkit.backends.base import fingerprint
 from latkit.core.cores import process_cores
 from latkit.core.errors import BackendError, InputError, LatkitError
-from latkit.profiling.fleet.pool import Failed, Hired, Job, Lost, Measured
-from latkit.profiling.protocol import Measurement
-from latkit.profiling.session import Session
-from latkit.spaces import get_space
+from latkit.profiling.fleet.pool import Failed, Hired, Item, Job, Lost, Measured, Result
 
 INSTALL = "pip install 'latkit[fleet]'"
 LOCAL = "auto"
@@ -27,39 +25,31 @@ LOCAL = "auto"
 _REASON_LENGTH = 120
 
 
-class FleetWorker:
-    """Measures architectures where Ray has put it, on cores of its own.
+class FleetWorker(Generic[Item, Result]):
+    """Does a fleet's job where Ray has put it, on cores of its own.
 
     Args:
         job: of the fleet.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job[Item, Result]) -> None:
         self._job = job
         # Until the process ends: whoever else of a fleet comes to this host takes other cores.
         self._locks = own_cores(job.cores)
 
     def start(self) -> Hired | LatkitError:
-        """Open backend and session, and say who this is."""
+        """Begin the job, and say who this is."""
         try:
-            self._stack = contextlib.ExitStack()
-            backend = self._stack.enter_context(self._job.open())
-            meter = backend.open_meter() if self._job.energy else None
-            session = Session(backend, self._job.setting, self._job.protocol, meter)
-            self._session = self._stack.enter_context(session)
+            self._ready = ready = self._job.start()
         except LatkitError as error:
             return error
-        own = [f"core{core}" for core in self._locks] or [backend.gpu_identity() or "all"]
-        facts = {**fingerprint(backend), **({"energy_meter": meter.name} if meter else {})}
-        metrics = ("energy_mj", *backend.metrics) if meter else backend.metrics
-        name = "-".join([socket.gethostname(), *own])
-        return Hired(_file_name(name), backend.hardware_name(), facts, metrics)
+        own = [f"core{core}" for core in self._locks] or [ready.device or "all"]
+        name = _file_name("-".join([socket.gethostname(), *own]))
+        return Hired(name, ready.hardware, ready.fingerprint, ready.metrics)
 
-    def measure(self, arch_id: int) -> Measurement | LatkitError:
-        space, setting = get_space(self._job.setting.space), self._job.setting
-        architecture = space.architecture(space.unrank(arch_id)[0], setting.network)
+    def measure(self, item: Item) -> Result | LatkitError:
         try:
-            return self._session.measure(architecture)
+            return self._ready.do(item)
         except LatkitError as error:
             return error
 
@@ -90,7 +80,13 @@ def own_cores(count: int) -> dict[int, filelock.FileLock]:
     return locks
 
 
-class RayPool:
+def check_ray() -> None:
+    """Raises: InputError: Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("Ray is not installed, which runs the workers of a fleet", INSTALL)
+
+
+class RayPool(Generic[Item, Result]):
     """Workers on a cluster of Ray; a context manager.
 
     Args:
@@ -104,16 +100,16 @@ class RayPool:
         BackendError: there is no cluster.
     """
 
-    def __init__(self, address: str, job: Job, resource: str) -> None:
+    def __init__(self, address: str, job: Job[Item, Result], resource: str) -> None:
         self._address, self._job, self._resource = address, job, resource
         self._actors: dict[str, Any] = {}
         # What is waited for: the actor, and its name if it has one.
         self._waiting: dict[Any, tuple[Any, str | None]] = {}
 
-    def __enter__(self) -> RayPool:
-        if importlib.util.find_spec("ray") is None:
-            raise InputError("Ray is not installed, which runs the workers of a fleet", INSTALL)
+    def __enter__(self) -> RayPool[Item, Result]:
+        check_ray()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        handler = signal.getsignal(signal.SIGTERM)
         self._ray = importlib.import_module("ray")
         local = self._address == LOCAL
         named: dict[str, Any] = {"num_cpus": len(process_cores())} if local else {}
@@ -130,6 +126,10 @@ class RayPool:
                 f"there is no cluster of Ray at {self._address} ({reason})",
                 "start one: ray start --head, then --fleet ray://HOST:10001 or --fleet HOST:6379",
             ) from None
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # in whose place Ray has put its own
+        # Once for all workers: a job may hold a network and its images.
+        self._shared_job = self._ray.put(self._job)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -158,17 +158,17 @@ class RayPool:
             needs["num_gpus"] = 1
         elif self._resource != "CPU":
             needs |= {"num_cpus": 0, "resources": {self._resource: 1}}
-        actor = self._ray.remote(FleetWorker).options(**needs).remote(self._job)
+        actor = self._ray.remote(FleetWorker).options(**needs).remote(self._shared_job)
         self._waiting[actor.start.remote()] = actor, None
 
-    def measure(self, worker: str, arch_id: int) -> None:
+    def measure(self, worker: str, item: Item) -> None:
         actor = self._actors[worker]
-        self._waiting[actor.measure.remote(arch_id)] = actor, worker
+        self._waiting[actor.measure.remote(item)] = actor, worker
 
     def dismiss(self, worker: str) -> None:
         self._ray.kill(self._actors.pop(worker))
 
-    def next(self) -> Hired | Measured | Lost | Failed:
+    def next(self) -> Hired | Measured[Result] | Lost | Failed:
         (reference, *_), _ = self._ray.wait(list(self._waiting), num_returns=1)
         actor, worker = self._waiting.pop(reference)
         try:

@@ -26,7 +26,7 @@ from latkit.search.oneshot.accuracy import warnings_of
 from latkit.search.oneshot.evaluation import EVALUATION, Evaluator
 from latkit.search.oneshot.network import PathTrainer
 from latkit.search.oneshot.ranking import RANKED_BY, in_order, mean_score, signs_of
-from latkit.search.oneshot.subnets import find_all
+from latkit.search.oneshot.subnets import find_all, in_turn
 from latkit.spaces import get_space
 from tests.search.oneshot.micro import VALUES, config_of, training, whole
 
@@ -98,7 +98,7 @@ def evaluate(folder: Path, stop_at: int = 0, **changes: Any) -> list[dict[str, A
     evaluator = training(folder, config).evaluator(config.eval_images)
     done: list[int] = []
     return find_all(
-        EVALUATION, evaluator, SPACE, config.subnets, config.seed, folder, ALONE,
+        EVALUATION, in_turn(evaluator, ALONE), SPACE, config.subnets, config.seed, folder, ALONE,
         lambda now, _: done.append(now), lambda: len(done) == stop_at,
     )  # fmt: skip
 
@@ -157,8 +157,8 @@ def test_a_killed_evaluation_loses_little(tmp_path: Path, monkeypatch: pytest.Mo
     config = config_of()
     evaluator = training(tmp_path / "s", config).evaluator(None)
     find_all(
-        EVALUATION, evaluator, SPACE, config.subnets, config.seed, tmp_path / "s", ALONE, look,
-        lambda: False,
+        EVALUATION, in_turn(evaluator, ALONE), SPACE, config.subnets, config.seed, tmp_path / "s",
+        ALONE, look, lambda: False,
     )  # fmt: skip
     assert left == list(range(1, 21))
 
