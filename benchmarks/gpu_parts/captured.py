@@ -26,7 +26,8 @@ FUNCTIONS = 3
 def captured(context: Context) -> None:
     """All cases: losses and the whole state after steps, of both ways."""
     device, told = torch.device(context.device), []
-    for name, case in SMALL.items():
+    cases = dict(list(SMALL.items())[:1]) if context.quick else SMALL  # one shows the logic
+    for name, case in cases.items():
         warnings: list[str] = []
         launch = CudaGraphs(device, warnings.append) if context.cuda else call
         errors = difference(case, device, launch)
