@@ -149,7 +149,7 @@ class OnnxRuntimeBackend(Backend):
 
     def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
         network = random_onnx(architecture, setting, seed, merged=True)
-        load = partial(self._session, network.model.SerializeToString(), network.weights)
+        load = partial(self._session, network.content, network.weights)
         return OnnxRuntimeRunner(load, {INPUT: random_input(setting, seed).numpy()}, self.clock)
 
     def _compile_model(self, model: Model, run: RunConfig, seed: int) -> Runner:
@@ -170,7 +170,7 @@ class OnnxRuntimeBackend(Backend):
         from latkit.spaces.darts.zoo import get_genotype
 
         network = random_onnx(get_genotype("darts_v2"), get_preset("tiny"), 0)
-        session = self._session(network.model.SerializeToString(), network.weights)
+        session = self._session(network.content, network.weights)
         return list(session.get_providers())
 
     def _enter(self) -> None:

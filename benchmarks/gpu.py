@@ -97,6 +97,8 @@ def known_parts(device: str, quick: bool) -> list[Any]:
              f"{here}.interfaces:cuda_packages", 40),
         Part("profile.batch-1", "cells at batch 1, eager and graph", f"{here}.profiles:profile",
              120, ("1",)),
+        Part("captured", "search steps as CUDA graphs against plain ones",
+             f"{here}.captured:captured", 60),
         Part("step.darts", "the search step of DARTS", f"{here}.steps:step", 75, ("darts",)),
         Part("profile.batch-32", "cells at batch 32, eager and graph", f"{here}.profiles:profile",
              100, ("32",)),

@@ -53,6 +53,7 @@ CLAIMS = (
     ("`--energy`", ("energy",)),
     ("the paper's networks", ("networks",)),
     ("a step of the search", ("step.darts", "step.pc-darts", "step.second-order")),
+    ("a step of the search as CUDA graphs", ("captured",)),
     ("a search, interrupted and resumed", ("search",)),
     ("a search in bf16", ("bf16",)),
     ("NCCL (one process)", ("nccl",)),

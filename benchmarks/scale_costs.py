@@ -62,11 +62,13 @@ def simulated_latencies(ids: Any, seed: int = 0) -> Any:
 
 @contextmanager
 def counted(result: Result, name: str) -> Iterator[None]:
-    """Add CPU and wall seconds of a block, and the peak memory of the process by its end."""
-    cpu, wall = time.process_time(), time.perf_counter()
+    """Add CPU seconds of a block, and the peak memory of the process by its end.
+
+    Not wall seconds, which on a shared machine are others' too.
+    """
+    cpu = time.process_time()
     yield
     result[f"{name}_cpu_seconds"] = time.process_time() - cpu
-    result[f"{name}_wall_seconds"] = time.perf_counter() - wall
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result["peak_mb"] = max(peak, result.get("peak_mb", 0.0))
 
@@ -85,24 +87,20 @@ def target(device: str) -> Target:
 
 
 class Watch(Listener):
-    """Records the process at the last measurement, before the datasets are merged."""
+    """Records the process's memory at the last measurement, and once the rows of the journals."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.cpu_seconds = self.resident_mb = 0.0
+        self.resident_mb = 0.0
         self.journal: list[int] = []
 
     def progress(self, now: Progress) -> None:
-        if now.done % 500 == 0:  # bytes and rows of what is in no part yet
-            lines = [
-                line
-                for path in self._folder.glob("*/journal.jsonl")
-                for line in path.read_bytes().splitlines()
-            ]
-            self.journal = [len(line) + 1 for line in lines] or self.journal
+        if now.done == 500:
+            paths = self._folder.glob("*/journal.jsonl")
+            self.journal = [len(line) + 1 for p in paths for line in p.read_bytes().splitlines()]
 
     def end_progress(self) -> None:
-        self.cpu_seconds, self.resident_mb = time.process_time(), resident_mb()
+        self.resident_mb = resident_mb()
 
 
 def driver(n: int, work: Path, workers: int = WORKERS) -> Result:
@@ -124,16 +122,17 @@ def driver(n: int, work: Path, workers: int = WORKERS) -> Result:
     watch = Watch(plan.folder)
     before_mb, before = resident_mb(), time.process_time()
     Fleet(plan, pool, workers, watch).run()
+    both_seconds = time.process_time() - before
     result: Result = {"rows": pool.measured, "simulated_seconds": pool.now}
-    result["measuring_cpu_seconds"] = watch.cpu_seconds - before
     result["memory_mb"] = watch.resident_mb - before_mb
     result["before_mb"] = before_mb
     with counted(result, "merge"):
         merge_workers(plan.folder, out)
+    result["measuring_cpu_seconds"] = both_seconds - result["merge_cpu_seconds"]
     dataset = LatencyDataset.open(out)
     assert dataset.table.num_rows == pool.measured
     result["bytes"], result["workers_bytes"] = bytes_of(out), bytes_of(plan.folder)
-    result["journal_bytes_a_row"] = sum(watch.journal) / max(1, len(watch.journal))
+    result["journal_bytes_a_row"] = sum(watch.journal) / len(watch.journal)
     pool.measure("worker", int(ids[0]))
     result["message_bytes"] = len(pickle.dumps(pool.next()))
     return result
@@ -315,7 +314,6 @@ def ray(n: int, work: Path) -> Result:
                 library.get(reference)
                 waiting[actor.measure.remote(0)] = actor
         result["driver_cpu_ms_a_call"] = 1000 * result["calls_cpu_seconds"] / calls
-        result["wall_ms_a_call"] = 1000 * result["calls_wall_seconds"] / calls
         return result
     finally:
         library.shutdown()
@@ -336,6 +334,7 @@ def measure(part: str, n: int, work: Path) -> Result:
         ).stdout
         kept.write_text(done.splitlines()[-1], encoding="utf-8")
     result: Result = json.loads(kept.read_text(encoding="utf-8"))
+    result = {name: value for name, value in result.items() if "_wall_seconds" not in name}
     print(part, n, json.dumps(result), file=sys.stderr, flush=True)
     return result
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from latkit.dataset.flags import DISTURBED
-from latkit.profiling.fleet.dispatch import MEASURED_FOR_ONE, MOST_LOST
+from latkit.profiling.fleet.driver import MEASURED_FOR_ONE, MOST_LOST
 from latkit.profiling.fleet.pool import Hired, Lost, Measured
 from latkit.profiling.plan import Work, panel_size
 from latkit.profiling.protocol import Measurement

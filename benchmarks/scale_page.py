@@ -78,8 +78,7 @@ def conditions(result: Json) -> list[str]:
         ),
         (
             f"the {result['kinds']} kinds",
-            f"{low:g} to {high:g} times as slow as the measured CPU, evenly in logarithms: "
-            "**assumed**",
+            f"{low:g} to {high:g} times as slow as the measured CPU: **assumed**",
         ),
         (
             "lost workers",

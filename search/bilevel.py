@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from latkit.search.optimizers import SGD, Adam, OptimizerConfig, clip_gradients
+from latkit.search.optimizers import SGD, Adam, OptimizerConfig, clip_gradients, laid_out
 from latkit.search.supernet import Supernet
 
 Batch = tuple[Tensor, Tensor]
@@ -59,6 +59,10 @@ class StepLosses(NamedTuple):
 
 class Bilevel(ABC):
     """Alternating gradient steps.
+
+    A step has a part on the host, :meth:`costs`, and three where the supernet is, which read and
+    write tensors there and nothing else, so that :mod:`latkit.search.captured` can capture them as
+    CUDA graphs: :meth:`arch_gradients`, :meth:`arch_update` and :meth:`weight_update`.
 
     Args:
         supernet: whose parameters are optimised.
@@ -109,32 +113,79 @@ class Bilevel(ABC):
         arch_losses = self._arch_step(train, val, generator) if arch else ()
         if train is None:
             return StepLosses(None, None, *arch_losses)
+        loss, correct = self.weight_update(train)
+        return StepLosses(loss, correct, *arch_losses)
+
+    def _arch_step(
+        self, train: Batch | None, val: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        loss, correct, gradients = self.arch_gradients(train, val)
+        expected, costs = self.costs(self.read_encoded(), generator)
+        self.arch_update(gradients, [None if c is None else c.to(self._alphas[0]) for c in costs])
+        return loss, correct, expected
+
+    def read_encoded(self) -> list[Tensor]:
+        """What LAT(α) depends on, on the CPU: the α that LPMs encode and, if there are any, the
+        strengths of edges."""
+        return [tensor.detach().cpu() for tensor in self._encoded()]
+
+    def costs(
+        self, encoded: Sequence[Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """LAT(α), and λ times its gradients, all of it on the CPU.
+
+        Args:
+            encoded: see :meth:`read_encoded`.
+            generator: of the samples that LAT(α) is estimated from.
+
+        Returns:
+            LAT(α), a scalar, and the gradient in each of ``encoded``; None: LAT(α) does not depend
+            on that one.
+        """
+        read = [tensor.requires_grad_() for tensor in encoded]
+        strength = read[1] if len(read) > 1 else None
+        expected = self.penalty.expected(read[0], strength, generator)
+        gradients = torch.autograd.grad(expected, read, allow_unused=True)
+        weight = self.penalty.weight
+        return expected.detach(), [None if g is None else weight * g for g in gradients]
+
+    def _encoded(self) -> list[Tensor]:
+        net = self.supernet
+        strength = net.edge_strength(net.encoded)
+        return [net.alphas[net.encoded], *([] if strength is None else [strength])]
+
+    def arch_update(self, gradients: list[Tensor], costs: Sequence[Tensor | None]) -> None:
+        """Step α along its gradients, which change, and λ times those of LAT(α).
+
+        Args:
+            gradients: of L_val.
+            costs: see :meth:`costs`, where α is.
+        """
+        pairs = [
+            (output, cost)
+            for output, cost in zip(self._encoded(), costs, strict=True)
+            if cost is not None
+        ]
+        outputs, given = zip(*pairs, strict=True)
+        added = torch.autograd.grad(outputs, self._alphas, given, allow_unused=True)
+        for gradient, cost in zip(gradients, added, strict=True):
+            if cost is not None:
+                gradient.add_(cost)
+        self.average(gradients)
+        self.arch_optimizer.step(gradients)
+
+    def weight_update(self, train: Batch) -> tuple[Tensor, Tensor]:
+        """Step the weights on a batch; the loss before, and the number of correct predictions."""
         with self.supernet.only(self._weights, track=True):
             loss, correct = self._loss(train)
             gradients = torch.autograd.grad(loss, self._weights)
         self.average(gradients)
         clip_gradients(gradients, self.config.gradient_clip)
         self.weight_optimizer.step(gradients)
-        return StepLosses(loss.detach(), correct, *arch_losses)
-
-    def _arch_step(
-        self, train: Batch | None, val: Batch, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        loss, correct, gradients = self._arch_gradients(train, val)
-        net = self.supernet
-        expected = self.penalty.expected(
-            net.alphas[net.encoded], net.edge_strength(net.encoded), generator
-        )
-        costs = torch.autograd.grad(expected, self._alphas, allow_unused=True)
-        for gradient, cost in zip(gradients, costs, strict=True):
-            if cost is not None:
-                gradient.add_(cost.to(gradient), alpha=self.penalty.weight)
-        self.average(gradients)
-        self.arch_optimizer.step(gradients)
-        return loss.detach(), correct, expected.detach()
+        return loss.detach(), correct
 
     @abstractmethod
-    def _arch_gradients(
+    def arch_gradients(
         self, train: Batch | None, val: Batch
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """L_val, correct predictions, and the gradients of α, in tensors of their own."""
@@ -155,12 +206,12 @@ class Bilevel(ABC):
 class FirstOrder(Bilevel):
     """The weights are held fixed in the α-step."""
 
-    def _arch_gradients(
+    def arch_gradients(
         self, train: Batch | None, val: Batch
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         with self.supernet.only(self._alphas, track=False):
             loss, correct = self._loss(val)
-            return loss, correct, list(torch.autograd.grad(loss, self._alphas))
+            return loss.detach(), correct, list(torch.autograd.grad(loss, self._alphas))
 
 
 class SecondOrder(Bilevel):
@@ -171,20 +222,22 @@ class SecondOrder(Bilevel):
     running statistics of batch norms are not touched.
     """
 
-    def _arch_gradients(
+    def arch_gradients(
         self, train: Batch | None, val: Batch
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         assert train is not None  # a configuration of frozen weights is of first order
         with self.supernet.only(self._weights, track=False):
-            gradients = list(torch.autograd.grad(self._loss(train)[0], self._weights))
+            loss, _ = self._loss(train)
+            gradients = laid_out(torch.autograd.grad(loss, self._weights), self._weights)
         self.average(gradients)
         kept = [w.detach().clone() for w in self._weights]
         try:
-            rate = self._look_ahead(gradients)
+            self._look_ahead(gradients)
             with self.supernet.only([*self._alphas, *self._weights], track=False):
                 loss, correct = self._loss(val)
                 both = torch.autograd.grad(loss, [*self._alphas, *self._weights])
-            ours, vector = list(both[: len(self._alphas)]), list(both[len(self._alphas) :])
+            ours = both[: len(self._alphas)]
+            vector = laid_out(both[len(self._alphas) :], self._weights)
             self.average(vector)
             norm = torch.stack(list(torch._foreach_norm(vector))).norm()
             radius = RADIUS / norm.clamp_min(torch.finfo(norm.dtype).tiny)
@@ -195,24 +248,23 @@ class SecondOrder(Bilevel):
                     sides.append(torch.autograd.grad(self._loss(train)[0], self._alphas))
         finally:
             self._set(kept)
-        curvature = rate / (2 * radius)
+        curvature = self.weight_optimizer.rate / (2 * radius)
         return (
-            loss,
+            loss.detach(),
             correct,
             [d - curvature * (p - n) for d, p, n in zip(ours, *sides, strict=True)],
         )
 
     @torch.no_grad()
-    def _look_ahead(self, gradients: list[Tensor]) -> float:
-        """Take the step that SGD would take; returns its learning rate ξ."""
+    def _look_ahead(self, gradients: list[Tensor]) -> None:
+        """Take the step that SGD would take."""
         optimizer = self.weight_optimizer
         weights: list[Tensor] = [*self._weights]
         torch._foreach_add_(gradients, weights, alpha=optimizer.weight_decay)
         if optimizer.state:
             buffers = [state["momentum_buffer"] for state in optimizer.state]
             torch._foreach_add_(gradients, buffers, alpha=optimizer.momentum)
-        torch._foreach_add_(weights, gradients, alpha=-optimizer.lr)
-        return optimizer.lr
+        torch._foreach_add_(weights, list(torch._foreach_mul(gradients, -optimizer.rate)))
 
     @torch.no_grad()
     def _set(

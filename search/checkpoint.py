@@ -20,6 +20,7 @@ from torch import Tensor
 
 from latkit.core.errors import InputError, SearchError, from_os_error
 from latkit.core.files import write_atomically
+from latkit.networks.state import save_tensors
 from latkit.search.bilevel import Bilevel
 from latkit.search.optimizers import Optimizer
 from latkit.search.supernet import Supernet
@@ -27,6 +28,9 @@ from latkit.search.supernet import Supernet
 CHECKPOINT = "checkpoint.safetensors"
 HEADER = "latkit"
 FORMAT_VERSION = 2
+# What reading a file's tensors and its header raises; a type of tensors may be unknown to PyTorch.
+_CORRUPT = (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError,
+            OverflowError, RecursionError, RuntimeError)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def save_checkpoint(
     metadata = {HEADER: json.dumps(header)}
     write_atomically(
         folder / CHECKPOINT,
-        lambda temporary: safetensors.torch.save_file(content, temporary, metadata=metadata),
+        lambda temporary: save_tensors(temporary, content, metadata),
     )
 
 
@@ -127,7 +131,7 @@ def load_checkpoint(
         for prefix, each in _optimizers(optimizer).items():
             each.load_state_dict(_under(prefix, tensors))
         optimizer.penalty.load_state_dict(penalty)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise SearchError(
             f"checkpoint {path} is of another search ({error})",
             "put back the one of this search, or choose another --out",
@@ -239,7 +243,7 @@ def _understood(path: Path, fix: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except _CORRUPT as error:
         raise SearchError(f"checkpoint {path} is corrupt ({_first_line(error)})", fix) from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ import filelock
 
 from latkit.core.errors import LatkitError, from_os_error
 from latkit.core.files import write_json_atomically
+from latkit.core.json_files import read_json_file
 from latkit.search.distributed import Processes
 from latkit.search.identity import named_differences
 
@@ -85,7 +85,7 @@ def read_config(path: Path, error_class: type[LatkitError]) -> dict[str, Any]:
         LatkitError: it is corrupt (``error_class``), or cannot be read.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json_file(path))
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
     except (TypeError, ValueError):

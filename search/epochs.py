@@ -30,7 +30,14 @@ from latkit.search.distributed import Processes
 from latkit.search.history import HistoryRow, read_history, write_history
 from latkit.search.image_source import ImageData
 from latkit.search.objectives import Objective
-from latkit.search.parts import derive_at, make_optimizer, make_penalty, make_supernet, value_of
+from latkit.search.parts import (
+    derive_at,
+    make_optimizer,
+    make_penalty,
+    make_step,
+    make_supernet,
+    value_of,
+)
 from latkit.spaces import Architecture, SearchSpace
 
 _GO_ON = "run the same command to go on"
@@ -104,6 +111,7 @@ class EpochLoop:
         out: the search's folder, which is known to be this search's.
         device: where the supernet is trained.
         processes: this process among those that search together.
+        warn: receives a line of what goes slower than it should.
 
     Raises:
         InputError: the checkpoint that the search begins with is gone, or of another supernet.
@@ -120,10 +128,11 @@ class EpochLoop:
         out: Path,
         device: torch.device,
         processes: Processes,
+        warn: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.config, self.space, self.lpm, self.data = config, space, lpm, data
         self.objective = objective
-        self.out, self.device, self.processes = out, device, processes
+        self.out, self.processes = out, processes
         self._halves = split_halves(data, config.seed)
         self.steps = len(self._halves[0]) // config.batch
         arch_steps = (config.epochs - config.warmup_epochs) * self.steps
@@ -134,6 +143,7 @@ class EpochLoop:
                 config.start.load(self.supernet)
             self.optimizer = make_optimizer(config, self.supernet, self.penalty, processes)
             self.finished, self._partial = load_checkpoint(out, self.supernet, self.optimizer)
+            self._take_step = make_step(self.optimizer, device, processes, warn)
         except (RuntimeError, MemoryError) as error:
             raise _memory_ran_out(error, "while the supernet was made") from None
         # What the checkpoint is of, for messages.
@@ -205,14 +215,20 @@ class EpochLoop:
             streams[2].set_state(self._partial.generator)
             self._partial = None
         arch = epoch >= config.warmup_epochs
-        for step, (train, val) in enumerate(self._pairs(streams, first), start=first + 1):
-            values, stopping = self._step(step, train, val, streams[2], arch, stop)
+        pairs = self._pairs(streams, first)
+        pair = next(pairs, None)
+        for step in range(first + 1, self.steps + 1):
+            assert pair is not None  # there are as many as there are steps
+            losses = self._launch(step, *pair, streams[2], arch)
+            # Meanwhile a GPU computes.
+            pair = next(pairs, None)
+            values, stopping = self._read(step, losses, stop)
             totals += values
-            losses = values.tolist()
+            numbers = values.tolist()
             if arch:
-                self.penalty.after_step(losses[2], lambda: self._cost(self.supernet.derive()))
-            train_loss = None if config.frozen else losses[0]
-            val_loss, expected = (losses[1], losses[2]) if arch else (None, None)
+                self.penalty.after_step(numbers[2], lambda: self._cost(self.supernet.derive()))
+            train_loss = None if config.frozen else numbers[0]
+            val_loss, expected = (numbers[1], numbers[2]) if arch else (None, None)
             on_step(
                 SearchProgress(
                     epoch + 1, step, self.steps, config.epochs, self._done_before,
@@ -243,37 +259,34 @@ class EpochLoop:
             train = itertools.repeat(None, self.steps - skip)
         return zip(train, theirs, strict=False)
 
-    def _step(
-        self,
-        step: int,
-        train: Batch | None,
-        val: Batch,
-        generator: torch.Generator,
-        arch: bool,
-        stop: Callable[[], bool],
-    ) -> tuple[Tensor, bool]:
-        """One step; its numbers over all processes, and whether any of them is to stop."""
-        where = f"epoch {self.finished + 1}, step {step}"
+    def _launch(
+        self, step: int, train: Batch | None, val: Batch, generator: torch.Generator, arch: bool
+    ) -> StepLosses:
+        """One step, which on a GPU may not have ended."""
         try:
-            losses = self.optimizer.step(
-                None if train is None else self._placed(train), self._placed(val), generator, arch
-            )
+            return self._take_step(train, val, generator, arch)
         except (RuntimeError, MemoryError) as error:
-            raise _memory_ran_out(error, f"in {where}; {self._what_is_kept()}") from None
-        numbers = _numbers(losses)
+            raise _memory_ran_out(error, f"in {self._where(step)}") from None
+
+    def _read(self, step: int, losses: StepLosses, stop: Callable[[], bool]) -> tuple[Tensor, bool]:
+        """A step's numbers over all processes, and whether any of them is to stop."""
+        try:
+            numbers = _numbers(losses)
+        except RuntimeError as error:
+            raise _memory_ran_out(error, f"in {self._where(step)}") from None
         # Together with the request to stop, so that all processes end after the same step.
         values = self.processes.average(torch.cat([numbers, numbers.new_tensor([stop()])]))
         if not torch.isfinite(values).all():
             raise SearchError(
-                f"the loss is not finite in {where}; {self._what_is_kept()}",
+                f"the loss is not finite in {self._where(step)}",
                 f"search in another --out with {_calmer(self.config, self.space)}",
             )
         values[3:5] *= self.processes.world
         return values[:5], bool(values[5] > 0)
 
-    def _placed(self, batch: Batch) -> Batch:
-        images, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
-        return images, labels
+    def _where(self, step: int) -> str:
+        """A step, and what is kept of the search, for a message."""
+        return f"epoch {self.finished + 1}, step {step}; {self._what_is_kept()}"
 
     def _finish_epoch(self, totals: Tensor, arch: bool, seconds: float) -> None:
         architecture = self.supernet.derive()
@@ -346,8 +359,12 @@ def _numbers(losses: StepLosses) -> Tensor:
         losses.train_loss, losses.val_loss, losses.expected_cost, losses.train_correct,
         losses.val_correct,
     )  # fmt: skip
-    zero = torch.zeros(())
-    return torch.stack([(zero if value is None else value).double().cpu() for value in numbers])
+    values = [torch.zeros(()) if number is None else number for number in numbers]
+    here = [value.double() for value in values if value.device.type != "cpu"]
+    there = iter(torch.stack(here).cpu() if here else ())  # one copy, which waits for the step
+    return torch.stack(
+        [value.double() if value.device.type == "cpu" else next(there) for value in values]
+    )
 
 
 def _stop(where: str) -> NoReturn:

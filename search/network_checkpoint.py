@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
 from torch import Tensor, nn
 
 from latkit.core.errors import LatkitError, from_os_error
 from latkit.core.files import write_atomically
+from latkit.networks.state import save_tensors
 from latkit.search.optimizers import Optimizer
 
 CHECKPOINT = "checkpoint.safetensors"
 HEADER = "latkit"
 FORMAT_VERSION = 1
+# What reading a file's tensors and its header raises; a type of tensors may be unknown to PyTorch.
+_CORRUPT = (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError,
+            OverflowError, RecursionError, RuntimeError)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def load_checkpoint(
         if (begun := header.get("partial")) is not None:
             partial = PartialEpoch(begun["step"], tensors["partial/totals"], begun["seconds"])
         return int(header["epoch"]), partial
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise error_class(
             f"checkpoint {path} is of another training ({_first_line(error)})",
             "put back the one of this training, or choose another --out",
@@ -116,7 +119,7 @@ def progress_of(folder: Path, error_class: type[LatkitError]) -> tuple[int, int]
     header, _ = _read(path, error_class, tensors=False)
     try:
         return int(header["epoch"]), int(header.get("partial", {"step": 0})["step"])
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise _corrupt(path, "its header is no latkit's", error_class) from None
 
 
@@ -128,9 +131,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {HEADER: json.dumps(header)}
-    write_atomically(
-        path, lambda temporary: safetensors.torch.save_file(content, temporary, metadata=metadata)
-    )
+    write_atomically(path, lambda temporary: save_tensors(temporary, content, metadata))
 
 
 def _read(
@@ -151,7 +152,7 @@ def _read(
             return header, {name: file.get_tensor(name) for name in names}
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except _CORRUPT as error:
         raise _corrupt(path, _first_line(error), error_class) from None
 
 

@@ -7,7 +7,7 @@ What each word may be is a table elsewhere: ``SUPERNETS`` (:mod:`latkit.search.s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
@@ -16,8 +16,10 @@ from latkit.core.quantities import LATENCY
 from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard
 from latkit.registry import Entry, Registry
-from latkit.search.bilevel import ORDERS, Bilevel
+from latkit.search.bilevel import ORDERS, Batch, Bilevel, StepLosses
+from latkit.search.captured import CapturedSteps
 from latkit.search.config import SearchConfig
+from latkit.search.cuda_graphs import CudaGraphs
 from latkit.search.decode import Derived, check_target, cost_range, derive_on_target
 from latkit.search.distributed import Processes
 from latkit.search.image_source import ImageData
@@ -179,6 +181,40 @@ def make_optimizer(
     return ORDERS[config.order](
         supernet, config.optimizer, penalty, config.precision, processes.average_gradients
     )
+
+
+Step = Callable[[Batch | None, Batch, torch.Generator, bool], StepLosses]
+
+
+def are_captured(device: torch.device, processes: Processes) -> bool:
+    """Whether steps are captured as CUDA graphs: those of one process on a GPU.
+
+    (Several reduce their gradients within a step.)
+    """
+    return device.type == "cuda" and processes.world == 1
+
+
+def make_step(
+    optimizer: Bilevel, device: torch.device, processes: Processes, warn: Callable[[str], None]
+) -> Step:
+    """What takes a step on batches that are on the CPU.
+
+    Args:
+        warn: receives a line if steps cannot be captured.
+    """
+    if are_captured(device, processes):
+        return CapturedSteps(optimizer, CudaGraphs(device, warn)).step
+
+    def step(train: Batch | None, val: Batch, generator: torch.Generator, arch: bool) -> StepLosses:
+        here = None if train is None else _placed(train, device)
+        return optimizer.step(here, _placed(val, device), generator, arch)
+
+    return step
+
+
+def _placed(batch: Batch, device: torch.device) -> Batch:
+    images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
+    return images, labels
 
 
 def derive_at(

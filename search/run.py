@@ -256,7 +256,7 @@ class _Task:
             with stop_on_signals() as stop:
                 outcome = run_search(
                     config, self.space, self.latency.lpm, self.identity(), data, self.out,
-                    self.where, on_step, on_epoch, stop, processes, objective,
+                    self.where, on_step, on_epoch, stop, processes, objective, listener.warn,
                 )  # fmt: skip
         except KeyboardInterrupt:
             raise Interrupted(
@@ -292,7 +292,9 @@ class _Task:
         progress = SweepProgress(listener, len(searches), steps)
         try:
             with stop_on_signals() as stop:
-                outcomes = run_sweep(searches, common, jobs, progress.update, progress.end, stop)
+                outcomes = run_sweep(
+                    searches, common, jobs, progress.update, progress.end, stop, listener.warn
+                )
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted; the last checkpoints are kept", "run the same command to go on"

@@ -60,6 +60,7 @@ def run_search(
     stop: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
     objective: Objective | None = None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> SearchOutcome:
     """Search, or go on with the search that ``out`` holds; a finished one with more epochs, too.
 
@@ -79,6 +80,7 @@ def run_search(
         stop: called after each step: whether to write a checkpoint and end there.
         processes: this process among those that search together, connected by ``joined``.
         objective: what α's step weighs; None: what the LPM predicts.
+        warn: receives a line if steps on a GPU cannot be captured as CUDA graphs.
 
     Raises:
         InputError: the configuration does not fit the space, the data, the number of processes,
@@ -107,7 +109,7 @@ def run_search(
             # The others read the folder only when it is known to hold this search.
             processes.wait()
             place = processes.place(device)
-            loop = EpochLoop(config, space, lpm, objective, data, out, place, processes)
+            loop = EpochLoop(config, space, lpm, objective, data, out, place, processes, warn)
             return loop.run(on_step, on_epoch, stop)
     except filelock.Timeout:
         raise SearchError(

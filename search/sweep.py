@@ -112,6 +112,7 @@ def run_sweep(
     on_step: Callable[[str, SearchProgress], None],
     on_end: Callable[[str], None],
     stop: Callable[[], bool],
+    warn: Callable[[str], None] = lambda line: None,
 ) -> list[SearchOutcome | LatkitError]:
     """Run the searches, or what is left of them, ``jobs`` at a time.
 
@@ -122,6 +123,7 @@ def run_sweep(
         on_step: called with a search's name and progress a few times a second.
         on_end: called with the name of a search that has ended.
         stop: whether to stop; every search then writes a checkpoint and ends.
+        warn: receives the searches' warnings, each with its search's name.
 
     Returns:
         Of each search what it found, or why it failed; one that fails does not stop the others.
@@ -293,6 +295,7 @@ def _child(
             outcome = run_search(
                 search.config, space, lpm, common.identity, data, out, common.device,
                 report, on_epoch, request, objective=objective_of(search.config, space, lpms),
+                warn=connection.send,
             )  # fmt: skip
             connection.send(outcome)
         except Interrupted:

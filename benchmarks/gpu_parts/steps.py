@@ -1,4 +1,5 @@
-"""A step of the search: ours against the textbook in turn, and both against the CPU's numbers."""
+"""A step of the search: ours, launched one kernel after the other and captured as CUDA graphs,
+against the textbook in turn, and the numbers of all against the CPU's."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from benchmarks.gpu_parts.part import Context
 from benchmarks.supernet import CLASSES, RESOLUTION, WARM_UP, CountCalls, penalty
 from latkit.search.bilevel import ORDERS, OptimizerConfig
+from latkit.search.captured import CapturedSteps
+from latkit.search.cuda_graphs import WARM_UP_CALLS, CudaGraphs, call
 from latkit.search.supernet import SUPERNETS
 from latkit.spaces import get_space
 from tests.search.supernets import build_supernet
@@ -66,7 +69,10 @@ def step(context: Context) -> None:
         result = compare(case, device, mode, context.size(5, 1), context.size(WARM_UP, 0))
         context.record(**{mode: result})
         context.record_gpu_state(f"after {mode}")
-        told.append(f"{mode} {result['ours']['step_ms']:.0f} ms, {result['times_faster']:.2f}x")
+        times = " / ".join(
+            f"{result[which]['step_ms']:.0f}" for which in ("textbook", "ours", "captured")
+        )
+        told.append(f"{mode} {times} ms (textbook / launched / captured)")
         context.figure("; ".join(told))
 
 
@@ -94,7 +100,7 @@ def gradients(case: Case, device: torch.device) -> tuple[float, Tensor]:
     ours.to(device)
     optimizer = ORDERS[case.order](ours, OptimizerConfig(), penalty(ours.space))
     train, val = batches(case, device, torch.float64)
-    loss, _, found = optimizer._arch_gradients(train, val)
+    loss, _, found = optimizer.arch_gradients(train, val)
     return float(loss.detach()), flat(found)
 
 
@@ -121,9 +127,11 @@ def build(case: Case, dtype: torch.dtype) -> tuple[Any, Textbook]:
     return ours, book
 
 
-def batches(case: Case, device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+def batches(
+    case: Case, device: torch.device, dtype: torch.dtype, seed: int = 1
+) -> list[tuple[Tensor, Tensor]]:
     """A batch to train on and one to validate on; the same numbers on every device."""
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     shape = (case.batch, 3, case.resolution, case.resolution)
     return [
         (
@@ -141,9 +149,15 @@ def flat(tensors: Iterable[Tensor]) -> Tensor:
 def compare(
     case: Case, device: torch.device, mode: str, steps: int, warm_up: int
 ) -> dict[str, Any]:
-    """Steps of both in turn, after a warm-up: milliseconds, launches, memory."""
+    """Steps of all in turn, after a warm-up: milliseconds, launches, memory.
+
+    ``times_faster`` is of the textbook's step over the captured one, ``captured_times_faster`` of
+    ours launched one kernel after the other over ours captured.
+    """
     with precision(mode):
-        steppers = {which: stepper(which, case, device, mode) for which in ("textbook", "ours")}
+        steppers = {
+            which: stepper(which, case, device, mode) for which in ("textbook", "ours", "captured")
+        }
         times: dict[str, list[tuple[float, float]]] = {which: [] for which in steppers}
         for number in range(warm_up + steps):
             for which, take in steppers.items():
@@ -160,9 +174,18 @@ def compare(
             }
             for which, take in steppers.items()
         }
-    pairs = zip(times["textbook"], times["ours"], strict=True)
-    ratios = [book[0] / ours[0] for book, ours in pairs]
-    return {**result, "times_faster": statistics.median(ratios), "ratios": ratios}
+    ratios = {
+        which: [
+            slow[0] / fast[0] for slow, fast in zip(times[which], times["captured"], strict=True)
+        ]
+        for which in ("textbook", "ours")
+    }
+    return {
+        **result,
+        "times_faster": statistics.median(ratios["textbook"]),
+        "captured_times_faster": statistics.median(ratios["ours"]),
+        "ratios": ratios,
+    }
 
 
 def stepper(which: str, case: Case, device: torch.device, mode: str) -> Callable[[], None]:
@@ -182,7 +205,17 @@ def stepper(which: str, case: Case, device: torch.device, mode: str) -> Callable
     half = "bf16" if mode == "bf16" else "fp32"
     optimizer = ORDERS[case.order](ours, OptimizerConfig(), penalty(ours.space), half)
     generator = torch.Generator().manual_seed(0)
-    return lambda: (optimizer.step(train, val, generator), None)[1]
+    if which == "ours":
+        return lambda: (optimizer.step(train, val, generator), None)[1]
+    launch = call if device.type == "cpu" else CudaGraphs(device, _refuse)
+    captured = CapturedSteps(optimizer, launch)
+    for _ in range(0 if device.type == "cpu" else WARM_UP_CALLS + 1):
+        captured.step(train, val, generator)
+    return lambda: (captured.step(train, val, generator), None)[1]
+
+
+def _refuse(line: str) -> None:
+    raise RuntimeError(line)  # nothing else is to be measured in its place
 
 
 @contextlib.contextmanager

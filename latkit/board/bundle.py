@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from latkit.core.errors import DatasetError
+from latkit.core.json_files import parse_json
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 FORMAT, FORMAT_VERSION = "latkit-bundle", 1
 PLAN = "bundle.json"
 ANCHOR = "anchor"
+# What Python's archives raise for damage: a name that is no UTF-8, a place before the file, ...
+_DAMAGED = (OSError, KeyError, ValueError, OverflowError, RuntimeError, EOFError, struct.error,
+            zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # fmt: skip
 
 
 def network_file(name: str, ending: str) -> str:
@@ -62,7 +68,9 @@ class Plan:
     @classmethod
     def from_json(cls, content: bytes) -> Plan:
         """Raises: ValueError, TypeError: it is none."""
-        values = json.loads(content)
+        values = parse_json(content)
+        if not isinstance(values, dict):
+            raise TypeError("it is no object")
         if (values.pop("format"), values.pop("format_version")) != (FORMAT, FORMAT_VERSION):
             raise ValueError("unknown format")
         for name in ("packages", "architectures", "listed", "panel"):
@@ -86,7 +94,7 @@ class Bundle:
     def __enter__(self) -> Self:
         try:
             self._zip = zipfile.ZipFile(self.path)
-        except (OSError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             raise self._damaged(error) from None
         try:
             self.plan = Plan.from_json(self.read(PLAN))
@@ -111,7 +119,7 @@ class Bundle:
         """
         try:
             return self._zip.read(name)
-        except (OSError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except _DAMAGED as error:
             raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> DatasetError:

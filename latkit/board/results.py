@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from latkit.core.device import contradictions, differences
 from latkit.core.errors import DatasetError, LatkitError, from_os_error
 from latkit.core.files import sync_file, write_atomically, write_json_atomically
+from latkit.core.json_files import read_json_file
 from latkit.dataset.flags import Done
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Results:
             raise DatasetError(f"{self.folder} holds something else", _OTHER)
         if MANIFEST in others:
             try:
-                self._check_same(json.loads(path.read_text(encoding="utf-8")))
+                self._check_same(read_json_file(path))
             except (ValueError, TypeError, KeyError, AttributeError):
                 raise DatasetError(f"{path} is corrupt", f"{_OTHER}, or remove it") from None
         else:
@@ -162,7 +163,7 @@ class Results:
                 value = row["ratio_to_anchor" if anchored else "latency_ms"]
                 key, done = (row["arch_id"], row["visit"]), Done(value, tuple(row["flags"]))
                 last_us = max(last_us, row["measured_at"])
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 torn += 1
                 continue
             self.done[key] = done

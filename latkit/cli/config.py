@@ -67,8 +67,9 @@ def _table(path: Path, names: tuple[str, ...], ctx: click.Context) -> dict[str, 
         table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was done") from error
-    except ValueError as error:  # of TOML, or of the text's encoding
-        raise InputError(f"{path} is not TOML: {error}", "see https://toml.io") from None
+    except (ValueError, RecursionError) as error:  # of TOML, or of the text's encoding
+        reason = str(error)[:200]
+        raise InputError(f"{path} is not TOML: {reason}", "see https://toml.io") from None
     group: Any = ctx.find_root().command
     for place, name in enumerate(names):
         commands = group.list_commands(ctx)

@@ -10,6 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+# A measurement with its raw times has some thirty.
+MOST_VALUES = 10**8
+
 
 @contextlib.contextmanager
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
@@ -33,8 +36,20 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def read_parquet(path: Path) -> pa.Table:
-    """The whole file, its text and offsets checked; raises as :func:`open_parquet` does."""
+    """The whole file, its text and offsets checked; raises as :func:`open_parquet` does.
+
+    A file of more than ``MOST_VALUES`` numbers and texts is refused: a few bytes of Parquet may
+    stand for any number of equal ones.
+    """
     with open_parquet(path) as file:
+        groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+        values = sum(
+            max(0, group.column(index).num_values)
+            for group in groups
+            for index in range(group.num_columns)
+        )
+        if max(values, file.metadata.num_rows) > MOST_VALUES:
+            raise ValueError(f"{values:,} values, and {MOST_VALUES:,} are the most allowed")
         table = file.read()
         table.validate(full=True)
     return table

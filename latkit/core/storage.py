@@ -10,9 +10,11 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import socket
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 from urllib.parse import unquote
 
@@ -22,6 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from latkit.core.errors import InputError, LatkitError, from_os_error
 from latkit.core.files import expand_user
+from latkit.core.json_files import read_plain_file
 
 # In a folder that somebody claimed: the claim's token.
 CLAIM = ".claim"
@@ -125,14 +128,18 @@ class Storage:
 
         Raises:
             FileNotFoundError: there is none.
-            OSError: it has more bytes.
+            OSError: it has more bytes; or, on this machine, is a device or a pipe.
         """
+        place = f"{self._root}/{path}"
+        if most_bytes is not None and isinstance(self._fs, LocalFileSystem):
+            with self._os_errors():
+                return read_plain_file(place, most_bytes)
         if most_bytes is not None:
             size = self.size(path)
             if size is not None and size > most_bytes:
                 raise OSError(f"it has {size:,} bytes, and {most_bytes:,} are the most allowed")
         with self._os_errors():
-            return bytes(self._fs.cat_file(f"{self._root}/{path}"))
+            return bytes(self._fs.cat_file(place))
 
     def size(self, path: str) -> int | None:
         """Bytes of a file; None where the server names none.
@@ -174,12 +181,28 @@ class Storage:
         if self.claimed_by_writing_to == "folder":
             folder, _, name = path.rpartition("/")
             hidden = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
-            self.write(hidden, content)
-            self.move(hidden, path)
+            try:
+                self.write(hidden, content)
+                self.move(hidden, path)
+            except FileNotFoundError:
+                # Who adds the same files at this moment has removed it (see remove_hidden).
+                pass
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.remove_file(hidden)
+                raise
         else:  # an object appears when all of it is there
             self.write(path, content)
         if self.read(path) != content:
             raise OSError(f"{path} does not hold what was written to it")
+
+    def remove_hidden(self, folder: str, names: Iterable[str]) -> None:
+        """Delete what killed calls of :meth:`write_whole` have left of these names."""
+        begun = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[0-9a-f]{{8}}")
+        for name in self.names(folder):
+            if begun.fullmatch(name):
+                with contextlib.suppress(FileNotFoundError):
+                    self.remove_file(f"{folder}/{name}")
 
     def move(self, path: str, to: str) -> None:
         """Rename a file."""
@@ -308,6 +331,15 @@ class Storage:
                 "another process publishes at this moment, and this store has no conditional "
                 "writes that could keep the two apart"
             )
+
+    def is_older(self, path: str, seconds: float) -> bool:
+        """Whether a file or folder is known to be older, by its last change."""
+        if not isinstance(self._fs, LocalFileSystem):
+            return False
+        try:
+            return time.time() - os.stat(f"{self._root}/{path}").st_mtime > seconds
+        except FileNotFoundError:
+            return False
 
     def remove_file(self, path: str) -> None:
         """Delete a file."""

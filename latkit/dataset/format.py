@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from latkit.core.device import check_backend_name, check_device_name
 from latkit.core.errors import DatasetError, InputError, LatkitError, from_os_error
+from latkit.core.json_files import read_json_file, read_plain_file
 from latkit.core.parquet import open_parquet, read_parquet
 from latkit.core.quantities import COSTS, LATENCY
 from latkit.dataset.cast import cast_to_schema
@@ -37,6 +38,8 @@ JOURNAL = "journal.jsonl"
 LOCK = ".lock"
 # What latkit measure writes beside the others (latkit.tasks.measurement_file).
 MEASUREMENT = "measurement.json"
+# Rows of a minute, or of a bundle's whole run; one has some thousand bytes.
+MOST_JOURNAL_BYTES = 2**30
 
 SCHEMA = pa.schema(
     [
@@ -211,16 +214,14 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     profile = f"make a dataset with: latkit profile --out {folder}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        # Python reads more than JSON can say: NaN, 1e999, half of a character.
-        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
+        content = read_json_file(path)
     except FileNotFoundError:
         raise DatasetError(f"{folder} is not a dataset: it has no {MANIFEST}", profile) from None
     except NotADirectoryError:
         raise DatasetError(f"{folder} is not a folder", profile) from None
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
+    except ValueError as error:
         raise DatasetError(
             f"{path} is corrupt (not JSON in UTF-8: {str(error)[:200]})",
             "restore the file from a copy, or profile again",
@@ -278,7 +279,7 @@ def count_rows(folder: Path) -> int:
                 "latkit dataset show names what to do",
             ) from None
     try:
-        return rows + (folder / JOURNAL).read_bytes().count(b"\n")
+        return rows + read_plain_file(folder / JOURNAL, MOST_JOURNAL_BYTES).count(b"\n")
     except FileNotFoundError:
         return rows
     except OSError as error:
@@ -328,7 +329,7 @@ def read_journal(folder: Path, manifest: Manifest) -> list[dict[str, Any]]:
     path = folder / JOURNAL
     fix = "delete that line; its row is measured again by the same latkit profile command"
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_plain_file(path, MOST_JOURNAL_BYTES).split(b"\n")
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import dataclasses
+import gzip
+import io
+import lzma
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -12,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -29,7 +34,15 @@ from latkit.spaces import get_space
 # Of an archive: how many files are in it at most, and how large they are together.
 MOST_FILES = 10_000
 MOST_BYTES = 2**30
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
+# What Python's archives raise for damage: a name that is no UTF-8, a place before the file, ...
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error,
+            EOFError, ValueError, OverflowError, RuntimeError)  # fmt: skip
+# Of a tar archive; contents of files are read by pieces.
+_MOST_AT_ONCE = 2**20
+_COMPRESSIONS: dict[bytes, Any] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open,
+}  # fmt: skip
+_NOT_DECOMPRESSED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _AGAIN = "bring the folder of the results here again"
 
 
@@ -101,23 +114,27 @@ def _folder(path: Path) -> Iterator[Path]:
         return
     if not path.exists():
         raise DatasetError(f"there is no {path}", "name what a bundle wrote")
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="latkit-results-") as name,
-            _opened(path) as members,
-        ):
-            folder = Path(name)
-            for file, member in _results_in(path, members).items():
-                content = member.open()
-                assert content is not None  # a regular file
-                with content, open(folder / file, "wb") as copy:
-                    shutil.copyfileobj(content, copy)
-            yield folder
-    except _DAMAGED as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DatasetError(f"the archive {path} is damaged ({reason})", _AGAIN) from None
-    except OSError as error:
-        raise from_os_error(error, f"read {path}", "nothing was written") from None
+    with tempfile.TemporaryDirectory(prefix="latkit-results-") as name:
+        try:
+            _unpack(path, Path(name))
+        except MemoryError:
+            raise DatasetError(f"{path} is larger than any results", _AGAIN) from None
+        except _DAMAGED as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise DatasetError(f"the archive {path} is damaged ({reason})", _AGAIN) from None
+        except OSError as error:
+            raise from_os_error(error, f"read {path}", "nothing was written") from None
+        yield Path(name)
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Copy the two files of results out of an archive."""
+    with _opened(path) as members:
+        for file, member in _results_in(path, members).items():
+            content = member.open()
+            assert content is not None  # a regular file
+            with content, open(folder / file, "wb") as copy:
+                shutil.copyfileobj(content, copy)
 
 
 @contextlib.contextmanager
@@ -133,8 +150,16 @@ def _opened(path: Path) -> Iterator[Iterator[_Member]]:
                 )
                 for info in archive.infolist()
             )
-    elif tarfile.is_tarfile(path):
-        with tarfile.open(path) as tar:
+        return
+    with _decompressed(path) as stream:
+        try:
+            tar = tarfile.open(fileobj=_ShortReads(stream), mode="r:")  # noqa: SIM115
+        except (tarfile.ReadError, *_NOT_DECOMPRESSED):
+            raise DatasetError(
+                f"{path} is no folder of results and no ZIP or tar archive of one",
+                "name what a bundle wrote; of a table name its --latency-column too",
+            ) from None
+        with tar:
             yield (
                 _Member(
                     PurePosixPath(info.name),
@@ -144,11 +169,41 @@ def _opened(path: Path) -> Iterator[Iterator[_Member]]:
                 )
                 for info in tar
             )
-    else:
-        raise DatasetError(
-            f"{path} is no folder of results and no ZIP or tar archive of one",
-            "name what a bundle wrote; of a table name its --latency-column too",
-        )
+
+
+def _decompressed(path: Path) -> IO[bytes]:
+    """What is in a file, whatever of Python's compressions it has."""
+    with open(path, "rb") as file:
+        head = file.read(6)
+    for start, open_file in _COMPRESSIONS.items():
+        if head.startswith(start):
+            stream: IO[bytes] = open_file(path, "rb")
+            return stream
+    return open(path, "rb")
+
+
+class _ShortReads(io.RawIOBase):
+    """A stream from which nothing is read that memory may not hold.
+
+    The heads of a tar archive may have names of any length, which Python reads at once.
+
+    Args:
+        stream: of the archive.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MOST_AT_ONCE:
+            raise tarfile.ReadError("a head of it is larger than any")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 def _results_in(path: Path, members: Iterator[_Member]) -> dict[str, _Member]:

@@ -14,10 +14,12 @@ import safetensors.torch
 import torch
 
 from latkit.core.errors import LatkitError, LPMError, from_os_error
+from latkit.core.json_files import parse_json
 from latkit.core.quantities import QUANTITIES, Quantity, get_quantity
 from latkit.core.storage import Storage
 from latkit.dataset import Target
 from latkit.lpm.base import LPM
+from latkit.lpm.card_fields import check_fields
 from latkit.lpm.kinds import kind_in_file
 
 FORMAT = "latkit-lpm"
@@ -27,6 +29,9 @@ WEIGHTS = "weights.safetensors"
 # What a hostile place may make this process read; LPMs have a thousandth of it.
 MOST_CARD_BYTES = 2**24
 MOST_WEIGHTS_BYTES = 2**30
+# What rebuilding a model from weights and hyper-parameters that do not belong together raises.
+_UNFIT = (safetensors.SafetensorError, ArithmeticError, AttributeError, LookupError, TypeError,
+          ValueError, RuntimeError)  # fmt: skip
 _FIX = "remove this version (its folder) and train it again"
 
 
@@ -78,7 +83,9 @@ class LPMCard:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         values = {name: content[name] for name in names}
-        return cls(**{**values, "target": Target.from_dict(content["target"])})
+        target = Target.from_dict(content["target"])
+        check_fields(values, get_quantity(values["cost"]))
+        return cls(**{**values, "target": target})
 
 
 def write_lpm(storage: Storage, folder: str, lpm: LPM, card: LPMCard) -> None:
@@ -97,6 +104,8 @@ def write_files(storage: Storage, folder: str, files: Mapping[str, bytes]) -> No
         OSError: the place cannot be written, or does not hold what was written to it.
     """
     for name in sorted(files, key=lambda name: name == CARD):
+        if name == CARD:  # a version that is whole is not written to again
+            storage.remove_hidden(folder, files)
         storage.write_whole(f"{folder}/{name}", files[name])
 
 
@@ -164,9 +173,8 @@ def parse_card(file: bytes, path: str) -> tuple[LPMCard, str]:
         LPMError: it is corrupt, or from another format version.
     """
     try:
-        text = file.decode()
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
+        text, content = file.decode(), parse_json(file)
+    except ValueError as error:
         raise LPMError(f"{path} is corrupt (not JSON in UTF-8: {str(error)[:200]})", _FIX) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise LPMError(f"{path} does not describe an LPM", _FIX)
@@ -187,7 +195,7 @@ def parse_card(file: bytes, path: str) -> tuple[LPMCard, str]:
         return LPMCard.from_dict(content), str(content["weights_sha256"])
     except LatkitError as error:
         raise LPMError(f"{path}: {error.cause}", error.fix) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise LPMError(f"{path} is corrupt ({type(error).__name__}: {error})", _FIX) from None
 
 
@@ -233,6 +241,6 @@ def read_lpm(storage: Storage, folder: str) -> tuple[LPM, LPMCard]:
     try:
         state = safetensors.torch.load(weights)
         return kind.from_state(card.hyper_parameters, state), card
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except _UNFIT as error:
         path = storage.location(f"{folder}/{WEIGHTS}")
         raise LPMError(f"{path} does not fit its card ({error})", _FIX) from None

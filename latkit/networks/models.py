@@ -295,7 +295,7 @@ def _options(query: str) -> dict[str, Any]:
     for name, value in urllib.parse.parse_qsl(query, keep_blank_values=True):
         try:
             options[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             options[name] = value
     return options
 

@@ -177,6 +177,8 @@ def count_macs(model: onnx.ModelProto) -> tuple[int | None, str]:
             total += _node_macs(node, shapes)
         except KeyError as error:
             return None, f"the shape of {error.args[0]!r} does not follow"
+        except IndexError:  # it lacks an input or an output, or one has no dimensions
+            return None, f"a node {node.op_type} is malformed"
     return total, ""
 
 

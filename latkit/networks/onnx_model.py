@@ -21,6 +21,13 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from latkit.core.errors import InputError
+from latkit.networks.onnx_encoding import (
+    OnnxNode,
+    encode_integers,
+    encode_kind,
+    encode_model,
+    encode_weight,
+)
 from latkit.networks.operations import FactorizedReduce
 from latkit.networks.pool import DrawnWeight
 from latkit.networks.tracing import traced
@@ -49,20 +56,26 @@ class OnnxNetwork:
     """An ONNX model and its weights.
 
     Attributes:
-        model: the graph; its initialisers refer to external data by name.
+        content: the model's file; its initialisers refer to external data by name.
         weights: the data, by initialiser's name.
         drawn: how those of them are drawn that follow from the seed of a random network; in fp32.
     """
 
-    model: onnx.ModelProto
+    content: bytes
     weights: dict[str, Array]
     drawn: dict[str, DrawnWeight] = field(default_factory=dict)
+
+    @functools.cached_property
+    def model(self) -> onnx.ModelProto:
+        """The model as ``content`` has it."""
+        model: onnx.ModelProto = onnx.ModelProto.FromString(self.content)
+        return model
 
     @property
     def fits_in_one_message(self) -> bool:
         """Whether the model can hold its weights itself."""
         size = sum(array.nbytes for array in self.weights.values())
-        return bool(size + self.model.ByteSize() + 64 * len(self.weights) <= MESSAGE_LIMIT_BYTES)
+        return size + len(self.content) + 64 * len(self.weights) <= MESSAGE_LIMIT_BYTES
 
     def serialized(self) -> bytes:
         """The model with its weights in it, as a runtime reads it from memory.
@@ -92,8 +105,7 @@ class OnnxNetwork:
             path.write_bytes(self.embedded().SerializeToString())
             return [path]
         data = external_data_path(path)
-        model = onnx.ModelProto()
-        model.CopyFrom(self.model)
+        model: onnx.ModelProto = onnx.ModelProto.FromString(self.content)
         with data.open("wb") as file:
             for initializer in model.graph.initializer:
                 if initializer.name in self.weights:
@@ -106,8 +118,7 @@ class OnnxNetwork:
 
     def embedded(self) -> onnx.ModelProto:
         """A copy of the model that holds its weights itself, as a file does."""
-        model = onnx.ModelProto()
-        model.CopyFrom(self.model)
+        model: onnx.ModelProto = onnx.ModelProto.FromString(self.content)
         for initializer in model.graph.initializer:
             if initializer.name in self.weights:
                 initializer.ClearField("external_data")
@@ -143,8 +154,8 @@ def build_onnx(
         dynamic_batch: leave the number of images open instead.
         precision: ``fp32`` or ``fp16``: of the weights and of all between input and output. It is
             in the types of the graph, which is all that a strongly typed runtime goes by.
-        merged: compute the ReLU of a tensor once, however many operations begin with it: for
-            runtimes that merge them in any case, which takes them longer.
+        merged: compute once what several nodes compute of the same tensors, such as the ReLU that
+            operations begin with: for runtimes that merge them anyway, which takes them longer.
     """
     graph = OnnxGraph(ELEMENT_TYPES[precision], merged)
     with torch.no_grad():
@@ -153,72 +164,68 @@ def build_onnx(
         logits = graph.add("Cast", logits, to=TensorProto.FLOAT)
     graph.name_output(logits)
     size: Any = "batch" if dynamic_batch else batch
-    graph.content.name = "latkit"
-    graph.content.input.append(_float_info(INPUT, [size, 3, resolution, resolution]))
-    graph.content.output.append(_float_info(OUTPUT, [size, classes]))
-    model = helper.make_model(
-        graph.content,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="latkit",
-    )
-    return OnnxNetwork(model, graph.weights, graph.drawn)
-
-
-def _float_info(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    return graph.network([size, 3, resolution, resolution], [size, classes])
 
 
 class OnnxGraph:
     """Nodes and weights in the making; its methods add a module and return its output's name.
 
     Attributes:
-        content: nodes and initialisers.
-        weights: the data of initialisers that ``content`` does not hold, by name.
+        nodes: in the order in which they were added.
+        initializers: encoded, by their names.
+        weights: the data of initialisers that do not hold them, by name.
         drawn: see :class:`OnnxNetwork`.
-        merged: whether the ReLU of a tensor is computed once.
-        relus: their outputs by their inputs, if so.
     """
 
     def __init__(self, element_type: int, merged: bool = False) -> None:
         self._element_type = element_type
-        self.merged = merged
-        self.relus: dict[str, str] = {}
-        self.content = onnx.GraphProto()
+        # Outputs of nodes by what they compute of which tensors, where that is computed once.
+        self._merged: dict[tuple[bytes, tuple[str, ...]], str] | None = {} if merged else None
+        self.nodes: list[OnnxNode] = []
+        self.initializers: dict[str, bytes] = {}
         self.weights: dict[str, Array] = {}
         self.drawn: dict[str, DrawnWeight] = {}
-        self._shared: set[str] = set()
         self._offset = 0
+
+    def network(self, images: list[Any], logits: list[Any]) -> OnnxNetwork:
+        """The model of what was added.
+
+        Args:
+            images: shape of the tensor ``INPUT``; a size that is open is a name.
+            logits: the same of the tensor ``OUTPUT``.
+        """
+        content = encode_model(
+            self.nodes,
+            list(self.initializers.values()),
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, images)],
+            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, logits)],
+            name="latkit",
+            opset=OPSET,
+            ir_version=IR_VERSION,
+        )
+        return OnnxNetwork(content, self.weights, self.drawn)
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output."""
-        output = self.next_output()
-        if operator == "Relu" and self.is_merged(inputs[0], output):
-            return self.relus[inputs[0]]
-        self.content.node.append(helper.make_node(operator, inputs, [output], **attributes))
+        return self.node(encode_kind(operator, **attributes), inputs)
+
+    def node(self, kind: bytes, inputs: tuple[str, ...]) -> str:
+        """The same of an operator and attributes that are encoded."""
+        output = f"t{len(self.nodes)}"
+        if self._merged is not None:
+            first = self._merged.setdefault((kind, inputs), output)
+            if first != output:
+                return first
+        self.nodes.append(OnnxNode(kind, inputs, output))
         return output
-
-    def is_merged(self, x: str, output: str) -> bool:
-        """Whether a tensor has a ReLU already, of those that are computed once.
-
-        Args:
-            x: its name.
-            output: of the ReLU that it gets otherwise.
-        """
-        return self.merged and self.relus.setdefault(x, output) != output
-
-    def next_output(self) -> str:
-        """The name of the next node's output."""
-        return f"t{len(self.content.node)}"
 
     def name_output(self, name: str) -> None:
         """Give the graph's output its name: that of the last node, or of a copy."""
-        nodes = self.content.node
-        if nodes and nodes[-1].output == [name]:
+        if self.nodes and self.nodes[-1].output == name:
             # A copy would be one more node, which runtimes first have to remove.
-            nodes[-1].output[0] = OUTPUT
+            self.nodes[-1] = self.nodes[-1]._replace(output=OUTPUT)
         else:
-            nodes.append(helper.make_node("Identity", [name], [OUTPUT]))
+            self.nodes.append(OnnxNode(encode_kind("Identity"), (name,), OUTPUT))
 
     def cast(self, x: str) -> str:
         """An fp32 tensor in the graph's element type."""
@@ -339,38 +346,28 @@ class OnnxGraph:
             self.drawn[name] = drawn
         if self._element_type == TensorProto.FLOAT16:
             values = values.astype(np.float16)
-        initializer = self.content.initializer.add()
-        initializer.CopyFrom(_initializer(values.shape, self._element_type, values.nbytes))
-        initializer.name = name
-        initializer.external_data[1].value = str(self._offset)
-        self._offset += values.nbytes
+        size = values.nbytes
+        self.initializers[name] = encode_weight(
+            name, values.shape, self._element_type, self._offset, size
+        )
+        self._offset += size
         self.weights[name] = values
         return name
 
     def zero(self) -> str:
         """The initialiser 0."""
-        return self.shared(helper.make_tensor("zero", self._element_type, [], [0.0]))
+        zero = helper.make_tensor("zero", self._element_type, [], [0.0])
+        return self.shared("zero", zero.SerializeToString())
 
     def integers(self, *values: int) -> str:
         """The initialiser of some integers, as shapes and places are given."""
         name = f"int64{list(values)}"
-        return self.shared(helper.make_tensor(name, TensorProto.INT64, [len(values)], values))
+        return self.shared(name, encode_integers(name, values))
 
-    def shared(self, initializer: onnx.TensorProto) -> str:
+    def shared(self, name: str, encoded: bytes) -> str:
         """An initialiser that the graph has once."""
-        if initializer.name not in self._shared:
-            self._shared.add(initializer.name)
-            self.content.initializer.append(initializer)
-        return str(initializer.name)
-
-
-@functools.lru_cache(maxsize=1024)
-def _initializer(shape: tuple[int, ...], element_type: int, size: int) -> TensorProto:
-    """An initialiser without a name, whose data are kept beside the model; its offset is open."""
-    made = TensorProto(dims=shape, data_type=element_type, data_location=TensorProto.EXTERNAL)
-    for key, value in (("location", "weights"), ("offset", ""), ("length", str(size))):
-        made.external_data.add(key=key, value=value)
-    return made
+        self.initializers.setdefault(name, encoded)
+        return name
 
 
 def _drawn(values: Tensor, scale: Tensor | None, array: Array) -> DrawnWeight | None:

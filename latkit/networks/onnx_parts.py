@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import onnx
 import torch
 from torch import nn
 
+from latkit.networks.onnx_encoding import OnnxNode
 from latkit.networks.onnx_model import ELEMENT_TYPES, OnnxGraph
 from latkit.networks.pool import DrawnWeight
 from latkit.networks.weights import RandomParts, pool_start
@@ -60,8 +60,8 @@ class _Record:
         kind: class of the part.
         attributes: of the part's instance.
         counts: numbers in each of the weights that are drawn, in the order in which they are.
-        nodes: without names of inputs and outputs, and these.
-        initializers: in order; those of weights have no content.
+        nodes: in order.
+        initializers: encoded, by name and in order; what those of weights are is open.
         weights: of initialisers' names, how they are drawn; a start says which of ``counts``.
         output: name of the part's output.
     """
@@ -69,8 +69,8 @@ class _Record:
     kind: type[nn.Module]
     attributes: dict[str, Any]
     counts: tuple[int, ...]
-    nodes: tuple[tuple[onnx.NodeProto, tuple[str, ...], str], ...]
-    initializers: tuple[onnx.TensorProto, ...]
+    nodes: tuple[OnnxNode, ...]
+    initializers: dict[str, bytes]
     weights: dict[str, DrawnWeight]
     output: str
 
@@ -84,24 +84,16 @@ class _Record:
             starts: where in it each of the drawn weights starts.
         """
         names = {_INPUT: x}
-        for initializer in self.initializers:
-            recorded = initializer.name
+        for recorded, encoded in self.initializers.items():
             drawn = self.weights.get(recorded)
             if drawn is None:
-                graph.shared(initializer)
+                graph.shared(recorded, encoded)
                 continue
             if drawn.start is not None:
                 drawn = DrawnWeight(drawn.shape, starts[drawn.start], drawn.scale)
             names[recorded] = graph.array(drawn.draw(pool), drawn)
-        for node, inputs, output in self.nodes:
-            names[output] = graph.next_output()
-            if node.op_type == "Relu" and graph.is_merged(names[inputs[0]], names[output]):
-                names[output] = graph.relus[names[inputs[0]]]
-                continue
-            made = graph.content.node.add()
-            made.CopyFrom(node)
-            made.input.extend([names.get(name, name) for name in inputs])
-            made.output.append(names[output])
+        for kind, inputs, output in self.nodes:
+            names[output] = graph.node(kind, tuple([names.get(name, name) for name in inputs]))
         return names[self.output]
 
 
@@ -127,19 +119,13 @@ def _recorded(
     }
     if graph.weights.keys() != weights.keys() or len(set(places)) < len(places):
         return None
-    nodes = []
-    for node in graph.content.node:
-        (name,), inputs = node.output, tuple(node.input)
-        node.ClearField("input")
-        node.ClearField("output")
-        nodes.append((node, inputs, name))
     attributes = {name: value for name, value in part.__dict__.items() if name != "_modules"}
     return _Record(
         type(part),
         attributes,
         tuple(p.numel() for p in drawn),
-        tuple(nodes),
-        tuple(graph.content.initializer),
+        tuple(graph.nodes),
+        graph.initializers,
         weights,
         output,
     )

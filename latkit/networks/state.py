@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
 from latkit.core.errors import InputError, from_os_error
 
 # What PyTorch's wrappers put into the names of a network's tensors, and what an average adds.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 AVERAGED_COUNT = "n_averaged"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable.
+    """
+    try:
+        safetensors.torch.save_file(dict(tensors), path, metadata=metadata)
+    except safetensors.SafetensorError as error:  # of a full disk, too, whose number is in the text
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise OSError(str(error)) from None
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from None
 
 
 def load_state(network: nn.Module, path: Path) -> None:
@@ -32,7 +51,8 @@ def load_state(network: nn.Module, path: Path) -> None:
         fix = from_os_error(error, f"read {path}", "nothing was written").fix
         cause = f"cannot read the weights in {path} ({error.strerror or error})"
         raise InputError(cause, fix) from None
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, AttributeError, KeyError, ValueError) as error:
+        # All but the first are of types of tensors that this PyTorch does not know.
         raise InputError(
             f"cannot read the weights in {path} ({error})",
             "save them with safetensors.torch.save_file(network.state_dict(), ...)",

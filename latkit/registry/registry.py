@@ -46,12 +46,16 @@ _REFERENCE = re.compile(
     r"(?P<device>[^/@+]+)(?:/(?P<backend>[^/@+]+))?(?:/(?P<setting>[^/@+]+))?"
     r"(?:\+(?P<cost>\w+))?(?:@(?P<version>\w+))?"
 )
+# A folder to try whether a registry can be written, and how long no process takes for that.
+_PROBE = ".writable-"
+_PROBE_SECONDS = 3600.0
 # Of a version's number: who writes to a shared registry cannot make all later ones huge.
 _MOST_DIGITS = 9
 
 
 def _is_number(name: str) -> bool:
-    return name.isdecimal() and len(name) <= _MOST_DIGITS
+    """Whether a folder's name is a published version's; 0 is that of what comes with latkit."""
+    return name.isdecimal() and len(name) <= _MOST_DIGITS and int(name) != BUILT_IN
 
 
 def _check_place(entry: Entry, card: LPMCard) -> None:
@@ -372,8 +376,11 @@ class Registry:
         Raises:
             LatkitError: the registry cannot be written.
         """
-        probe = f".writable-{uuid.uuid4().hex}"
+        probe = f"{_PROBE}{uuid.uuid4().hex}"
         try:
+            for name in self._storage.names(""):
+                if name.startswith(_PROBE) and self._storage.is_older(name, _PROBE_SECONDS):
+                    self._storage.remove_folder(name)  # of a process that was killed
             self._storage.make_folder(f"{probe}/parent")
             if self._storage.names(f"{probe}/parent"):
                 raise OSError("it lists files that are not there")

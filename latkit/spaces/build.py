@@ -77,7 +77,7 @@ def random_onnx(
         for name, weight in whole.drawn.items()
         if np.array_equal(weight.draw(pool).astype(whole.weights[name].dtype), whole.weights[name])
     }
-    return OnnxNetwork(whole.model, whole.weights, drawn)
+    return OnnxNetwork(whole.content, whole.weights, drawn)
 
 
 # Whether a setting's networks can be put together of recorded parts. It is judged by the first of
@@ -92,7 +92,7 @@ def _is_of_parts(
         made = _onnx_of_parts(architecture, setting, seed, merged)
     except Exception:  # of a space's own code, which gets parts that it does not expect
         return False
-    return made.model == whole.model and all(
+    return made.content == whole.content and all(
         np.array_equal(made.weights[name], weight) for name, weight in whole.weights.items()
     )
 

@@ -24,6 +24,6 @@ class OnnxFormat(BundleFormat):
                 raise not_of_the_seed(weight.shape)
         inputs = [TensorSpec(INPUT, input_spec(setting).shape)]
         return {
-            GRAPH: network.model.SerializeToString(),
+            GRAPH: network.content,
             TENSORS: tensors_to_json(inputs, network.drawn),
         }

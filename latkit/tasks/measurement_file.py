@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -14,6 +13,7 @@ from scipy.special import stdtrit
 
 from latkit.core.errors import DatasetError, from_os_error
 from latkit.core.files import write_json_atomically
+from latkit.core.json_files import read_json_file
 from latkit.core.version import __version__
 from latkit.dataset import LatencyDataset
 from latkit.dataset.flags import DISTURBED, is_gpu_flag
@@ -166,7 +166,7 @@ def read_rows(folder: Path) -> list[MeasuredRow]:
     """
     path = folder / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latkit.core.errors import SpaceError, TrainingError, from_os_error
+from latkit.core.json_files import read_json_file
 from latkit.core.version import __version__
 from latkit.spaces import NetworkConfig, Setting, get_space
 from latkit.spaces.architecture import architecture_cost
@@ -172,7 +172,7 @@ def trained_network(out: Path) -> tuple[Path, NetworkConfig]:
     """
     path = out / TRAINING
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_file(path)
         if content["kind"] != KIND or content["format_version"] != FORMAT_VERSION:
             raise ValueError(f"version {content['format_version']} of {content['kind']}")
         network = get_space(content["space"]).config.from_dict(content["network"])
@@ -184,7 +184,7 @@ def trained_network(out: Path) -> tuple[Path, NetworkConfig]:
         ) from None
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise TrainingError(
             f"{path} is not a training of format version {FORMAT_VERSION} ({error!r})",
             "name a *.safetensors file, or train again",

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from latkit.core.errors import InputError, LatkitError
 from latkit.core.plugins import Plugins
 from latkit.search.decode import log_weights, strongest
+from latkit.search.supernet.moves import Moves
 from latkit.spaces import Architecture, ChoiceMatrix, SearchSpace
 from latkit.spaces.reader import parse_architecture
 
@@ -41,11 +42,14 @@ class BatchNormMode:
         track: a training pass moves the running statistics.
         world: how many processes' batches are one. (Not their group: one that is held outlives
             its end, and its threads then the interpreter.)
+        moves: where the moves of running statistics are taken down, for the end of a pass; None:
+            they are made at once.
     """
 
     training: bool = True
     track: bool = True
     world: int = 1
+    moves: Moves | None = None
 
 
 class Supernet(nn.Module, ABC):
@@ -149,19 +153,21 @@ class Supernet(nn.Module, ABC):
 
     @contextmanager
     def only(self, parameters: Sequence[nn.Parameter], track: bool) -> Iterator[None]:
-        """Gradients of these parameters alone; ``track``: running statistics move."""
+        """Gradients of these parameters alone; ``track``: running statistics move, at the end."""
         chosen = {id(p) for p in parameters}
         required = [(p, p.requires_grad) for p in self.parameters()]
-        tracked = self.bn_mode.track
+        mode = self.bn_mode
+        before = mode.track, mode.moves
         for p, _ in required:
             p.requires_grad_(id(p) in chosen)
-        self.bn_mode.track = track
+        mode.track, mode.moves = track, Moves()
         try:
             yield
+            mode.moves.take()
         finally:
-            for p, before in required:
-                p.requires_grad_(before)
-            self.bn_mode.track = tracked
+            for p, required_before in required:
+                p.requires_grad_(required_before)
+            mode.track, mode.moves = before
 
     def strongest_row(self, name: str) -> ChoiceMatrix:
         """What an α derives to, a row of a choice matrix; the encoded one within ``max_skips``."""

@@ -175,6 +175,7 @@ class DartsSupernet(Supernet):
     most_skips = 2
     partial: ClassVar[int] = 1
     space: DartsSpace
+    _order: Tensor
 
     def __init__(self, space: DartsSpace, network: DartsConfig, image_channels: int = 3) -> None:
         super().__init__(space)
@@ -189,10 +190,11 @@ class DartsSupernet(Supernet):
         )
         self.classifier = nn.Linear(network.classifier_channels(), network.classes)
         # Edges by source, as cells take them.
-        self._order = [
-            [i for i, edge in enumerate(space.edges) if edge.source == source]
-            for source in range(NODES + 1)
-        ]
+        sources = [edge.source for edge in space.edges]
+        self._counts = [sources.count(source) for source in range(NODES + 1)]
+        # On the device: a list as an index is copied there each time, which no CUDA graph can do.
+        order = sorted(range(len(sources)), key=lambda edge: sources[edge])
+        self.register_buffer("_order", torch.tensor(order), persistent=False)
 
     @classmethod
     def check(cls, config: SearchConfig) -> None:
@@ -250,13 +252,17 @@ class DartsSupernet(Supernet):
             mixture = mixture * strength[:, None]
         operations = self.space.operations
         return [
-            EdgeWeights.of(mixture[edges], operations, 2 if name == "reduce" and source < 2 else 1)
-            for source, edges in enumerate(self._order)
+            EdgeWeights.of(part, operations, 2 if name == "reduce" and source < 2 else 1)
+            for source, part in enumerate(self._by_source(mixture))
         ]
+
+    def _by_source(self, of_edges: Tensor) -> list[Tensor]:
+        """What is of edges, cut up by their sources."""
+        return list(torch.split(of_edges.index_select(0, self._order), self._counts))
 
     def _passing(self, name: str) -> list[Tensor] | None:
         strength = self.edge_strength(name)
-        return None if strength is None else [strength[edges] for edges in self._order]
+        return None if strength is None else self._by_source(strength)
 
     def derive(self, row: ChoiceMatrix | None = None) -> Genotype:
         normal = self.strongest_row("normal") if row is None else row

@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from latkit.search.supernet.base import BatchNormMode
 from latkit.search.supernet.layout import images_of, into_rows
-from latkit.search.supernet.products import add_product, fused, gram, pointwise, product
+from latkit.search.supernet.moves import EPS, MOMENTUM, Moves
+from latkit.search.supernet.products import add_product, fused, gram, on_cpu, pointwise, product
 from latkit.search.supernet.sums import Sum
 
-EPS = 1e-5
-MOMENTUM = 0.1
 # From here on a product costs more than the passes over memory that folding a norm into it saves.
 UNFOLDED_CHANNELS = 32
 # A relative error of a folded norm's variance from which on its input is centred first, which costs
@@ -44,12 +43,21 @@ class Running:
         assert var is not None
         return cls(mean, var)
 
-    def move(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Towards a batch's statistics."""
+    def move(
+        self, mean: Tensor, spread: Tensor, count: int, bn_mode: BatchNormMode, inverse: bool
+    ) -> None:
+        """Towards a batch's statistics, at once or, as the mode has it, at the end of a pass.
+
+        Args:
+            mean: of the batch.
+            spread: see :meth:`Moves.add`, as of ``inverse``.
+            count: numbers that they are of.
+        """
         width = len(self.mean)  # of which there may be copies
-        with torch.no_grad():
-            self.mean.lerp_(mean[:width], MOMENTUM)
-            self.var.lerp_(var[:width] * (count / max(1, count - 1)), MOMENTUM)
+        moves = Moves() if bn_mode.moves is None else bn_mode.moves
+        moves.add(self.mean, self.var, mean[:width], spread[:width], count, inverse)
+        if bn_mode.moves is None:
+            moves.take()
 
     def folded(self, scale: Tensor | None) -> tuple[Tensor, Tensor]:
         """The norm by these statistics as a folded scale and shift, with another scale on top."""
@@ -66,7 +74,10 @@ def batch_norm(
     scale: Tensor | None = None,
     shift: Tensor | None = None,
 ) -> Tensor:
-    """Batch norm of ``B x C x H x W``; ``scale`` and ``shift``, of ``C``, come on top."""
+    """Batch norm of ``B x C x H x W``; ``scale`` and ``shift``, of ``C``, come on top.
+
+    In one process ``N x C`` rows will do, which a CPU is slow at.
+    """
     if bn_mode.training and bn_mode.world > 1:
         y = _synchronised_norm(x, running, bn_mode)
         y = y if scale is None else y * scale.to(y.dtype).view(1, -1, 1, 1)
@@ -80,7 +91,8 @@ def batch_norm(
     # The statistics of many norms are parts of one tensor, which autograd must not see change.
     y, mean, inverse = torch.native_batch_norm(x, scale, shift, None, None, True, MOMENTUM, EPS)
     if bn_mode.track:
-        running.move(mean.detach(), inverse.detach().pow(-2) - EPS, x.numel() // x.shape[1])
+        count = x.numel() // x.shape[1]
+        running.move(mean.detach(), inverse.detach(), count, bn_mode, inverse=True)
     return y
 
 
@@ -118,7 +130,8 @@ def _synchronised_norm(x: Tensor, running: Running, bn_mode: BatchNormMode) -> T
     centred = x - mean.view(wide)
     var = _SumOverProcesses.apply(centred.square().mean((0, 2, 3))) / bn_mode.world
     if bn_mode.track:
-        running.move(mean.detach(), var.detach(), bn_mode.world * x.numel() // x.shape[1])
+        count = bn_mode.world * x.numel() // x.shape[1]
+        running.move(mean.detach(), var.detach(), count, bn_mode, inverse=False)
     normal: Tensor = centred * (var + EPS).rsqrt().view(wide)
     return normal.to(kind)
 
@@ -187,7 +200,10 @@ def norm(
     """Batch norm and what comes next, of ``N x C``; the rest as :func:`pointwise_norm`."""
     if scale is not None:
         scale = scale.expand(rows.shape[1])
-    y = into_rows(batch_norm(images_of(rows, 1, len(rows), 1), running, bn_mode, scale))
+    if bn_mode.world == 1 and not on_cpu(rows):  # there it is slower than as an image
+        y = batch_norm(rows, running, bn_mode, scale)
+    else:
+        y = into_rows(batch_norm(images_of(rows, 1, len(rows), 1), running, bn_mode, scale))
     if total is None:
         return y.relu_()
     total.add(y)
@@ -242,7 +258,8 @@ class _PointwiseNorm(torch.autograd.Function):
         folded = factor[:, None] * weight
         shift = -factor * centre
         if bn_mode.track:
-            running.move(centre if origin is None else centre + weight @ origin, var, count)
+            moved = centre if origin is None else centre + weight @ origin
+            running.move(moved, var, count, bn_mode, inverse=False)
         if relu:
             y = product(d, folded, shift).relu_()
             ctx.mark_non_differentiable(shift)

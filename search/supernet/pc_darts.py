@@ -38,8 +38,9 @@ class PCDartsSupernet(DartsSupernet):
 
     def edge_strength(self, name: str) -> Tensor:
         beta = self.beta_reduce if name == "reduce" else self.beta_normal
-        # Edges are in the order of their nodes.
-        return torch.cat([beta[list(group.edges)].softmax(0) for group in self.space.groups])
+        # Edges are in the order of their nodes. (A list as an index would be copied to the device.)
+        groups = beta.split([len(group.edges) for group in self.space.groups])
+        return torch.cat([group.softmax(0) for group in groups])
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """α and β, each of the normal and of the reduction cell."""

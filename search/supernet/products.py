@@ -33,12 +33,17 @@ NARROW = 16
 NARROW_POOL = 4
 
 
+def on_cpu(x: Tensor) -> bool:
+    """Whether to use what is best on a CPU."""
+    return x.device.type == "cpu"
+
+
 def fused(x: Tensor) -> bool:
     """Whether to use what is best on a CPU in full precision.
 
     (In half precision a variance by way of a covariance would lose too much.)
     """
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return on_cpu(x) and not torch.is_autocast_enabled("cpu")
 
 
 # --- products ------------------------------------------------------------------------------------
@@ -97,7 +102,7 @@ def _by_onednn(rows: Tensor, weights: int) -> bool:
     return (
         (count >= MANY_ROWS or count * weights >= MANY_PRODUCTS)
         and count % AS_IMAGES == 0
-        and rows.device.type == "cpu"
+        and on_cpu(rows)
         and rows.is_contiguous()
     )
 
@@ -145,7 +150,7 @@ def depthwise(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> 
         weight: ``C x 1 x k x k``.
     """
     side = weight.shape[-1]
-    if side == 5 and dilation == 1 and x.device.type == "cpu":
+    if side == 5 and dilation == 1 and on_cpu(x):
         result: Tensor = _Depthwise5.apply(x, weight, stride)
         return result
     return F.conv2d(x, weight, None, stride, dilation * (side // 2), dilation, len(weight))

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latkit.search.supernet.base import BatchNormMode
-from latkit.search.supernet.layout import corners, images_of, into_rows, rows_of, to_phases
+from latkit.search.supernet.layout import corners, images_of, rows_of, to_phases
 from latkit.search.supernet.norms import (
     Running,
     batch_norm,
@@ -29,10 +29,12 @@ from latkit.search.supernet.products import (
     depthwise,
     fused,
     max_pool,
+    on_cpu,
     pointwise,
     repeat,
     tiled,
 )
+from latkit.search.supernet.spread import spread
 from latkit.search.supernet.sums import NodeSums, Pair, Sum, mix
 
 # Kernel side of the convolutions.
@@ -42,10 +44,8 @@ POOLS = ("max_pool_3x3", "avg_pool_3x3")
 SKIP = "skip_connect"
 # From so many channels on, an edge by itself fills a CPU's vectors,
 LOOP_CHANNELS = 16
-# but of so few pixels, and not more channels than these, the time is mostly that of calls, which
-# are fewer side by side.
-FEW_ROWS = 8192
-FEW_CHANNELS = 32
+# but of so few pixels the time is mostly that of calls, which are fewer side by side.
+FEW_ROWS = 4096
 
 
 @dataclass
@@ -59,6 +59,7 @@ class EdgeWeights:
 
     linear: Tensor
     others: dict[str, Tensor]
+    _wide: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, weights: Tensor, operations: Sequence[str], stride: int) -> EdgeWeights:
@@ -74,6 +75,13 @@ class EdgeWeights:
             },
         )
 
+    def wide(self, channels: int) -> dict[str, Tensor]:
+        """The others, each for all channels of the edges side by side: ``kC``-dim, contiguous."""
+        if channels not in self._wide:
+            scales = torch.stack(list(self.others.values())).repeat_interleave(channels, 1)
+            self._wide[channels] = dict(zip(self.others, scales.unbind(), strict=True))
+        return self._wide[channels]
+
 
 def best_grouped(channels: int, rows: int, device: torch.device) -> bool:
     """Whether edges of so many channels are faster side by side than one after the other.
@@ -81,7 +89,7 @@ def best_grouped(channels: int, rows: int, device: torch.device) -> bool:
     Args:
         rows: pixels of the nodes, of all images.
     """
-    few = channels <= FEW_CHANNELS and rows <= FEW_ROWS
+    few = channels <= LOOP_CHANNELS and rows <= FEW_ROWS
     return device.type != "cpu" or channels < LOOP_CHANNELS or few
 
 
@@ -125,7 +133,7 @@ class Stage(nn.Module):
     def parts(self, width: int) -> list[Part]:
         """The stage for ``width`` edges at a time."""
         # Split at once: a slice at a time would have its gradient padded to all edges.
-        pairs = zip(self.depthwise.split(width), self.pointwise.split(width), strict=True)
+        pairs = zip(_split(self.depthwise, width), _split(self.pointwise, width), strict=True)
         return [
             Part(spatial.flatten(0, 1), mixing, self.norms.of(index * width, len(mixing)))
             for index, (spatial, mixing) in enumerate(pairs)
@@ -162,7 +170,7 @@ class Part:
             weight = mixings[0] if groups == 1 else torch.block_diag(*mixings)
             return pointwise_norm(rows_of(d), weight, self.running, bn_mode, scale, total)
         z = F.conv2d(d, self.pointwise.flatten(0, 1)[:, :, None, None], groups=groups)
-        return norm(into_rows(z), self.running, bn_mode, scale, total)
+        return norm(rows_of(z), self.running, bn_mode, scale, total)
 
 
 class SourceMix(nn.Module):
@@ -238,6 +246,11 @@ class SourceMix(nn.Module):
                 pool = max_pool if name == "max_pool_3x3" else average_pool
                 term = pool(x, self.stride)
             terms.append((name, term))
+        if sums.grouped and not on_cpu(x):
+            rows = [rows_of(self._norm_of(name, term, bn_mode)) for name, term in terms]
+            whole = sums.pairs[0].plain
+            whole.rows = spread(rows, weights, whole.rows)
+            return
         if sums.grouped:
             for (name, term), scale in zip(terms, weights.unbind(1), strict=True):
                 self._spread(name, term, scale, sums.pairs[0].plain, bn_mode)
@@ -277,12 +290,12 @@ class SourceMix(nn.Module):
         rows = torch.cat([rows_of(corner) for corner in pixels], 1)
         every = self.edges // len(sums.pairs)
         blocks = [torch.block_diag(*pair.unbind()) for pair in halves.unbind()]
-        scales = weights.others[SKIP].split(every)
+        scales = self._scales(SKIP, weights, len(sums.pairs))
         for index, (pair, scale) in enumerate(zip(sums.pairs, scales, strict=True)):
             first = index * every
             weight = torch.cat(blocks[first : first + every])
             running = self.skip_norms.of(first, every)
-            pointwise_norm(rows, weight, running, bn_mode, self._channelwise(scale), pair.plain)
+            pointwise_norm(rows, weight, running, bn_mode, scale, pair.plain)
 
     def _separable(
         self, x: Tensor, weights: EdgeWeights, pairs: Sequence[Pair], bn_mode: BatchNormMode
@@ -302,12 +315,22 @@ class SourceMix(nn.Module):
     ) -> Iterator[tuple[Part, Tensor, Pair]]:
         """What adds to each pair: a part of a stage, and the scale of its channels."""
         assert isinstance(stage, Stage)
-        every = self.edges // len(pairs)
-        scales = map(self._channelwise, weights.others[name].split(every))
-        return zip(stage.parts(every), scales, pairs, strict=True)
+        scales = self._scales(name, weights, len(pairs))
+        return zip(stage.parts(self.edges // len(pairs)), scales, pairs, strict=True)
+
+    def _scales(self, name: str, weights: EdgeWeights, pairs: int) -> Sequence[Tensor]:
+        """Of the channels that add to each of so many pairs."""
+        if pairs == 1:
+            return [weights.wide(self.channels)[name]]
+        return list(map(self._channelwise, weights.others[name].split(self.edges // pairs)))
 
     def _channelwise(self, scale: Tensor) -> Tensor:
         return scale if len(scale) == 1 else scale.repeat_interleave(self.channels)
+
+
+def _split(tensor: Tensor, width: int) -> Sequence[Tensor]:
+    """Parts of a width; all of it as it is, whose gradient is then no copy."""
+    return [tensor] if len(tensor) == width else tensor.split(width)
 
 
 def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:

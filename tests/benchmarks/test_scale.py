@@ -24,7 +24,7 @@ def test_the_page_is_what_the_result_gives() -> None:
     assert rewrite(text, newest_result()) == text
 
 
-@pytest.mark.parametrize("lost_per_hour", [0.0, 600.0])
+@pytest.mark.parametrize("lost_per_hour", [0.0, 200.0])
 def test_the_simulation_is_of_what_the_driver_does(
     tmp_path: Path, micro: Setting, lost_per_hour: float
 ) -> None:

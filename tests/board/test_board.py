@@ -10,6 +10,7 @@ import runpy
 import signal
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -335,3 +336,25 @@ def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert 0 <= times[0] - 2_000_000_000_000_000 < 60e6
     (note,) = notes.notes
     assert "1000000" in note
+
+
+def test_plans_and_rows_that_are_none(tmp_path: Path) -> None:
+    """Of a bundle, and of a folder of results that an earlier run left."""
+    bundle = make_micro_bundle(tmp_path / "b.pyz", 4)
+    with zipfile.ZipFile(bundle) as archive:
+        names = {name: archive.read(name) for name in archive.namelist()}
+    for plan in (b"7", b"[]", b"{}", b"[" * 100_000, b"NaN", b'{"format": 1}'):
+        with zipfile.ZipFile(tmp_path / "c.pyz", "w") as archive:
+            for name, content in {**names, "bundle.json": plan}.items():
+                archive.writestr(name, content)
+        with pytest.raises(DatasetError, match="damaged"), Bundle(tmp_path / "c.pyz"):
+            pass
+    assert run_here(bundle, tmp_path / "r") == 0
+    journal = tmp_path / "r" / "journal.jsonl"
+    rows = journal.read_bytes()
+    journal.write_bytes(rows + b"7\n[]\nnull\n" + b"[" * 100_000 + b"\n")
+    assert run_here(bundle, tmp_path / "r") == 0
+    assert journal.read_bytes().startswith(rows)
+    assert b"[[" not in journal.read_bytes()
+    (tmp_path / "r" / "dataset.json").write_bytes(b"[" * 100_000)
+    assert run_here(bundle, tmp_path / "r") == 1

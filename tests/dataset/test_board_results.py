@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import resource
 import shutil
 import tarfile
 import zipfile
@@ -162,3 +164,48 @@ def test_a_row_that_was_cut_off_does_not_count(folder: Path, tmp_path: Path) -> 
     with (folder / "journal.jsonl").open("a") as file:
         file.write('{"latency_ms": 0.1, "arch')
     assert import_results(folder, tmp_path / "d").dataset.architectures == 30
+
+
+def damaged(folder: Path, to: Path, kind: str) -> Path:
+    """An archive as benchmarks/fuzz.py makes it: Python's readers fail on it in ways of theirs."""
+    if kind == "a name that is no UTF-8":
+        with zipfile.ZipFile(to, "w") as archive:
+            archive.writestr("µ/dataset.json", "{}")
+        to.write_bytes(to.read_bytes().replace("µ".encode(), b"\xff\xfe"))
+    elif kind == "compressed by LZMA, and cut":
+        with zipfile.ZipFile(to, "w", zipfile.ZIP_LZMA) as archive:
+            archive.write(folder / "dataset.json", "r/dataset.json")
+        content = bytearray(to.read_bytes())
+        content[60:120] = bytes(60)
+        to.write_bytes(content)
+    elif kind == "a name of a GiB":
+        info = tarfile.TarInfo("././@LongLink")
+        info.type, info.size = tarfile.GNUTYPE_LONGNAME, 2**30
+        to.write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(2**22), 1))
+    else:  # the first of two heads says that the second has a negative size
+        info = tarfile.TarInfo("r/dataset.json")
+        info.pax_headers = {"size": "-1"}
+        with tarfile.open(to, "w", format=tarfile.PAX_FORMAT) as archive_file:
+            archive_file.addfile(info)
+    return to
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["a name that is no UTF-8", "compressed by LZMA, and cut", "a name of a GiB",
+     "a negative size"],
+)  # fmt: skip
+def test_archives_that_break_their_readers(folder: Path, tmp_path: Path, kind: str) -> None:
+    with pytest.raises(DatasetError):
+        import_results(damaged(folder, tmp_path / "a", kind), tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_head_is_refused_before_it_is_read(folder: Path, tmp_path: Path) -> None:
+    """A few bytes of an archive may unpack to a name that no memory holds."""
+    made = damaged(folder, tmp_path / "a", "a name of a GiB")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DatasetError):
+        import_results(made, tmp_path / "d")
+    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kb < 2**18

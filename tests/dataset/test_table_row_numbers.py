@@ -97,3 +97,19 @@ class TestCountedFromZero:
         table = read(self.write_stored(tmp_path / "t", last, last + 3, 1), cell=None)
         assert table.rows["arch_id"].to_pylist() == [last]
         assert [bad.number for bad in table.bad_rows] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [b"7", b'{"index_columns": 7}', b'{"index_columns": [{"kind": "range"}]}',
+     b'{"index_columns": [{"kind": "range", "start": "a", "stop": 1, "step": 1}]}',
+     b'{"index_columns": [{"kind": "range", "start": 0, "stop": 9, "step": 0}]}',
+     b'{"index_columns": [{"kind": "range", "start": 0, "stop": 1e999, "step": 1}]}',
+     b"[" * 100_000],
+)  # fmt: skip
+def test_a_malformed_note_of_pandas(tmp_path: Path, note: bytes) -> None:
+    from latkit.dataset.tables.rows import _stored_index
+
+    schema = pa.schema([("ms", pa.float64())]).with_metadata({b"pandas": note})
+    with pytest.raises(InputError):
+        _stored_index(schema, "t.parquet")

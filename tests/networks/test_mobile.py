@@ -11,29 +11,25 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from latkit.networks.mobile import ChannelShuffle, ConvBN, InvertedResidual
-from latkit.networks.onnx_model import IR_VERSION, OPSET, OnnxGraph
+from latkit.networks.onnx_encoding import encode_model
+from latkit.networks.onnx_model import IR_VERSION, OPSET, OnnxGraph, OnnxNetwork
 
 
 def in_onnxruntime(module: nn.Module, x: Tensor) -> np.ndarray:
     """A module's ONNX form, which need not be a whole network of square images."""
     graph = OnnxGraph(TensorProto.FLOAT)
     output = graph.module(module, "x")
-    for initializer in graph.content.initializer:
-        if initializer.name in graph.weights:
-            initializer.ClearField("external_data")
-            initializer.data_location = TensorProto.DEFAULT
-            initializer.raw_data = graph.weights[initializer.name].tobytes()
     shape = ["n", *x.shape[1:]]
-    made = helper.make_graph(
-        graph.content.node,
-        "module",
+    content = encode_model(
+        graph.nodes,
+        list(graph.initializers.values()),
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", None, None, None])],
-        graph.content.initializer,
+        name="module",
+        opset=OPSET,
+        ir_version=IR_VERSION,
     )
-    model = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
-    )
+    model = OnnxNetwork(content, graph.weights).embedded()
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]

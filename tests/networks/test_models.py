@@ -202,3 +202,15 @@ def test_published_networks_cost_what_is_published(
     assert model.macs is not None
     assert model.params / 1e6 == pytest.approx(params_m, rel=0.01)
     assert model.macs / 1e6 == pytest.approx(macs_m, rel=0.01)
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "Gemm", "MatMul", "ConvTranspose"])
+def test_nodes_without_inputs_have_no_macs(op_type: str, tmp_path: Path) -> None:
+    """A runtime refuses them; they are read until then."""
+    model = conv_model()
+    node = next(node for node in model.graph.node if node.op_type == "Conv")
+    node.op_type = op_type
+    del node.input[1:]
+    macs, reason = count_macs(model)
+    assert macs is None
+    assert reason

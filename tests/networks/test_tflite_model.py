@@ -137,7 +137,7 @@ def made_network(node: onnx.NodeProto, batch: Any = 1, **weights: np.ndarray) ->
     images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, 8, 8])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 3])
     graph = helper.make_graph([node], "made", [images], [logits])
-    return OnnxNetwork(helper.make_model(graph), dict(weights))
+    return OnnxNetwork(helper.make_model(graph).SerializeToString(), dict(weights))
 
 
 @pytest.mark.parametrize(

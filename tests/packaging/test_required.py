@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from latkit.backends.hardware import BACKEND_SUPPORT
 from latkit.cli.main import REQUIRED
 from latkit.core.errors import InstallationError
 
@@ -48,3 +49,19 @@ def test_a_module_of_nobody_is_a_defect() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
+
+
+def test_all_cpu_has_every_runtime_of_a_cpu() -> None:
+    """What the backends of any CPU name as their extras."""
+    extras = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    (line,) = extras["all-cpu"]
+    in_all = Requirement(line).extras
+    of_cpus = {
+        support.extra
+        for name, support in BACKEND_SUPPORT.items()
+        if support.hardware == "CPU" and support.extra and ":" not in name
+    }
+    assert in_all == of_cpus
+    assert in_all <= set(extras)

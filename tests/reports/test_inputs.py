@@ -115,7 +115,7 @@ def test_refusals(latkit: RunLatkit, tmp_path: Path) -> None:
         (report_files.search(genotype_epoch="two"), "no number genotype_epoch"),
         (report_files.training(params=None), "no number params"),
         (report_files.training(test_error_percent={"mean": "x"}), "no number test_error_percent"),
-        (report_files.training(params=float("nan")), "no finite number params"),
+        (report_files.training(params=float("nan")), "is not JSON"),
         (report_files.measurement(rows=[{"name": "x"}]), "no number rows[0].latency_ms"),
         (report_files.measurement(device=None), "no text device"),
         (report_files.sweep(searches=[{"name": "a"}]), "no number searches[0].cost"),

@@ -68,7 +68,7 @@ class TestSteps:
             ours, _ = twins("darts", 4, 3)
             toy = Toy()
             optimizer = kind(ours, self.RATES, toy)
-            gradients = optimizer._arch_gradients(self.batch(1), self.batch(2))[2]
+            gradients = optimizer.arch_gradients(self.batch(1), self.batch(2))[2]
             ends.append(gradients[0])
         assert (ends[0] - ends[1]).norm() > 0.01 * ends[0].norm()
 
@@ -77,7 +77,7 @@ class TestSteps:
         optimizer = SecondOrder(ours, self.RATES, Toy())
         optimizer.step(self.batch(0), self.batch(1), torch.Generator())
         before = {name: t.clone() for name, t in ours.state_dict().items()}
-        optimizer._arch_gradients(self.batch(2), self.batch(3))
+        optimizer.arch_gradients(self.batch(2), self.batch(3))
         after = ours.state_dict()
         assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
         assert all(p.grad is None for p in ours.parameters())
@@ -93,7 +93,7 @@ class TestSteps:
         ours, book = twins("darts", 4, 3)
         optimizer = SecondOrder(ours, self.RATES, Toy())
         train, val = self.batch(2), self.batch(3)
-        found = optimizer._arch_gradients(train, val)[2]
+        found = optimizer.arch_gradients(train, val)[2]
         names = [name for name, _ in book.named_parameters()]
         weights = list(book.parameters())
         loss = nn.functional.cross_entropy(book(train[0]), train[1])

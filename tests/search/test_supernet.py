@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from latkit.core.errors import InputError, SearchError
-from latkit.search.supernet import get_supernet, methods_of, norms, products, source_mix
+from latkit.search.supernet import get_supernet, methods_of, products
 from latkit.search.supernet.network import DartsSupernet
 from latkit.search.supernet.source_mix import best_grouped
 from latkit.spaces import Setting
@@ -18,6 +18,7 @@ from latkit.spaces.darts.genotype import Genotype
 from latkit.spaces.darts.network import Network
 from latkit.spaces.darts.space import CONCAT
 from latkit.spaces.darts.zoo import ZOO
+from tests.search.gpu_path import take_the_gpu_path
 from tests.search.supernets import build_supernet, derive_cell
 from tests.search.textbook import Textbook
 from tests.search.textbook_state import from_textbook, to_textbook
@@ -110,8 +111,7 @@ def test_so_it_is_by_the_execution_of_gpus(
     case: tuple[str, int, int, int, int, bool | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without what is for CPUs alone."""
-    for module in (products, norms, source_mix):
-        monkeypatch.setattr(module, "fused", lambda x: False)
+    take_the_gpu_path(monkeypatch)
     test_logits_and_every_gradient_are_those_in_print(case)
 
 

@@ -157,13 +157,19 @@ def _stored_index(schema: pa.Schema, url: str) -> range | None:
     """The range that pandas keeps beside the columns, not among them.
 
     Raises:
-        InputError: it keeps other row numbers in a column.
+        InputError: it keeps other row numbers in a column, or is malformed.
     """
-    for index in (schema.pandas_metadata or {}).get("index_columns", ()):
-        if isinstance(index, str):
-            raise _own_numbers(url, index)
-        if isinstance(index, dict) and index.get("kind") == "range":
-            return range(int(index["start"]), int(index["stop"]), int(index["step"]))
+    try:
+        for index in (schema.pandas_metadata or {}).get("index_columns", ()):
+            if isinstance(index, str):
+                raise _own_numbers(url, index)
+            if isinstance(index, dict) and index.get("kind") == "range":
+                return range(int(index["start"]), int(index["stop"]), int(index["step"]))
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError):
+        raise InputError(
+            f"what pandas keeps in {url} about the numbers of its rows is malformed",
+            "use --arch-column, or write the table again",
+        ) from None
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latkit.core.errors import InputError, from_os_error
+from latkit.core.json_files import read_json_file
 
 _FIX = "restore it from a copy, or make it again with the command that wrote it"
 
@@ -43,7 +43,7 @@ class Content:
         """
         value = self.optional_number(path)
         if value is None:
-            raise self._lacks("number", path)
+            raise self.lacks("number", path)
         return value
 
     def optional_number(self, path: str) -> float | None:
@@ -56,10 +56,14 @@ class Content:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self._lacks("number", path)
-        if not math.isfinite(value):
-            raise self._lacks("finite number", path)
-        return float(value)
+            raise self.lacks("number", path)
+        try:
+            number = float(value)
+        except OverflowError:  # of a whole number that no float holds
+            number = math.inf
+        if not math.isfinite(number):
+            raise self.lacks("finite number", path)
+        return number
 
     def text(self, path: str) -> str:
         """A text.
@@ -69,13 +73,26 @@ class Content:
         """
         value = self.get(path)
         if not isinstance(value, str):
-            raise self._lacks("text", path)
+            raise self.lacks("text", path)
         return value
 
     def optional_text(self, path: str) -> str | None:
         """A text, or None where the file has none there."""
         value = self.get(path)
         return value if isinstance(value, str) else None
+
+    def texts(self, path: str) -> tuple[str, ...]:
+        """The values of a list as texts; an absent list has none.
+
+        Raises:
+            InputError: it is no list.
+        """
+        values = self.get(path)
+        if values is None:
+            return ()
+        if not isinstance(values, list):
+            raise self.lacks("list", path)
+        return tuple(map(str, values))
 
     def object(self, path: str) -> Content:
         """An object within it.
@@ -85,7 +102,7 @@ class Content:
         """
         value = self.get(path)
         if not isinstance(value, Mapping):
-            raise self._lacks("object", path)
+            raise self.lacks("object", path)
         return Content(self.source, value, f"{self.inside}{path}.")
 
     def objects(self, path: str) -> tuple[Content, ...]:
@@ -98,11 +115,12 @@ class Content:
         if values is None:
             return ()
         if not isinstance(values, list) or not all(isinstance(v, Mapping) for v in values):
-            raise self._lacks("list of objects", path)
+            raise self.lacks("list of objects", path)
         where = f"{self.inside}{path}"
         return tuple(Content(self.source, v, f"{where}[{i}].") for i, v in enumerate(values))
 
-    def _lacks(self, what: str, path: str) -> InputError:
+    def lacks(self, what: str, path: str) -> InputError:
+        """The error for a file without something."""
         return InputError(f"{self.source} has no {what} {self.inside}{path}", _FIX)
 
 
@@ -114,10 +132,10 @@ def read_json(path: Path) -> Content:
         LatkitError: it cannot be read.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json_file(path)
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is not JSON in UTF-8 ({str(error)[:120]})", _FIX) from None
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object", _FIX)

@@ -287,9 +287,9 @@ def _of_measurements(device: str, rows: Sequence[MeasuredRow]) -> Headline:
         numbers.append(Number("throughput", rate, "a second", ("measured",), digits=1))
     best = f"{fastest.label} is the fastest of {len(alike)} measured networks."
     reasons = list(_told_apart(fastest, others))
-    flags = fastest.content.get("flags") or ()
+    flags = fastest.content.texts("flags")
     if flags:
-        text = f"Its measurement is flagged: {', '.join(map(str, flags))}."
+        text = f"Its measurement is flagged: {', '.join(flags)}."
         reasons.append(Remark(text, ("measured",), True))
     doubtful = fastest.error_ms is None or any(reason.warns for reason in reasons)
     level: Confidence = "fair" if doubtful else "high"

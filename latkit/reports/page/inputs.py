@@ -97,11 +97,11 @@ def read_inputs(
     seen: set[Path] = set()
     for text in given:
         path = expand_user(text)
-        if path.is_dir() and _marker(path) is None:
+        if os.path.isdir(path) and _marker(path) is None:
             _search(path, inputs, seen, listener)
-        elif path.is_dir():
+        elif os.path.isdir(path):
             _add_folder(path, inputs, seen)
-        elif path.exists():
+        elif os.path.exists(path):
             _add_file(path, inputs, seen)
         else:
             lpm = _resolve(text, registry)
@@ -111,7 +111,8 @@ def read_inputs(
 
 
 def _marker(folder: Path) -> str | None:
-    return next((name for name in MARKERS if (folder / name).is_file()), None)
+    # Not Path.is_file, which raises for a link to a name that is too long.
+    return next((name for name in MARKERS if os.path.isfile(folder / name)), None)
 
 
 def _search(folder: Path, inputs: Inputs, seen: set[Path], listener: Listener) -> None:
@@ -145,7 +146,8 @@ def _below(folder: Path) -> Iterator[Path]:
 def _add_folder(folder: Path, inputs: Inputs, seen: set[Path]) -> None:
     """Add what a folder is, and of a sweep the searches in it."""
     marker = _marker(folder)
-    assert marker is not None
+    if marker is None:  # what has the name is a link to nothing, or no plain file
+        raise InputError(f"a file of {folder} is missing", "put it where the link to it is")
     if (folder / marker).resolve() in seen:
         return
     seen.add((folder / marker).resolve())

@@ -109,7 +109,9 @@ def _retargeted(result: Content, trainings: Sequence[Training]) -> Iterator[Bloc
     points, others = result.objects("points"), result.objects("others")
     everything = [*_named(points, "p"), *_named(others, "m")]
     name = shown_name(result.source)
-    wanted = ", ".join(map(str, result.get("wanted") or ())) or "the highest accuracy"
+    if not points:
+        raise result.lacks("list of objects", "points")
+    wanted = ", ".join(result.texts("wanted")) or "the highest accuracy"
     devices = result.objects("devices")
     on = ", ".join(short_reference(device.text("lpm")) for device in devices)
     yield Table(
@@ -125,12 +127,24 @@ def _retargeted(result: Content, trainings: Sequence[Training]) -> Iterator[Bloc
         reason = device.optional_text("why_not")
         if reason is not None:
             yield Remark(f"Nothing was measured on {device.text('target.device')}: {reason}.")
-    for warning in result.get("warnings") or ():
+    for warning in result.texts("warnings"):
         yield Remark(f"{warning}.", (), True)
 
 
 def _named(points: Sequence[Content], letter: str) -> list[tuple[str, Content]]:
     return [(f"{letter}{number}", point) for number, point in enumerate(points, start=1)]
+
+
+def _cost(point: Content, place: int) -> Content:
+    """What a point costs on a device.
+
+    Raises:
+        InputError: it has no such cost.
+    """
+    costs = point.objects("costs")
+    if place >= len(costs):
+        raise point.lacks("object", f"costs[{place}]")
+    return costs[place]
 
 
 def _columns_and_rows(
@@ -155,7 +169,7 @@ def _columns_and_rows(
             (f"measured_{suffix}", f"measured, {unit}", "measured"),
             (f"measured_error_{suffix}", f"± {unit}", "measured"),
         ):
-            values = [point.objects("costs")[place].optional_number(key) for _, point in points]
+            values = [_cost(point, place).optional_number(key) for _, point in points]
             if any(value is not None for value in values):
                 evidence = ("measured",) if kind == "measured" else ("predicted",)
                 columns.append(Column(label, evidence, 3))  # type: ignore[arg-type]
@@ -182,7 +196,7 @@ def _figure(name: str, points: Sequence[tuple[str, Content]], on: str) -> Iterat
         return
     spots, predicted, measured = [], [], []
     for label, point in points:
-        (cost, *_), accuracy = point.objects("costs"), point.number("accuracy_percent")
+        cost, accuracy = _cost(point, 0), point.number("accuracy_percent")
         std = point.number("accuracy_std_percent")
         predicted.append((cost.number("predicted_ms"), accuracy))
         known = cost.optional_number("measured_ms")

@@ -179,7 +179,7 @@ def _measurement(content: Content, rows: Sequence[MeasuredRow]) -> Iterator[Bloc
             None if (value := row.content.optional_number(key)) is None else value * scale
             for key, _, _, _, scale in present
         ]
-        table.append((row.name, *numbers, ", ".join(map(str, row.content.get("flags") or ()))))
+        table.append((row.name, *numbers, ", ".join(row.content.texts("flags"))))
     published = dict.fromkeys(
         text for row in rows if (text := row.content.optional_text("published_device"))
     )

@@ -119,7 +119,7 @@ def _search(content: Content) -> Search:
         scaled=_scaled(content),
         elsewhere=tuple(
             (row.text("lpm"), row.number("predicted_ms"),
-             tuple(map(str, row.get("setting_differences") or ())))
+             row.texts("setting_differences"))
             for row in content.objects("lpms")
             if row.optional_number("predicted_ms") is not None
         ),

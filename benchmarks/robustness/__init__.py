@@ -1,0 +1,1 @@
+"""What the fuzzers and the soak test share."""

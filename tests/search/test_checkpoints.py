@@ -1,0 +1,63 @@
+"""Files of checkpoints that were damaged, and disks that are full while they are written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from latkit.core.errors import LatkitError, SearchError
+from latkit.networks.state import save_tensors
+from latkit.search.checkpoint import CHECKPOINT, HEADER, finished_epochs
+from latkit.search.network_checkpoint import progress_of
+from tests.support.processes import Forked
+
+TENSORS = {"a": torch.zeros(100_000)}
+
+
+def _write_with_little_space(path: str) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    try:
+        save_tensors(Path(path), TENSORS, {})
+    except OSError as error:
+        print(errno.errorcode[error.errno or 0])
+
+
+def test_a_full_disk_is_an_os_error(tmp_path: Path) -> None:
+    """safetensors has a class of its own for it, which no command mended."""
+    process = Forked(_write_with_little_space, str(tmp_path / "t.safetensors"), cwd=tmp_path)
+    assert process.communicate()[0].strip() == "EFBIG"
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["[" * 5000, '{"epoch": Infinity}', '{"epoch": 1e999}', "7", '{"epoch": null}', "{", "[]",
+     '{"epoch": 1, "partial": 7}', '{"epoch": 1, "partial": {"step": 1e999}}'],
+)  # fmt: skip
+def test_a_header_that_is_none(tmp_path: Path, header: str) -> None:
+    save_tensors(tmp_path / CHECKPOINT, TENSORS, {HEADER: header})
+    for read in (lambda: progress_of(tmp_path, SearchError), lambda: finished_epochs(tmp_path)):
+        try:
+            read()
+        except SearchError:
+            continue
+        # What one of the two has no use for it does not look at.
+        assert json.loads(header)["epoch"] == 1
+
+
+@pytest.mark.parametrize("dtype", ["F4", "F8_E8M0", "F6_E2M3", "X"])
+def test_numbers_of_an_unknown_type(tmp_path: Path, dtype: str) -> None:
+    header = json.dumps(
+        {"a": {"dtype": dtype, "shape": [8], "data_offsets": [0, 8]},
+         "__metadata__": {HEADER: '{"epoch": 1, "format_version": 1}'}}
+    ).encode()  # fmt: skip
+    content = len(header).to_bytes(8, "little") + header + bytes(8)
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    from latkit.networks.state import load_state
+
+    with pytest.raises(LatkitError):
+        load_state(torch.nn.Linear(1, 1), tmp_path / CHECKPOINT)
