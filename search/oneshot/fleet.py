@@ -140,7 +140,7 @@ class SubnetDispatcher(Dispatcher[Worker[int], int, SubnetItem, SubnetNumbers]):
         """What is found of the rows ``places`` of a choice matrix, in any order.
 
         Yields:
-            The numbers by place, after each event: of one sub-network, or of none.
+            The numbers by place, of one sub-network after each event, or of none.
 
         Raises:
             SearchError: memory ran out, or no worker is left.

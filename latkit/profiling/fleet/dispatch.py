@@ -75,7 +75,7 @@ class Dispatcher(ABC, Generic[WorkerT, Task, Item, Result]):
         self._pool.hire()
 
     def _dispatch(self) -> Iterator[None]:
-        """Run until no worker has a task, or could have one; yields after each event.
+        """Run until no worker has a task, or could have one. Yields every few seconds.
 
         Raises:
             LatkitError: of ``error_class``: a task failed, or no worker is left.
@@ -87,6 +87,9 @@ class Dispatcher(ABC, Generic[WorkerT, Task, Item, Result]):
             self._hiring and not self._workers
         ):
             event = self._pool.next()
+            if event is None:
+                yield
+                continue
             if isinstance(event, Hired):
                 self._hiring -= 1
                 self._welcome(event)

@@ -101,5 +101,5 @@ class Pool(Protocol[_GivenItem, _GivenResult]):
     def dismiss(self, worker: str) -> None:
         """Stop a worker that is idle."""
 
-    def next(self) -> Hired | Measured[_GivenResult] | Lost | Failed:
-        """What happens next."""
+    def next(self) -> Hired | Measured[_GivenResult] | Lost | Failed | None:
+        """What happens next; None: nothing as yet, for some seconds."""

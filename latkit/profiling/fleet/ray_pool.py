@@ -23,6 +23,8 @@ INSTALL = "pip install 'latkit[fleet]'"
 LOCAL = "auto"
 # The message of a lost worker, without Ray's advice.
 _REASON_LENGTH = 120
+# For what happens next, before whoever waits may do something else, as to end on a signal.
+_WAIT_SECONDS = 2.0
 
 
 class FleetWorker(Generic[Item, Result]):
@@ -168,8 +170,11 @@ class RayPool(Generic[Item, Result]):
     def dismiss(self, worker: str) -> None:
         self._ray.kill(self._actors.pop(worker))
 
-    def next(self) -> Hired | Measured[Result] | Lost | Failed:
-        (reference, *_), _ = self._ray.wait(list(self._waiting), num_returns=1)
+    def next(self) -> Hired | Measured[Result] | Lost | Failed | None:
+        ready, _ = self._ray.wait(list(self._waiting), num_returns=1, timeout=_WAIT_SECONDS)
+        if not ready:
+            return None
+        (reference,) = ready
         actor, worker = self._waiting.pop(reference)
         try:
             answer = self._ray.get(reference)
