@@ -288,7 +288,7 @@ def _hub_features(schema: pa.Schema) -> Mapping[str, Mapping[str, Any]]:
         content = json.loads((schema.metadata or {})[b"huggingface"])
         features = content["info"]["features"]
         return {name: value for name, value in features.items() if isinstance(value, dict)}
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return {}
 
 
