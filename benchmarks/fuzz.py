@@ -148,6 +148,15 @@ def child(name: str, material: Path, work: Path, seed: int, until: float) -> Non
         log.counts.write_text(json.dumps(counts))
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether somebody has sent SIGSTOP to a process."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in "tT"
+
+
 def parent(name: str, material: Path, work: Path, seed: int, minutes: float) -> dict[str, Any]:
     """Start processes that read, one after the other, until the time is over."""
     log = Log(work)
@@ -159,9 +168,15 @@ def parent(name: str, material: Path, work: Path, seed: int, minutes: float) -> 
                    str(seed + deaths), str(until)]  # fmt: skip
         process = subprocess.Popen(command, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
         log.current.write_text("it had not begun")
+        silent, written = 0, 0.0
         while process.poll() is None:
             time.sleep(1)
-            if time.time() - log.current.stat().st_mtime > HANGS_SECONDS:
+            # Not by the clock: on a shared machine both processes may be stopped for minutes.
+            if log.current.stat().st_mtime != written:
+                silent, written = 0, log.current.stat().st_mtime
+            elif not is_stopped(process.pid):
+                silent += 1
+            if silent > HANGS_SECONDS:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
         if process.returncode == 0:

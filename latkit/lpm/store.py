@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -21,6 +22,7 @@ from latkit.dataset import Target
 from latkit.lpm.base import LPM
 from latkit.lpm.card_fields import check_fields
 from latkit.lpm.kinds import kind_in_file
+from latkit.spaces import SearchSpace, get_space
 
 FORMAT = "latkit-lpm"
 FORMAT_VERSION = 1
@@ -240,7 +242,22 @@ def read_lpm(storage: Storage, folder: str) -> tuple[LPM, LPMCard]:
     weights = read_weights(storage, folder, digest)
     try:
         state = safetensors.torch.load(weights)
-        return kind.from_state(card.hyper_parameters, state), card
+        lpm = kind.from_state(card.hyper_parameters, state)
+        _check_predicts(lpm, get_space(card.target.space))
+        return lpm, card
     except _UNFIT as error:
         path = storage.location(f"{folder}/{WEIGHTS}")
         raise LPMError(f"{path} does not fit its card ({error})", _FIX) from None
+
+
+def _check_predicts(lpm: LPM, space: SearchSpace) -> None:
+    """Try an LPM on one architecture: what does not fit shows in its arithmetic alone.
+
+    Raises:
+        ValueError: it predicts no number.
+        RuntimeError, ...: its weights do not fit together.
+    """
+    encodings = space.encode(space.unrank(space.sample(1, 0)))
+    value, std = lpm.predict(encodings), lpm.predict_std(encodings)
+    if value.shape != (1,) or std.shape != (1,) or not np.isfinite([*value, *std]).all():
+        raise ValueError("it predicts no number")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 
 from latkit.lpm.store import card_text
 from latkit.registry import Registry
@@ -54,6 +56,22 @@ def test_a_card_whose_numbers_are_too_large(latkit: RunLatkit, version: Path) ->
             done = latkit("predict", "darts_v2", "--device", "formula")
             assert done.returncode in (0, 1, 2), done.stderr
             assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("change", ["shape", "nan"])
+def test_weights_that_do_not_fit_together(latkit: RunLatkit, version: Path, change: str) -> None:
+    """Their digest is right, and each of them alone is."""
+    path = version / "weights.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    name = next(name for name in sorted(tensors) if name.startswith("features.center"))
+    wrong = tensors[name]
+    tensors[name] = wrong.reshape(-1, 1) if change == "shape" else wrong * float("nan")
+    content = safetensors.torch.save(tensors)
+    path.write_bytes(content)
+    card = json.loads((version / "lpm.json").read_text())
+    card["weights_sha256"] = hashlib.sha256(content).hexdigest()
+    (version / "lpm.json").write_text(card_text(card))
+    refused(latkit, "predict", "darts_v2", "--device", "formula", code=1)
 
 
 @pytest.mark.parametrize("name", ["lpm.json", "weights.safetensors"])
