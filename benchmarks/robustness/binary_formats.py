@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -375,7 +376,7 @@ class OnnxFormat(Format):
             onnx.load_model_from_string(loaded.onnx())
             assert loaded.macs is None or loaded.macs >= 0, loaded.macs
             assert loaded.params >= 0
-            if sum(int(np.prod(spec.shape)) for spec in loaded.inputs) < 10**7:
+            if sum(math.prod(spec.shape) for spec in loaded.inputs) < 10**7:
                 loaded.arrays(0)
 
         return read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from latkit.core.errors import InputError
 
 Array = npt.NDArray[Any]
+# Of an input.
+MOST_NUMBERS = 2**40
 EXAMPLE = "--input 1x3x224x224"
 _SHAPE = re.compile(r"(?:(?P<name>[^=]+)=)?(?P<sizes>[1-9]\d{0,8}(?:x[1-9]\d{0,8})*)")
 
@@ -102,11 +105,20 @@ def choose_shapes(
 
 
 def random_arrays(specs: Sequence[TensorSpec], seed: int) -> dict[str, Array]:
-    """Values of every input: standard normal, or zeros and ones where it takes whole numbers."""
+    """Values of every input: standard normal, or zeros and ones where it takes whole numbers.
+
+    Raises:
+        InputError: an input has more numbers than any memory holds.
+    """
     generator = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
     for spec in specs:
         dtype = np.dtype(spec.dtype)
+        if math.prod(spec.shape) > MOST_NUMBERS:
+            raise InputError(
+                f"the input {spec.name} is {shape_text(spec.shape)}, which no memory holds",
+                "use a model of smaller inputs, or a smaller batch",
+            )
         if dtype.kind == "f":
             values = generator.standard_normal(spec.shape, dtype=np.float32).astype(dtype)
         else:

@@ -44,7 +44,9 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, str]:
     digest = hashlib.sha256(content)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+    except (
+        OSError, ValueError, TypeError, OverflowError, RuntimeError, onnx.checker.ValidationError,
+    ) as error:  # fmt: skip
         raise InputError(
             f"the weights of {path} are not beside it ({' '.join(str(error).split())[:200]})",
             "copy the file with its external data",

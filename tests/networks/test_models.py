@@ -214,3 +214,26 @@ def test_nodes_without_inputs_have_no_macs(op_type: str, tmp_path: Path) -> None
     macs, reason = count_macs(model)
     assert macs is None
     assert reason
+
+
+def test_inputs_that_no_memory_holds() -> None:
+    with pytest.raises(InputError):
+        random_arrays([TensorSpec("x", (2**31, 2**31, 2**31))], 0)
+
+
+@pytest.mark.parametrize("location", ["x" * 300, "../secret", "/etc/hostname", "", ".", "no"])
+def test_weights_that_lie_elsewhere(location: str, tmp_path: Path) -> None:
+    """Those of a file outside of the model's folder are not read."""
+    (tmp_path / "secret").write_bytes(bytes(4096))
+    model = conv_model()
+    weight = model.graph.initializer[0]
+    weight.ClearField("float_data")
+    weight.raw_data = b""
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = "location", location
+    (tmp_path / "m").mkdir()
+    path = tmp_path / "m" / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError):
+        load_model(str(path))
