@@ -503,7 +503,7 @@ def main() -> int:
     started = time.monotonic()
     found = commands()
     names = options.only or list(found)
-    killed, filled = [], []
+    results = Results(options.result, {**conditions("kills"), "seed": options.seed})
     with tempfile.TemporaryDirectory(prefix="latkit-kills-") as temporary:
         material = (options.material or Path(temporary, "material")).resolve()
         make(material)
@@ -513,26 +513,41 @@ def main() -> int:
             rng = random.Random(f"{options.seed} {name}")
             work = Path(temporary, f"{number}")
             if count := share + (number < rest):
-                killed.append(soak(name, found[name], material, work / "kills", count, rng))
-                print(json.dumps(killed[-1]), file=sys.stderr, flush=True)
+                done = soak(name, found[name], material, work / "kills", count, rng)
+                results.add("commands", done)
             if options.full:
-                filled.append(full(name, found[name], material, work / "full", options.full, rng))
-                print(json.dumps(filled[-1]), file=sys.stderr, flush=True)
+                done = full(name, found[name], material, work / "full", options.full, rng)
+                results.add("full_disks", done)
             shutil.rmtree(work, ignore_errors=True)
-    content = {
-        **conditions("kills"),
-        "seed": options.seed,
-        "seconds": round(time.monotonic() - started, 1),
-        "kills": sum(result["kills"] for result in killed),
-        "commands": killed,
-        "full_disks": filled,
-    }
-    text = json.dumps(content, indent=1) + "\n"
-    if options.result:
-        options.result.write_text(text)
-    else:
-        print(text, end="")
-    return 1 if any(result["findings"] for result in (*killed, *filled)) else 0
+    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+    return 1 if results.has_findings else 0
+
+
+class Results:
+    """The figures, written after each command; those of other commands in the file stay.
+
+    Args:
+        path: of the file; None: they are only printed.
+        head: what they have in common.
+    """
+
+    def __init__(self, path: Path | None, head: dict[str, Any]) -> None:
+        self._path = path
+        self._content: dict[str, Any] = {**head, "kills": 0, "commands": [], "full_disks": []}
+        if path is not None and path.exists():
+            earlier = json.loads(path.read_text())
+            self._content |= {name: earlier[name] for name in ("commands", "full_disks")}
+        self.has_findings = False
+
+    def add(self, kind: str, result: dict[str, Any]) -> None:
+        """Add those of one command."""
+        print(json.dumps(result), file=sys.stderr, flush=True)
+        self.has_findings |= bool(result["findings"])
+        others = [r for r in self._content[kind] if r["command"] != result["command"]]
+        self._content[kind] = [*others, result]
+        self._content["kills"] = sum(r["kills"] for r in self._content["commands"])
+        if self._path is not None:
+            self._path.write_text(json.dumps(self._content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,10 @@ def run(
         if done:
             break
         if stop(seconds):
-            (os.killpg if whole_group else os.kill)(child, signal.SIGKILL)
+            try:
+                (os.killpg if whole_group else os.kill)(child, signal.SIGKILL)
+            except ProcessLookupError:  # it has no group of its own yet
+                os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             break
         time.sleep(0.0005)
