@@ -145,6 +145,19 @@ def same_keys(name: str, whole: bool) -> Callable[[Path, Path], list[str]]:
     return check
 
 
+def no_doubled_rows(name: str) -> Callable[[Path, Path], list[str]]:
+    """Of candidates: what was measured first decides which are measured next."""
+
+    def check(a: Path, b: Path) -> list[str]:
+        from latkit.dataset import LatencyDataset
+
+        table = LatencyDataset.open(b / name).table
+        keys = set(zip(table["arch_id"].to_pylist(), table["visit"].to_pylist(), strict=True))
+        return [] if len(keys) == table.num_rows else [f"{name}: doubled rows"]
+
+    return check
+
+
 def same_registry(name: str) -> Callable[[Path, Path], list[str]]:
     """Every version is whole, and none but those of the undisturbed run is there.
 
@@ -210,7 +223,7 @@ def commands() -> dict[str, Command]:
             ("retarget", "one-shot", "--device", "here", "--front", "4", "--measure", "3",
              "--out", "retarget"),
             ("one-shot", REGISTRY),
-            same_keys("retarget/measured/here/torch-cpu", False), "retarget",
+            no_doubled_rows("retarget/measured/here/torch-cpu"), "retarget",
         ),
         "train": made(
             "train",
@@ -235,7 +248,8 @@ def commands() -> dict[str, Command]:
             table, ("darts.csv",), same_keys("new", True), "new", repeats=False
         ),
         "dataset merge": Command(
-            ("dataset", "merge", "imported-darts", "--out", "new"), ("imported-darts",),
+            ("dataset", "merge", "imported-darts", "second-darts", "--out", "new"),
+            ("imported-darts", "second-darts"),
             same_keys("new", True), "new", repeats=False,
         ),
         "registry push": Command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -107,6 +108,7 @@ def make(folder: Path) -> None:
              "--latency-column", "ms", "--unit", "ms", "--device", DEVICE, "--backend",
              "torch-cpu", "--setting", setting, "--out", name],
         )  # fmt: skip
+        shutil.copytree(folder / name, folder / f"second-{space}")
         printed = run(folder, ["train-lpm", name, "--json"])
         (folder / f"lpm-of-{space}.json").write_text(printed)
     for name in COMMANDS:

@@ -41,6 +41,8 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, str]:
         model = onnx.ModelProto()
     if not model.graph.node or not model.graph.output:
         raise InputError(f"{path} is no ONNX model", "name a file that an exporter wrote")
+    if any(size < 0 for initializer in model.graph.initializer for size in initializer.dims):
+        raise InputError(f"{path} has weights of a negative size", "export the model again")
     digest = hashlib.sha256(content)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
@@ -159,6 +161,8 @@ def count_macs(model: onnx.ModelProto) -> tuple[int | None, str]:
         if node.domain not in ("", "ai.onnx") or node.op_type in _UNCOUNTED:
             return None, f"it has the operator {node.op_type}, whose work is not counted"
     try:
+        if _has_impossible_shapes(model):
+            return None, "a convolution or pooling is larger than its input"
         inferred = shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # of whatever class a release raises
         return None, f"its shapes do not follow ({' '.join(str(error).split())[:100]})"
@@ -182,6 +186,24 @@ def count_macs(model: onnx.ModelProto) -> tuple[int | None, str]:
         except IndexError:  # it lacks an input or an output, or one has no dimensions
             return None, f"a node {node.op_type} is malformed"
     return total, ""
+
+
+def _has_impossible_shapes(model: onnx.ModelProto) -> bool:
+    """Whether a shape before the first slices is negative, which ends onnx's process at a slice."""
+    if not any(node.op_type == "Slice" for node in model.graph.node):
+        return False
+    unsliced = onnx.ModelProto()
+    unsliced.CopyFrom(model)
+    for node in unsliced.graph.node:
+        if node.op_type == "Slice":
+            node.domain = "latkit.unknown"
+    unsliced.opset_import.add(domain="latkit.unknown", version=1)
+    graph = shape_inference.infer_shapes(unsliced).graph
+    return any(
+        dim.dim_value < 0
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        for dim in value.type.tensor_type.shape.dim
+    )
 
 
 def _node_macs(node: onnx.NodeProto, shapes: Mapping[str, list[int]]) -> int:

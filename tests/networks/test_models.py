@@ -237,3 +237,25 @@ def test_weights_that_lie_elsewhere(location: str, tmp_path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     with pytest.raises(InputError):
         load_model(str(path))
+
+
+def test_weights_of_a_negative_size(tmp_path: Path) -> None:
+    model = conv_model()
+    model.graph.initializer[0].dims[0] = -1
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputError):
+        load_model(str(tmp_path / "m.onnx"))
+
+
+def test_a_kernel_larger_than_its_input_before_a_slice() -> None:
+    """onnx's inference of shapes ends the process there."""
+    x, w = (helper.make_tensor_value_info(n, 1, s) for n, s in (("x", [1, 1, 4, 4]), ("z", None)))
+    weight = helper.make_tensor("w", 1, [1, 1, 9, 9], [0.0] * 81)
+    limits = [helper.make_tensor(name, 7, [1], [value]) for name, value in
+              (("starts", 1), ("ends", 2**31), ("axes", 2))]  # fmt: skip
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"]),
+             helper.make_node("Slice", ["y", "starts", "ends", "axes"], ["z"])]  # fmt: skip
+    graph = helper.make_graph(nodes, "made", [x], [w], [weight, *limits])
+    macs, reason = count_macs(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    assert macs is None
+    assert reason
