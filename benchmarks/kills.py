@@ -452,7 +452,7 @@ def full(
             result["disks"] += 1
             result["full"] += life.code != 0
             wrong = [] if life.is_one_line else [f"no line: {life.errors[-600:]}"]
-            if life.code and "space" not in life.last_line:
+            if life.code and "space" not in life.errors:  # of a sweep in a warning
                 wrong.append(f"no cause: {life.last_line}")
             subprocess.run(["mount", "-o", f"remount,size={2**30}", str(disk)], check=True)
             done = finish(command, folder)

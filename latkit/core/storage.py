@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import hashlib
 import os
 import re
+import shutil
 import socket
 import time
 import uuid
@@ -287,14 +289,18 @@ class Storage:
             FileExistsError: a folder with something in it is there.
         """
         place = f"{self._root}/{folder}"
-        hidden = f"{place.rpartition('/')[0]}/{CLAIM}-{uuid.uuid4().hex}"
-        os.mkdir(hidden)
+        # Of the token's name, so that the same claim goes on with what a killed one left.
+        digest = hashlib.sha256(token.encode()).hexdigest()[:16]
+        hidden = f"{place.rpartition('/')[0]}/{CLAIM}-{digest}"
         try:
+            os.makedirs(hidden, exist_ok=True)
             with open(f"{hidden}/{CLAIM}", "wb") as file:
                 file.write(token.encode())
             os.rename(hidden, place)
         except OSError as error:
-            self._fs.rm(hidden, recursive=True)
+            shutil.rmtree(hidden, ignore_errors=True)
+            if isinstance(error, FileNotFoundError) and self.claim_of(folder) == token:
+                return  # another process has made the same claim at this moment
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place) from None
             raise

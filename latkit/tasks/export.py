@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
 import os
-import tempfile
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,8 +205,8 @@ def _write(
     files: list[Path] = []
     try:
         # The folder is on the file's own disk; its files have their names, which models refer to.
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-            made = Path(folder) / out.name
+        with _hidden_folder(out) as folder:
+            made = folder / out.name
             if request.to == "tensorrt":
                 plan, error = _build_engine(network, model.serialized(), setting)
                 made.write_bytes(plan)
@@ -226,6 +227,18 @@ def _write(
             file.unlink(missing_ok=True)
         raise from_os_error(problem, f"write {out}", "nothing was written") from None
     return files, error
+
+
+@contextlib.contextmanager
+def _hidden_folder(out: Path) -> Iterator[Path]:
+    """An empty folder beside a file; one that a killed process has left is used again."""
+    folder = out.with_name(f".{out.name}.making")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _onnxruntime_run(path: Path) -> Run:

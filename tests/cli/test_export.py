@@ -295,3 +295,12 @@ def test_help_names_genotypes_that_exist(latkit: RunLatkit, command: str) -> Non
     named = re.findall(r"\b[a-z]+_darts\w*|\bdarts_\w+|\bgdas\b", text)
     assert "darts_v2" in named
     assert set(named) <= set(ZOO)
+
+
+def test_what_a_killed_export_left_is_removed(latkit: RunLatkit, tmp_path: Path) -> None:
+    (tmp_path / ".n.onnx.making").mkdir()
+    (tmp_path / ".n.onnx.making" / "n.onnx").write_bytes(b"half")
+    done = latkit("export", "darts_v2", "--setting", MICRO_TEXT, "--out", "n.onnx")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.glob("*n.onnx*")) == ["n.onnx"]
+    assert not (tmp_path / ".n.onnx.making").exists()

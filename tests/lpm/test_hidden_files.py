@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
 from latkit.core.errors import LatkitError
-from latkit.core.storage import Storage
+from latkit.core.storage import CLAIM, Storage
 from latkit.lpm.store import CARD, WEIGHTS, write_files
 from latkit.registry import Registry
 
@@ -57,3 +58,21 @@ def test_an_lpm_that_is_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "v" / CARD)
     with pytest.raises(LatkitError):
         read_card(Storage(str(tmp_path)), "v")
+
+
+def test_a_claim_that_was_killed_goes_on(tmp_path: Path) -> None:
+    """What is left of it is of the same name as long as the token is the same."""
+    storage = Storage(str(tmp_path))
+    (tmp_path / "v").mkdir()
+    storage.claim_folder("v/1", "mine")
+    (tmp_path / "v" / "1" / CLAIM).unlink()
+    (tmp_path / "v" / "1").rmdir()
+    begun = tmp_path / "v" / f"{CLAIM}-{hashlib.sha256(b'mine').hexdigest()[:16]}"
+    begun.mkdir()
+    (begun / CLAIM).write_bytes(b"mi")
+    storage.claim_folder("v/1", "mine")
+    assert os.listdir(tmp_path / "v") == ["1"]
+    assert storage.claim_of("v/1") == "mine"
+    with pytest.raises(FileExistsError):
+        storage.claim_folder("v/1", "of another")
+    assert os.listdir(tmp_path / "v") == ["1"]
