@@ -99,8 +99,8 @@ def latkit_costs(work: Path) -> Json:
     return {"raw": rows, "growth": growth}
 
 
-def measured_seconds(start_seconds: float) -> tuple[Json, SimulatedKind]:
-    """Times of measurements from committed results, and the fleet that they make."""
+def measured_seconds() -> tuple[Json, SimulatedKind, SimulatedKind]:
+    """Times of measurements by committed results: the facts, a worker in a fleet, one alone."""
     raw = pq.read_table(RESULTS / "2026-11-24-profiling.parquet").to_pylist()
     times = [
         row["wall_ms"] / 1000
@@ -109,17 +109,15 @@ def measured_seconds(start_seconds: float) -> tuple[Json, SimulatedKind]:
     ]
     fleet = json.loads((RESULTS / "2026-11-27-fleet.json").read_text(encoding="utf-8"))["scaling"]
     one, two = fleet["one"], fleet["every"]
-    # In a fleet a measurement took longer than alone: Ray and the driver ran on the same core.
-    factor = (one["wall_seconds"] - start_seconds) / (one["rows"] * float(np.mean(times)))
-    kind = SimulatedKind(
-        workers=1,
-        seconds=tuple(factor * seconds for seconds in times),
-        start_seconds=start_seconds,
-        disturbed=one["disturbed"] / one["rows"],
-    )
+    # In a fleet a measurement took longer than alone: its share of the start, and Ray and the
+    # driver on the same core.
+    factor = one["wall_seconds"] / (one["rows"] * float(np.mean(times)))
+    quiet = one["disturbed"] / one["rows"]
+    alone = SimulatedKind(1, tuple(times), start_seconds=0.0, disturbed=quiet)
+    kind = dataclasses.replace(alone, seconds=tuple(factor * seconds for seconds in times))
     busy = two["disturbed"] / two["rows"]
     pair = dataclasses.replace(kind, workers=2, disturbed=busy)
-    alone, both = (simulate(of, one["architectures_usable"], 0) for of in (kind, pair))
+    single, both = (simulate(of, one["architectures_usable"], 0) for of in (kind, pair))
     facts = {
         "measurements": len(times),
         "alone_seconds": float(np.mean(times)),
@@ -128,11 +126,11 @@ def measured_seconds(start_seconds: float) -> tuple[Json, SimulatedKind]:
         "disturbed_quiet": kind.disturbed,
         "disturbed_busy": busy,
         "against_measured": {
-            "one worker": {"simulated": dataclasses.asdict(alone), "measured": one},
+            "one worker": {"simulated": dataclasses.asdict(single), "measured": one},
             "two workers": {"simulated": dataclasses.asdict(both), "measured": two},
         },
     }
-    return facts, kind
+    return facts, kind, alone
 
 
 def large_list(kind: SimulatedKind, disturbed_busy: float, wide_driver_seconds: float) -> Json:
@@ -175,12 +173,11 @@ def large_list(kind: SimulatedKind, disturbed_busy: float, wide_driver_seconds: 
     }
 
 
-def many_boards(kind: SimulatedKind) -> Json:
+def many_boards(alone: SimulatedKind) -> Json:
     """50 measurements on each of 1,000 boards, each by a bundle of its own, with nobody's help."""
-    alone = dataclasses.replace(kind, lost_per_hour=0.0, driver_seconds=0.0)
     runs = []
     for seed, slow in enumerate(np.geomspace(1, ASSUMED["board_slowness"], BOARDS).tolist()):
-        times = tuple(slow * seconds for seconds in kind.seconds)
+        times = tuple(slow * seconds for seconds in alone.seconds)
         run = simulate(dataclasses.replace(alone, seconds=times), PER_DEVICE, seed)
         runs.append((run.seconds, run.measurements, run.architectures_unusable))
     seconds, measurements, unusable = np.array(runs).T
@@ -203,7 +200,6 @@ def main() -> None:
     work: Path = parser.parse_args().out
     work.mkdir(parents=True, exist_ok=True)
     costs = latkit_costs(work)
-    start = measure("start", 2, work)
     idle = [measure("ray", workers, work) for workers in (2, 4, 8)]
     wide = measure("wide", 10_000, work)
     boards = [measure("devices", n, work) for n in (30, 100, 300, BOARDS)]
@@ -211,7 +207,7 @@ def main() -> None:
     board_commands = measure("commands", PER_DEVICE, work)
     bundle = measure("bundle", PER_DEVICE, work)
 
-    facts, kind = measured_seconds(start["wall_seconds"])
+    facts, kind, alone = measured_seconds()
     ray_seconds = max(row["driver_cpu_ms_a_call"] for row in idle) / 1000
     largest = costs["raw"]["driver"][-1]
     kind = dataclasses.replace(
@@ -230,7 +226,6 @@ def main() -> None:
         "assumed": ASSUMED,
         "latkit": costs,
         "wide": {"workers": MANY_WORKERS, **wide},
-        "start": start,
         "ray": idle,
         "registry": boards,
         "merge_of_small_datasets": merges,
@@ -239,7 +234,7 @@ def main() -> None:
         "measurement": facts,
         "driver_ms_an_event": 1000 * kind.driver_seconds,
         "large_list": large_list(kind, facts["disturbed_busy"], wide_seconds),
-        "many_boards": many_boards(kind),
+        "many_boards": many_boards(alone),
     }
     json.dump(content, sys.stdout, indent=1, allow_nan=False)
     print()

@@ -277,20 +277,6 @@ def bundle(n: int, work: Path) -> Result:
     return {"bundle_cpu_seconds": seconds, "networks": n, "bytes": path.stat().st_size}
 
 
-def start(n: int, work: Path) -> Result:
-    """Wall seconds of a fleet of one worker that measures next to nothing: the least of three."""
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    seconds = []
-    for number in range(3):
-        began = time.perf_counter()
-        _command_seconds(
-            "profile", "--fleet", "auto", "--backend", "torch-cpu", "--device", "here", "--setting",
-            "tiny,cells=3", "--protocol", "fast", "--n", n, "--out", work / f"start-{number}",
-        )  # fmt: skip
-        seconds.append(time.perf_counter() - began)
-    return {"wall_seconds": min(seconds)}
-
-
 def ray(n: int, work: Path) -> Result:
     """What Ray takes of the driver's process for a measurement, by workers that measure nothing."""
     import ray as library
@@ -319,7 +305,7 @@ def ray(n: int, work: Path) -> Result:
         library.shutdown()
 
 
-_PARTS = (driver, wide, check, train, many, devices, commands, bundle, start, ray)
+_PARTS = (driver, wide, check, train, many, devices, commands, bundle, ray)
 PARTS: dict[str, Callable[[int, Path], Result]] = {part.__name__: part for part in _PARTS}
 
 

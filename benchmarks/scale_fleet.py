@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from latkit.dataset.flags import DISTURBED
-from latkit.profiling.fleet.driver import MEASURED_FOR_ONE, MOST_LOST
+from latkit.profiling.fleet.dispatch import MEASURED_FOR_ONE, MOST_LOST
 from latkit.profiling.fleet.pool import Hired, Lost, Measured
 from latkit.profiling.plan import Work, panel_size
 from latkit.profiling.protocol import Measurement
@@ -214,12 +214,14 @@ def _run(
     begin: dict[str, int] = {}
     end: dict[str, int] = {}
     tasks: dict[str, int | None] = {}
-    hiring, lost, measured = kind.workers, 0, 0
+    hiring, lost, measured, nothing_now = kind.workers, 0, 0, False
     for _ in range(kind.workers):
         pool.hire()
 
     def next_index() -> int | None:
-        nonlocal todo
+        nonlocal todo, nothing_now
+        if nothing_now:
+            return None
         if again:
             return again.popleft()
         busy = set(tasks.values()) - {None, -1}
@@ -227,6 +229,7 @@ def _run(
         if index is None and not busy:
             todo = iter(work)
             index = next(todo, None)
+        nothing_now = index is None
         return index
 
     while any(task is not None for task in tasks.values()) or (hiring and not tasks):
@@ -250,6 +253,7 @@ def _run(
                 done = event.measurement
                 made.append((task, done.estimate, done.disturbed))
                 work.record(*made[-1])
+        nothing_now = False
         for name in [name for name, task in tasks.items() if task is None]:
             if begin[name]:
                 begin[name] -= 1

@@ -63,7 +63,8 @@ def conditions(result: Json) -> list[str]:
         (
             "a measurement",
             f"{number(of['alone_seconds'])} s alone and {number(of['in_a_fleet_seconds'])} s in a "
-            f"fleet (`fast`, ImageNet setting, `torch-cpu`), spread {number(of['spread_percent'])} "
+            "fleet, with its share of the start and of Ray "
+            f"(`fast`, ImageNet setting, `torch-cpu`), spread {number(of['spread_percent'])} "
             f"%: measured, {of['measurements']} of them",
         ),
         (
@@ -71,7 +72,6 @@ def conditions(result: Json) -> list[str]:
             f"{percent(of['disturbed_quiet'])} on a quiet machine, {percent(of['disturbed_busy'])} "
             "on a busy one: measured",
         ),
-        ("start of a fleet", f"{number(result['start']['wall_seconds'])} s: measured"),
         (
             "the driver, a measurement",
             f"{number(result['driver_ms_an_event'])} ms of CPU time, Ray's part included: measured",

@@ -146,6 +146,8 @@ class Fleet(Dispatcher[_Worker, _Task, int, Measurement]):
         self._quarantined: set[str] = set()
         # Why, of those and of others.
         self._left_out: dict[str, str] = {}
+        # Whether it is known since the last event that the list has nothing for an idle worker.
+        self._nothing_now = False
         # Times of each worker's anchor, also of those that are lost.
         self._levels_ms: dict[str, list[float]] = {}
         self._disturbed = 0
@@ -233,6 +235,8 @@ class Fleet(Dispatcher[_Worker, _Task, int, Measurement]):
 
     def _next_index(self) -> int | None:
         """What is to be measured next of the list; None: nothing is, as far as is known now."""
+        if self._nothing_now:  # not looked for again for each of hundreds of idle workers
+            return None
         if self._again:
             return self._again.popleft()
         busy = {worker.index for worker in self._workers.values()}
@@ -242,9 +246,14 @@ class Fleet(Dispatcher[_Worker, _Task, int, Measurement]):
             # What was measured meanwhile may have to be measured again.
             self._todo = iter(self._work)
             index = next(self._todo, None)
+        self._nothing_now = index is None
         return index
 
     # --- workers -----------------------------------------------------------------------------
+
+    def _assign(self) -> None:
+        self._nothing_now = False
+        super()._assign()
 
     def _welcome(self, hired: Hired) -> None:
         """Take a worker in, unless it is not of the kind of the others, or not trusted."""
