@@ -365,6 +365,8 @@ def left_behind(folder: Path) -> list[str]:
         str(path.relative_to(folder))
         for path in folder.rglob(".*")
         if not (path.with_name(".claim").exists() and not path.with_name("lpm.json").exists())
+        # An empty folder may be left of a file that was moved to its place just before.
+        and not (path.is_dir() and not any(path.iterdir()))
     )
     known = (".lock", ".claim")
     # A registry's trial of whether it can be written has a name of its own each time; nothing reads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,11 +11,13 @@ import pyarrow as pa
 from latkit.core.errors import LatkitError, SearchError, from_os_error
 from latkit.core.files import write_atomically
 from latkit.core.parquet import read_parquet, write_parquet
-from latkit.dataset.cast import cast_to_schema
+from latkit.dataset.cast import cast_to_schema, check_filled
 
 HISTORY = "history.parquet"
 # Of one epoch, the columns of ``schema_of`` by name.
 HistoryRow: TypeAlias = Mapping[str, int | float | str | None]
+# What is not known of a warm-up's epochs, and of those that train α alone.
+_OF_SOME_EPOCHS = ("train_loss", "val_loss", "expected_cost", "train_accuracy", "val_accuracy")
 # Of each α, followed by its name.
 ALPHA_COLUMNS = ("alpha_entropy", "skip_share", "parameter_free_share")
 
@@ -62,7 +64,7 @@ def read_history(out: Path, finished: int, alpha_names: Sequence[str]) -> list[d
         SearchError: the file is corrupt, or lacks some of them.
         LatkitError: it cannot be read.
     """
-    return read_epochs(out, finished, schema_of(alpha_names), SearchError)
+    return read_epochs(out, finished, schema_of(alpha_names), SearchError, _OF_SOME_EPOCHS)
 
 
 def write_epochs(folder: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
@@ -76,7 +78,11 @@ def write_epochs(folder: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Sch
 
 
 def read_epochs(
-    folder: Path, finished: int, schema: pa.Schema, error_class: type[LatkitError]
+    folder: Path,
+    finished: int,
+    schema: pa.Schema,
+    error_class: type[LatkitError],
+    may_be_empty: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """The rows of the finished epochs.
 
@@ -85,6 +91,7 @@ def read_epochs(
         finished: epochs that the checkpoint has finished.
         schema: of the rows, ``epoch`` among them.
         error_class: what is raised for a file that lacks something.
+        may_be_empty: columns that some epochs have no value of.
 
     Raises:
         LatkitError: the file is corrupt or lacks epochs (``error_class``), or cannot be read.
@@ -94,7 +101,9 @@ def read_epochs(
     path, fix = folder / HISTORY, "put it back, or choose another --out"
     rows: list[dict[str, Any]]
     try:
-        rows = cast_to_schema(read_parquet(path), schema).to_pylist()
+        table = cast_to_schema(read_parquet(path), schema)
+        check_filled(table, may_be_empty)
+        rows = table.to_pylist()
     except FileNotFoundError:
         raise error_class(f"{path} is missing, but {finished} epochs are finished", fix) from None
     except OSError as error:

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from latkit.core.errors import InputError
+from latkit.core.json_files import read_plain_file
 from latkit.search.images import ImageListing, image_suffixes, listed
 
+# Of an image's file; a link may lead to a device, which has no end.
+MOST_IMAGE_BYTES = 2**30
 _TRAINING = {"train", "training"}
 _OTHER_SPLITS = {"test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev"}
 # What file managers, notebooks and archivers leave behind, beside names with a dot.
@@ -81,7 +84,7 @@ class FolderListing(ImageListing):
     def contents(self, chosen: Sequence[int]) -> Iterator[tuple[int, bytes, str]]:
         for place, index in enumerate(chosen):
             path = self._paths[index]
-            yield place, path.read_bytes(), text_of(path)
+            yield place, read_plain_file(path, MOST_IMAGE_BYTES), text_of(path)
 
 
 def find_test_folders(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ of offsets, other names inside lists, lists of nothing where every list is empty
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,6 +45,26 @@ def cast_to_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     if problems:
         raise ValueError("; ".join(problems))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def check_filled(table: pa.Table, may_be_empty: Collection[str] = ()) -> None:
+    """Refuse cells without a value.
+
+    Args:
+        table: its columns are numbers and texts.
+        may_be_empty: columns whose cells may be null; none may be NaN.
+
+    Raises:
+        ValueError: there are some; the text names their columns.
+    """
+    empty = [
+        name
+        for name in table.column_names
+        if (table[name].null_count and name not in may_be_empty)
+        or (pa.types.is_floating(table[name].type) and pc.any(pc.is_nan(table[name])).as_py())
+    ]
+    if empty:
+        raise ValueError(f"{', '.join(empty)} has empty cells")
 
 
 def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:

@@ -16,7 +16,7 @@ from torch import Tensor
 from latkit.core.errors import Interrupted, SearchError, from_os_error
 from latkit.core.files import write_atomically
 from latkit.core.parquet import read_parquet, write_parquet
-from latkit.dataset.cast import cast_to_schema
+from latkit.dataset.cast import cast_to_schema, check_filled
 from latkit.search.distributed import Processes
 from latkit.search.network_training import GO_ON, memory_errors
 from latkit.spaces import ChoiceMatrix, SearchSpace
@@ -209,7 +209,9 @@ class _File:
             "delete it to look at all sub-networks again, or choose another --out",
         )
         try:
-            rows = cast_to_schema(read_parquet(path), self._schema).to_pylist()
+            table = cast_to_schema(read_parquet(path), self._schema)
+            check_filled(table)
+            rows = table.to_pylist()
         except FileNotFoundError:
             return
         except OSError as error:

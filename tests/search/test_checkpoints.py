@@ -6,13 +6,17 @@ import errno
 import json
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from latkit.core.errors import LatkitError, SearchError
 from latkit.networks.state import save_tensors
 from latkit.search.checkpoint import CHECKPOINT, HEADER, finished_epochs
+from latkit.search.data import load_data
+from latkit.search.history import read_history, schema_of, write_history
 from latkit.search.network_checkpoint import progress_of
 from tests.support.processes import Forked
 
@@ -61,3 +65,31 @@ def test_numbers_of_an_unknown_type(tmp_path: Path, dtype: str) -> None:
 
     with pytest.raises(LatkitError):
         load_state(torch.nn.Linear(1, 1), tmp_path / CHECKPOINT)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "is_read"),
+    [("seconds", None, False), ("val_loss", None, True), ("val_loss", float("nan"), False),
+     ("genotype", None, False)],
+)  # fmt: skip
+def test_a_history_with_empty_cells(
+    tmp_path: Path, column: str, value: float | None, is_read: bool
+) -> None:
+    """Of a warm-up's epochs some columns have no value; of no epoch any has NaN."""
+    row: dict[str, Any] = dict.fromkeys(schema_of(()).names, 1.0)
+    row |= {"epoch": 1, "genotype": "x", column: value}
+    write_history(tmp_path, [row], ())
+    if is_read:
+        assert read_history(tmp_path, 1, ()) == [row]
+        return
+    with pytest.raises(SearchError):
+        read_history(tmp_path, 1, ())
+
+
+def test_an_image_without_end(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "1.png")
+    (tmp_path / "a" / "2.png").symlink_to("/dev/zero")
+    with pytest.raises(LatkitError):
+        load_data(str(tmp_path), None, 0)
