@@ -14,8 +14,8 @@ import numpy.typing as npt
 from latkit.core.errors import InputError
 
 Array = npt.NDArray[Any]
-# Of an input.
-MOST_NUMBERS = 2**40
+# Of an input: of more NumPy does not even try to make an array.
+MOST_NUMBERS = 2**58
 EXAMPLE = "--input 1x3x224x224"
 _SHAPE = re.compile(r"(?:(?P<name>[^=]+)=)?(?P<sizes>[1-9]\d{0,8}(?:x[1-9]\d{0,8})*)")
 
