@@ -447,8 +447,7 @@ def full(
         disk.mkdir()
         with small_disk(disk, 2**30):
             folder = prepare(material, disk / "w", command)
-            # Less than it needs at its highest: old and new files are there at once.
-            size = size_of(disk) + 32_768 + rng.randint(0, max(8192, needs))
+            size = size_of(disk) + 4096 + rng.randint(0, max(4096, needs))
             subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
             life = run(command.arguments, folder, environment(folder))
             result["disks"] += 1
