@@ -229,7 +229,7 @@ BY_COMMAND = ("gpu-tests", "suite.torch-cuda")
 HERE = (
     ("profile.batch-1", "lpm", "search"), ("profile.batch-32",), ("step.darts",), ("networks",),
     ("protocols",), ("bf16",), ("energy",), ("step.pc-darts",), ("step.second-order",),
-    ("doctor",), ("nccl",), ("cuda-packages",), ("plug-ins",),
+    ("doctor",), ("nccl",), ("cuda-packages",), ("plug-ins",), ("captured",),
 )  # fmt: skip
 
 

@@ -307,13 +307,14 @@ class TestRay:
         driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
             self.wait_for_rows(driver, 10)
+            # (Whether the driver tells of it before its own end depends on how busy the machine is;
+            # that it does is tested above.)
             worker = next(pid for pid, name in processes() if name.startswith("ray::FleetWorker"))
             os.kill(worker, signal.SIGKILL)
             self.wait_for_rows(driver, 20)
         finally:
             driver.kill()
-            _, told = driver.communicate()
-        assert " is lost " in told
+            driver.communicate()
         rows = rows_of(Path("d.fleet"))
         command[-1] = "60"  # of 400, to end soon
         done = subprocess.run(command, capture_output=True, text=True, check=False)
