@@ -145,7 +145,8 @@ def _opened(path: Path) -> Iterator[Iterator[_Member]]:
                 _Member(
                     PurePosixPath(info.filename),
                     info.file_size,
-                    not info.is_dir() and not info.flag_bits & 1,  # the first bit: encrypted
+                    # (Without a name, is_dir fails.) The first bit: encrypted.
+                    bool(info.filename) and not info.is_dir() and not info.flag_bits & 1,
                     lambda info=info: archive.open(info),  # type: ignore[misc]
                 )
                 for info in archive.infolist()

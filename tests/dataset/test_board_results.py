@@ -116,6 +116,14 @@ class TestRefused:
         (tmp_path / "r.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
         assert "larger" in self.refuse(tmp_path / "r.tar").cause
 
+    def test_a_member_without_a_name(self, tmp_path: Path) -> None:
+        """As a byte 0 at the beginning of a name leaves it."""
+        path = tmp_path / "r.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("xdataset.json", "{}")
+        path.write_bytes(path.read_bytes().replace(b"xdataset.json", b"\0dataset.json"))
+        self.refuse(path)
+
     def test_damaged_archives(self, measured: Path, tmp_path: Path) -> None:
         for pack in (as_zip, as_tar):
             file = pack(measured, tmp_path / pack.__name__)
