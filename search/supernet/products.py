@@ -22,8 +22,8 @@ from latkit.search.supernet.layout import (
     side_by_side,
 )
 
-# From so many rows, or multiplications, on, 1x1 convolutions beat BLAS at products of rows with small
-# matrices. They are only given to oneDNN as a batch of so many images.
+# From so many rows, or multiplications, on, 1x1 convolutions beat BLAS at products of rows with
+# small matrices. They are only given to oneDNN as a batch of so many images.
 MANY_ROWS = 16384
 MANY_PRODUCTS = 1 << 22
 AS_IMAGES = 16
