@@ -48,11 +48,11 @@ def cast_to_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def check_filled(table: pa.Table, may_be_empty: Collection[str] = ()) -> None:
-    """Refuse cells without a value.
+    """Refuse cells without a value, or with one that is no finite number.
 
     Args:
         table: its columns are numbers and texts.
-        may_be_empty: columns whose cells may be null; none may be NaN.
+        may_be_empty: columns whose cells may be null.
 
     Raises:
         ValueError: there are some; the text names their columns.
@@ -61,10 +61,13 @@ def check_filled(table: pa.Table, may_be_empty: Collection[str] = ()) -> None:
         name
         for name in table.column_names
         if (table[name].null_count and name not in may_be_empty)
-        or (pa.types.is_floating(table[name].type) and pc.any(pc.is_nan(table[name])).as_py())
+        or (
+            pa.types.is_floating(table[name].type)
+            and pc.all(pc.is_finite(table[name])).as_py() is False
+        )
     ]
     if empty:
-        raise ValueError(f"{', '.join(empty)} has empty cells")
+        raise ValueError(f"{', '.join(empty)} has cells without a finite value")
 
 
 def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:

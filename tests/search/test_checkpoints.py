@@ -70,12 +70,13 @@ def test_numbers_of_an_unknown_type(tmp_path: Path, dtype: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "is_read"),
     [("seconds", None, False), ("val_loss", None, True), ("val_loss", float("nan"), False),
+     ("train_loss", float("inf"), False),
      ("genotype", None, False)],
 )  # fmt: skip
 def test_a_history_with_empty_cells(
     tmp_path: Path, column: str, value: float | None, is_read: bool
 ) -> None:
-    """Of a warm-up's epochs some columns have no value; of no epoch any has NaN."""
+    """Of a warm-up's epochs some columns have no value; of no epoch any has NaN, or no end."""
     row: dict[str, Any] = dict.fromkeys(schema_of(()).names, 1.0)
     row |= {"epoch": 1, "genotype": "x", column: value}
     write_history(tmp_path, [row], ())
