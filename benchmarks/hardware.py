@@ -10,7 +10,6 @@ too. What has been run on a GPU follows from the committed results of ``benchmar
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import page_tables
 from benchmarks.gpu_parts.page import hardware, markdown
 from latkit.backends.hardware import (
     BACKEND_SUPPORT,
@@ -34,8 +34,7 @@ from latkit.backends.hardware import (
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "hardware.md"
-BEGIN = "<!-- begin {name}: made by benchmarks/hardware.py -->"
-END = "<!-- end -->"
+SCRIPT = "benchmarks/hardware.py"
 NOT_YET = "**not yet run on a GPU**"
 # What of latkit needs a GPU, and the parts of the proof that show it.
 CLAIMS = (
@@ -157,26 +156,12 @@ def rewrite(text: str, runs: Iterable[dict[str, Any]]) -> str:
         "runs": table(runs),
         "generations": generations_table(),
     }
-    for name, lines in tables.items():
-        begin = BEGIN.format(name=name)
-        before, found, rest = text.partition(begin)
-        _, end, after = rest.partition(END)
-        if not found or not end:
-            raise ValueError(f"{PAGE} lacks the lines {begin} and {END}")
-        text = "\n".join([before + begin, "", *lines, "", END]) + after
-    return text
+    return page_tables.rewrite(text, tables, SCRIPT)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
-    text = PAGE.read_text(encoding="utf-8")
-    made = rewrite(text, load_runs(ROOT / "benchmarks" / "results"))
-    if not options.check:
-        PAGE.write_text(made, encoding="utf-8")
-    elif made != text:
-        raise SystemExit(f"{PAGE} has other tables: run python benchmarks/hardware.py")
+    runs = load_runs(ROOT / "benchmarks" / "results")
+    page_tables.main(__doc__.splitlines()[0], PAGE, lambda text: rewrite(text, runs), SCRIPT)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ python benchmarks/scale_page.py --check    # exit with 1 if the page's are other
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -15,12 +14,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import page_tables
 from benchmarks.gpu_parts.page import markdown
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scale.md"
-BEGIN = "<!-- begin {name}: made by benchmarks/scale_page.py -->"
-END = "<!-- end -->"
+SCRIPT = "benchmarks/scale_page.py"
 Json = dict[str, Any]
 
 
@@ -273,26 +272,13 @@ def rewrite(text: str, result: Json) -> str:
     Raises:
         ValueError: the page has no place for one.
     """
-    for name, table in TABLES.items():
-        begin = BEGIN.format(name=name)
-        before, found, rest = text.partition(begin)
-        _, end, after = rest.partition(END)
-        if not found or not end:
-            raise ValueError(f"{PAGE} lacks the lines {begin} and {END}")
-        text = "\n".join([before + begin, "", *table(result), "", END]) + after
-    return text
+    tables = {name: table(result) for name, table in TABLES.items()}
+    return page_tables.rewrite(text, tables, SCRIPT)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
-    text = PAGE.read_text(encoding="utf-8")
-    made = rewrite(text, newest_result())
-    if not options.check:
-        PAGE.write_text(made, encoding="utf-8")
-    elif made != text:
-        raise SystemExit(f"{PAGE} has other tables: run python benchmarks/scale_page.py")
+    result = newest_result()
+    page_tables.main(__doc__.splitlines()[0], PAGE, lambda text: rewrite(text, result), SCRIPT)
 
 
 if __name__ == "__main__":

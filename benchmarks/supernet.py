@@ -19,13 +19,11 @@ import argparse
 import itertools
 import json
 import multiprocessing
-import platform
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -36,7 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from latkit.core.device import cpu_name
+from benchmarks.conditions import conditions
 from latkit.lpm.default import DefaultLPM
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.rows import Rows
@@ -236,10 +234,7 @@ def main() -> None:
             flush=True,
         )
     content = {
-        "date": date.today().isoformat(),
-        "cpu": cpu_name(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
+        **conditions("supernet"),
         "threads": threads,
         "steps": arguments.steps,
         "cases": results,

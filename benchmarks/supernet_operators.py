@@ -18,13 +18,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +31,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.conditions import conditions
 from benchmarks.supernet import CASES, WARM_UP, stepper
-from latkit.core.device import cpu_name
 
 MORE_THREADS = (4, 8, 16)
 # What no operator accounts for.
@@ -146,10 +144,8 @@ def main() -> None:
                 flush=True,
             )
     content = {
-        "date": date.today().isoformat(),
-        "cpu": cpu_name(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
+        **conditions("supernet-operators"),
+        "threads": [1, 2],
         "steps": arguments.steps,
         "cases": results,
     }

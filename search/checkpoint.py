@@ -22,15 +22,13 @@ from latkit.core.errors import InputError, SearchError, from_os_error
 from latkit.core.files import write_atomically
 from latkit.networks.state import save_tensors
 from latkit.search.bilevel import Bilevel
+from latkit.search.network_checkpoint import CORRUPT
 from latkit.search.optimizers import Optimizer
 from latkit.search.supernet import Supernet
 
 CHECKPOINT = "checkpoint.safetensors"
 HEADER = "latkit"
 FORMAT_VERSION = 2
-# What reading a file's tensors and its header raises; a type of tensors may be unknown to PyTorch.
-_CORRUPT = (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError,
-            OverflowError, RecursionError, RuntimeError)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -243,7 +241,7 @@ def _understood(path: Path, fix: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except _CORRUPT as error:
+    except CORRUPT as error:
         raise SearchError(f"checkpoint {path} is corrupt ({_first_line(error)})", fix) from None
 
 

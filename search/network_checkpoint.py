@@ -23,7 +23,7 @@ CHECKPOINT = "checkpoint.safetensors"
 HEADER = "latkit"
 FORMAT_VERSION = 1
 # What reading a file's tensors and its header raises; a type of tensors may be unknown to PyTorch.
-_CORRUPT = (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError,
+CORRUPT = (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError,
             OverflowError, RecursionError, RuntimeError)  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def _read(
             return header, {name: file.get_tensor(name) for name in names}
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
-    except _CORRUPT as error:
+    except CORRUPT as error:
         raise _corrupt(path, _first_line(error), error_class) from None
 
 
