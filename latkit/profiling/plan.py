@@ -121,8 +121,9 @@ class Work:
         self._all_remeasured = 0
         self._all_wanted = self._planned = int(self._wanted.sum())
         self._short = 0
-        # Passes that are complete.
-        self._reached = 0
+        # Passes that are complete, and how many architectures the next one has still to measure.
+        self._complete = 0
+        self._left = n
         self.retest = RetestError()
         for index, value, disturbed in made:
             self.record(index, value, disturbed)
@@ -133,6 +134,10 @@ class Work:
         self._planned -= int(self._made[index] < self._wanted[index])
         self._made[index] += 1
         self.done += 1
+        self._left -= int(self._made[index] == self._complete + 1)
+        while not self._left:
+            self._complete += 1
+            self._left = int(np.count_nonzero(self._made <= self._complete))
         if not disturbed:
             self._good[index] += 1
             self.retest.add(index, value)
@@ -147,20 +152,19 @@ class Work:
     @property
     def error(self) -> float | None:
         """Relative error of the mean latency of an architecture measured in all passes so far."""
-        return None if self.retest.sd is None else self.retest.sd / max(1, self._reached) ** 0.5
+        return None if self.retest.sd is None else self.retest.sd / max(1, self._complete) ** 0.5
 
     def __iter__(self) -> Iterator[int]:
         for index, replicate in self._first_pass:
             if self._made[index] <= replicate:
                 yield index
-        self._reached = 1
+        planned = 1
         while True:
-            while self._reached < self._passes:
-                number = self._reached + 1
-                for index in np.random.default_rng((self._seed, number)).permutation(self._n):
-                    if self._made[index] < number:
+            while planned < self._passes:
+                planned += 1
+                for index in np.random.default_rng((self._seed, planned)).permutation(self._n):
+                    if self._made[index] < planned:
                         yield int(index)
-                self._reached = number
             yield from self._remeasure()
             if self._target_error is None or not self._add_passes(self._target_error):
                 return

@@ -199,6 +199,16 @@ class TestTargetError:
         counts = set(Counter(indices(made)).values())
         assert counts <= {3, 4, 5, 6}  # (3 / 1.5)^2 = 4, known to some error
 
+    def test_a_pass_counts_when_its_last_measurement_is_recorded(self) -> None:
+        work = Work(3, 0, 10, replicates=2)
+        errors = []
+        for made, index in enumerate(work):
+            work.record(index, 1 + 0.01 * made, False)
+            errors.append((work.retest.sd, work.error))
+        assert [sd for sd, _ in errors[:3]] == [None] * 3
+        assert errors[-2][1] == errors[-2][0]
+        assert errors[-1][1] == pytest.approx(errors[-1][0] / math.sqrt(2))
+
     def test_none_are_added_where_it_is_reached(self) -> None:
         _, made = self.noisy(0.01, 0.05)
         assert indices(made) == [i for i, _ in schedule(60, 0, 10)]
