@@ -133,7 +133,7 @@ def driver(n: int, work: Path, workers: int = WORKERS) -> Result:
     assert dataset.table.num_rows == pool.measured
     result["bytes"], result["workers_bytes"] = bytes_of(out), bytes_of(plan.folder)
     result["journal_bytes_a_row"] = sum(watch.journal) / len(watch.journal)
-    pool.measure("worker", int(ids[0]))
+    pool.give("worker", int(ids[0]))
     result["message_bytes"] = len(pickle.dumps(pool.next()))
     return result
 

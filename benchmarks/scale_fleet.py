@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from latkit.dataset.flags import DISTURBED
-from latkit.profiling.fleet.dispatch import MEASURED_FOR_ONE, MOST_LOST
-from latkit.profiling.fleet.pool import Hired, Lost, Measured
+from latkit.profiling.fleet.dispatch import FINISHED_FOR_ONE, MOST_LOST
+from latkit.profiling.fleet.pool import Finished, Hired, Lost
 from latkit.profiling.plan import Work, panel_size
 from latkit.profiling.protocol import Measurement
 
@@ -102,7 +102,7 @@ class SimulatedPool:
         at = max(begin, self.now) + self._kind.start_seconds
         self._add(_Event(at, next(self._order), name))
 
-    def measure(self, worker: str, arch_id: int) -> None:
+    def give(self, worker: str, arch_id: int) -> None:
         seconds, lost_after, _, _ = next(self._draws)
         spent = min(seconds, lost_after)
         at = self.now + spent
@@ -111,7 +111,7 @@ class SimulatedPool:
     def dismiss(self, worker: str) -> None:
         """Nothing is left to be stopped."""
 
-    def next(self) -> Hired | Measured | Lost:
+    def next(self) -> Hired | Finished | Lost:
         event = heapq.heappop(self._events)
         self.now = max(self.now, event.at) + self._kind.driver_seconds
         if event.arch_id is None:
@@ -122,7 +122,7 @@ class SimulatedPool:
             return Lost(event.worker, "simulated")
         self.measured += 1
         self.busy_seconds += event.seconds
-        return Measured(event.worker, self._measurement(event.arch_id))
+        return Finished(event.worker, self._measurement(event.arch_id))
 
     def _measurement(self, arch_id: int) -> Measurement:
         _, _, chance, noise = next(self._draws)
@@ -243,14 +243,14 @@ def _run(
             task = tasks.pop(worker)
             if task is not None and task >= 0:
                 again.append(task)
-            if lost <= MOST_LOST + measured // MEASURED_FOR_ONE:
+            if lost <= MOST_LOST + measured // FINISHED_FOR_ONE:
                 hiring += 1
                 pool.hire()
         else:
             task, tasks[worker] = tasks[worker], None
             measured += 1
             if task is not None and task >= 0:
-                done = event.measurement
+                done = event.result
                 made.append((task, done.estimate, done.disturbed))
                 work.record(*made[-1])
         nothing_now = False
@@ -264,7 +264,7 @@ def _run(
                 end[name] -= 1
                 tasks[name] = -1
             if tasks[name] is not None:
-                pool.measure(name, 0)
+                pool.give(name, 0)
         if not tasks and not hiring:
             return False
     return True

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,10 +19,11 @@ from latkit.profiling.fleet import dispatch
 from latkit.profiling.fleet.dispatch import MOST_LOST
 from latkit.profiling.fleet.driver import Fleet, FleetPlan
 from latkit.profiling.fleet.merging import QUARANTINE
-from latkit.profiling.fleet.pool import Failed, Hired, Lost, Measured
+from latkit.profiling.fleet.pool import Failed, Finished, Hired, Lost
 from latkit.profiling.protocol import Measurement, Protocol
 from latkit.spaces import Setting
 from tests.support.commands import MICRO_TEXT, RunLatkit, check
+from tests.support.fleets import forget_ray, kill_worker_and_driver, needs_ray
 from tests.support.synthetic import formula_ms
 
 ANCHOR_MS = 4.0
@@ -67,7 +63,7 @@ class MadePool:
     def hire(self) -> None:
         self.queue.append((None, 0))
 
-    def measure(self, worker: str, arch_id: int) -> None:
+    def give(self, worker: str, arch_id: int) -> None:
         assert worker not in [name for name, _ in self.queue]
         self.queue.append((worker, arch_id))
 
@@ -90,7 +86,7 @@ class MadePool:
         ms = float(formula_ms([arch_id])[0]) * ratio * level
         flags = (DISTURBED, "spread") if len(self.measured) % 17 == 0 else ()
         anchor = (ANCHOR_MS * level,) * 2
-        return Measured(worker, Measurement("wall", (ms, ms), anchor, (ms, ms), flags=flags))
+        return Finished(worker, Measurement("wall", (ms, ms), anchor, (ms, ms), flags=flags))
 
 
 def fleet(
@@ -192,7 +188,7 @@ def test_a_worker_that_never_comes_is_not_waited_for(tmp_path: Path, micro: Sett
 def test_a_long_run_outlasts_more_losses(
     tmp_path: Path, micro: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "MEASURED_FOR_ONE", 20)
+    monkeypatch.setattr(dispatch, "FINISHED_FOR_ONE", 20)
     pool = MadePool(two())
 
     def lose(worker: str) -> Lost:
@@ -285,15 +281,11 @@ def test_refused(latkit: RunLatkit, more: tuple[object, ...], says: tuple[str, .
 
 
 def test_without_ray(latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else found(name)
-    )
+    forget_ray(monkeypatch)
     check(latkit, *ARGUMENTS, says=("Ray is not installed", "latkit[fleet]"))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="workers are found by /proc")
+@needs_ray
 class TestRay:
     @pytest.fixture(autouse=True)
     def _here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,17 +296,8 @@ class TestRay:
     def test_a_killed_worker_and_a_killed_driver(self) -> None:
         """Then the same command: the list is whole, and nothing is in it twice."""
         command = [sys.executable, "-m", "latkit", *map(str, ARGUMENTS), "--n", "400"]
-        driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        try:
-            self.wait_for_rows(driver, 10)
-            # (Whether the driver tells of it before its own end depends on how busy the machine is;
-            # that it does is tested above.)
-            worker = next(pid for pid, name in processes() if name.startswith("ray::FleetWorker"))
-            os.kill(worker, signal.SIGKILL)
-            self.wait_for_rows(driver, 20)
-        finally:
-            driver.kill()
-            driver.communicate()
+        told = kill_worker_and_driver(command, lambda: rows_of(Path("d.fleet")), 10)
+        assert " is lost " in told
         rows = rows_of(Path("d.fleet"))
         command[-1] = "60"  # of 400, to end soon
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -324,20 +307,7 @@ class TestRay:
         moments = dataset.table.select(["arch_id", "measured_at"]).to_pylist()
         assert len({tuple(row.values()) for row in moments}) == len(moments)
 
-    def wait_for_rows(self, driver: subprocess.Popen[str], count: int) -> None:
-        while rows_of(Path("d.fleet")) < count:
-            if driver.poll() is not None:
-                pytest.fail(f"the driver has ended: {driver.communicate()}")
-            time.sleep(0.1)
-
 
 def rows_of(folder: Path) -> int:
     """Rows that workers' datasets have not put into parts yet."""
     return sum(len(path.read_text().splitlines()) for path in folder.glob("*/journal.jsonl"))
-
-
-def processes() -> Iterator[tuple[int, str]]:
-    """All that run here, and what they call themselves."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            yield int(path.parent.name), path.read_text()

@@ -9,14 +9,14 @@ from typing import ClassVar, Generic, TypeVar
 
 from latkit.core.errors import BackendError, LatkitError
 from latkit.core.events import Listener
-from latkit.profiling.fleet.pool import Hired, Item, Lost, Measured, Pool, Result
+from latkit.profiling.fleet.pool import Finished, Hired, Item, Lost, Pool, Result
 
 Task = TypeVar("Task")
 
-# Workers that are hired again in place of lost ones: so many, and one more for so many measurements
-# of a run. A long run on many devices loses some; one whose workers die at once ends.
+# Workers that are hired again in place of lost ones: so many, and one more for so many results of
+# a run. A long run on many devices loses some; one whose workers die at once ends.
 MOST_LOST = 3
-MEASURED_FOR_ONE = 500
+FINISHED_FOR_ONE = 500
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Dispatcher(ABC, Generic[WorkerT, Task, Item, Result]):
     def __init__(self, pool: Pool[Item, Result], listener: Listener) -> None:
         self._pool, self._listener = pool, listener
         self._workers: dict[str, WorkerT] = {}
-        self._hiring = self._lost = self._measured = 0
+        self._hiring = self._lost = self._finished = 0
 
     @abstractmethod
     def _welcome(self, hired: Hired) -> None:
@@ -93,9 +93,9 @@ class Dispatcher(ABC, Generic[WorkerT, Task, Item, Result]):
             if isinstance(event, Hired):
                 self._hiring -= 1
                 self._welcome(event)
-            elif isinstance(event, Measured):
+            elif isinstance(event, Finished):
                 if event.worker in self._workers:
-                    self._take(self._workers[event.worker], event.measurement)
+                    self._take(self._workers[event.worker], event.result)
                 else:
                     self._pool.dismiss(event.worker)
             elif isinstance(event, Lost):
@@ -115,12 +115,12 @@ class Dispatcher(ABC, Generic[WorkerT, Task, Item, Result]):
         for worker in self._workers.values():
             if worker.task is None and (chosen := self._next_task(worker)) is not None:
                 worker.task, item = chosen
-                self._pool.measure(worker.name, item)
+                self._pool.give(worker.name, item)
 
     def _take(self, worker: WorkerT, result: Result) -> None:
         task, worker.task = worker.task, None
         assert task is not None
-        self._measured += 1
+        self._finished += 1
         self._record(worker, task, result)
 
     def _lose(self, lost: Lost) -> None:
@@ -137,5 +137,5 @@ class Dispatcher(ABC, Generic[WorkerT, Task, Item, Result]):
         self._listener.warn(
             f"worker {lost.worker or 'that was to start'} is lost ({lost.reason}); {self.others_do}"
         )
-        if self._lost <= MOST_LOST + self._measured // MEASURED_FOR_ONE:
+        if self._lost <= MOST_LOST + self._finished // FINISHED_FOR_ONE:
             self._hire()

@@ -66,11 +66,11 @@ class Hired:
 
 
 @dataclass(frozen=True)
-class Measured(Generic[_GivenResult]):
-    """A worker has measured an item."""
+class Finished(Generic[_GivenResult]):
+    """A worker has made a result of its item."""
 
     worker: str
-    measurement: _GivenResult
+    result: _GivenResult
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ class Pool(Protocol[_GivenItem, _GivenResult]):
     def hire(self) -> None:
         """Begin to start one more worker."""
 
-    def measure(self, worker: str, item: _GivenItem, /) -> None:
-        """Let a worker that is idle measure an item."""
+    def give(self, worker: str, item: _GivenItem, /) -> None:
+        """Give a worker that is idle an item to do."""
 
     def dismiss(self, worker: str) -> None:
         """Stop a worker that is idle."""
 
-    def next(self) -> Hired | Measured[_GivenResult] | Lost | Failed | None:
+    def next(self) -> Hired | Finished[_GivenResult] | Lost | Failed | None:
         """What happens next; None: nothing as yet, for some seconds."""

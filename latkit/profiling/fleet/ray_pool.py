@@ -17,7 +17,7 @@ import filelock
 
 from latkit.core.cores import process_cores
 from latkit.core.errors import BackendError, InputError, LatkitError
-from latkit.profiling.fleet.pool import Failed, Hired, Item, Job, Lost, Measured, Result
+from latkit.profiling.fleet.pool import Failed, Finished, Hired, Item, Job, Lost, Result
 
 INSTALL = "pip install 'latkit[fleet]'"
 LOCAL = "auto"
@@ -49,7 +49,7 @@ class FleetWorker(Generic[Item, Result]):
         name = _file_name("-".join([socket.gethostname(), *own]))
         return Hired(name, ready.hardware, ready.fingerprint, ready.metrics)
 
-    def measure(self, item: Item) -> Result | LatkitError:
+    def do(self, item: Item) -> Result | LatkitError:
         try:
             return self._ready.do(item)
         except LatkitError as error:
@@ -163,14 +163,14 @@ class RayPool(Generic[Item, Result]):
         actor = self._ray.remote(FleetWorker).options(**needs).remote(self._shared_job)
         self._waiting[actor.start.remote()] = actor, None
 
-    def measure(self, worker: str, item: Item) -> None:
+    def give(self, worker: str, item: Item) -> None:
         actor = self._actors[worker]
-        self._waiting[actor.measure.remote(item)] = actor, worker
+        self._waiting[actor.do.remote(item)] = actor, worker
 
     def dismiss(self, worker: str) -> None:
         self._ray.kill(self._actors.pop(worker))
 
-    def next(self) -> Hired | Measured[Result] | Lost | Failed | None:
+    def next(self) -> Hired | Finished[Result] | Lost | Failed | None:
         ready, _ = self._ray.wait(list(self._waiting), num_returns=1, timeout=_WAIT_SECONDS)
         if not ready:
             return None
@@ -191,7 +191,7 @@ class RayPool(Generic[Item, Result]):
             self._actors[answer.worker] = actor
             return answer
         assert worker is not None
-        return Measured(worker, answer)
+        return Finished(worker, answer)
 
 
 def _reason(error: Exception) -> str:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib.util
-import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +18,7 @@ import pytest
 from latkit.core.errors import InputError, Interrupted, SearchError
 from latkit.core.events import Listener
 from latkit.profiling.fleet.dispatch import MOST_LOST
-from latkit.profiling.fleet.pool import Failed, Hired, Lost, Measured
+from latkit.profiling.fleet.pool import Failed, Finished, Hired, Lost
 from latkit.search.distributed import ALONE, Processes
 from latkit.search.oneshot.evaluation import EVALUATION
 from latkit.search.oneshot.fleet import (
@@ -38,6 +33,7 @@ from latkit.search.oneshot.subnets import Finding, find_all
 from latkit.spaces import get_space
 from tests.search.oneshot.micro import CPU, config_of, digits, options, training
 from tests.support.commands import RunLatkit, check
+from tests.support.fleets import forget_ray, kill_worker_and_driver, needs_ray
 
 SPACE = get_space("nasbench201")
 COUNT = 40
@@ -66,7 +62,7 @@ class MadePool:
     def hire(self) -> None:
         self.queue.append((None, None))
 
-    def measure(self, worker: str, item: SubnetItem) -> None:
+    def give(self, worker: str, item: SubnetItem) -> None:
         assert worker not in [name for name, _ in self.queue]
         self.queue.append((worker, item))
 
@@ -81,7 +77,7 @@ class MadePool:
         assert item is not None
         self.given.append(item)
         event = self.events.get(len(self.given))
-        return Measured(worker, numbers_of(item)) if event is None else event(worker)
+        return Finished(worker, numbers_of(item)) if event is None else event(worker)
 
 
 class Warnings(Listener):
@@ -179,7 +175,7 @@ def test_memory_that_runs_out_and_numbers_that_are_not_finite(tmp_path: Path) ->
     pool = MadePool("ab", {8: lambda worker: Failed(worker, failure)})
     with pytest.raises(SearchError, match="memory ran out"):
         find(tmp_path / "s", dispatcher(pool))
-    pool = MadePool("ab", {8: lambda worker: Measured(worker, [float("nan"), 1.0])})
+    pool = MadePool("ab", {8: lambda worker: Finished(worker, [float("nan"), 1.0])})
     with pytest.raises(SearchError, match="not finite"):
         find(tmp_path / "s", dispatcher(pool))
     check_rows(find(tmp_path / "s", dispatcher(MadePool("ab"))))
@@ -207,17 +203,13 @@ def test_refused(latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch) -> None:
     check(latkit, "search", "--device", "p100", "--fleet", "auto", says=("--fleet",), code=2)
     with pytest.raises(InputError, match="torchrun"):
         check_fleet(dataclasses.replace(Processes(), world=2))
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else found(name)
-    )
+    forget_ray(monkeypatch)
     given = (*COMMAND, *options(), "--fleet", "auto", "--out", "s")
     check(latkit, *given, says=("Ray is not installed",), code=2)
     assert not Path("s").exists()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="workers are found by /proc")
+@needs_ray
 class TestRay:
     @pytest.fixture(autouse=True)
     def _here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,14 +223,7 @@ class TestRay:
         slow = options(epochs=1, limit=1700, batch=400, eval_batch=800, channels=16)
         command = [sys.executable, "-m", "latkit", *COMMAND, *slow, "--out", "s"]
         many = [*command, "--subnets", "5000", "--fleet", "auto"]
-        driver = subprocess.Popen(many, stderr=subprocess.PIPE, text=True)
-        try:
-            self.wait_for_rows(driver, 1)
-            os.kill(worker_of(driver.pid), signal.SIGKILL)
-            self.wait_for_rows(driver, 1 + len(rows_of("s")))
-        finally:
-            driver.kill()
-            _, told = driver.communicate()
+        told = kill_worker_and_driver(many, lambda: len(rows_of("s")), 1)
         assert " is lost " in told
         kept = rows_of("s")
         shutil.copytree("s", "alone")
@@ -255,34 +240,7 @@ class TestRay:
             assert Path("s", name).read_bytes() == Path("alone", name).read_bytes()
         assert rows_of("s")[: len(kept)] == kept
 
-    def wait_for_rows(self, driver: subprocess.Popen[str], count: int) -> None:
-        while len(rows_of("s")) < count:
-            if driver.poll() is not None:
-                pytest.fail(f"the driver has ended: {driver.communicate()}")
-            time.sleep(0.1)
-
 
 def rows_of(folder: str) -> list[dict[str, object]]:
     path = Path(folder, EVALUATION.file)
     return pq.read_table(path).to_pylist() if path.exists() else []
-
-
-def worker_of(driver: int) -> int:
-    """A worker of the fleet whose driver is a process; there may be fleets of others here."""
-    while True:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                pid = int(path.parent.name)
-                if path.read_text().startswith("ray::FleetWorker") and driver in ancestors(pid):
-                    return pid
-        time.sleep(0.1)
-
-
-def ancestors(pid: int) -> list[int]:
-    """Of a process, from its parent on."""
-    found: list[int] = []
-    while pid > 1:
-        # After the name, which may have spaces: the state and the parent.
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        found.append(pid)
-    return found
