@@ -54,18 +54,26 @@ def fresh(folder: Path, name: str) -> Path:
     return folder / name
 
 
+def run(words: list[str], cores: set[int]) -> str:
+    """What a command that must succeed tells on stderr."""
+    done = subprocess.run(
+        words,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stderr
+
+
 def timed(arguments: argparse.Namespace, name: str, cores: set[int], *more: str) -> dict[str, Any]:
     """A whole run on some cores."""
     out, started = fresh(arguments.out, name), time.monotonic()
-    done = subprocess.run(
-        [*command(arguments, out), *more],
-        capture_output=True,
-        text=True,
-        check=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
+    told = run([*command(arguments, out), *more], cores)
     seconds = time.monotonic() - started
-    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
+    warnings = [line for line in told.splitlines() if line.startswith("warning:")]
     return {"workers": len(cores), "wall_seconds": seconds, **rows_of(out), "warnings": warnings}
 
 
@@ -120,8 +128,7 @@ def killed(arguments: argparse.Namespace) -> dict[str, Any]:
         os.kill(victim, signal.SIGKILL)
     _, told = driver.communicate()
     before = written(out)
-    done = subprocess.run(command(arguments, out), capture_output=True, text=True, check=True)
-    told += done.stderr
+    told += run(command(arguments, out), process_cores())
     lost = [line for line in told.splitlines() if " is lost " in line]
     return {"killed_after_rows": at, "rows_before_resuming": before, "told": lost, **rows_of(out)}
 

@@ -14,10 +14,8 @@ from latkit.core.requests import check_seed, set_paths, set_tuples
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import DatasetSummary, summarize
 from latkit.dataset.statistics import MAX_REPLICATES
-from latkit.lpm.selection import MAX_CANDIDATES, choose_active
 from latkit.profiling.loop import profile
 from latkit.profiling.protocol import Protocol
-from latkit.registry.training import load_transfer_prior
 from latkit.spaces import Setting, default_setting, get_space
 from latkit.tasks.choices import (
     check_effort,
@@ -234,6 +232,9 @@ def _choose_active(request: ProfileRequest, target: Target, listener: Listener) 
     Raises:
         InputError: there are fewer candidates, or a reference cannot be a source device's.
     """
+    from latkit.lpm.selection import MAX_CANDIDATES, choose_active
+    from latkit.registry.training import load_transfer_prior
+
     space = get_space(target.space)
     size = min(MAX_CANDIDATES, space.size)
     if request.n > size:
