@@ -72,6 +72,7 @@ class NetworkConfig:
         Raises:
             InputError: a field is unknown, missing or of the wrong type.
         """
+        _check_object(values)
         for name, value in cls.constants.items():
             if name in values and values[name] != value:
                 raise InputError(
@@ -199,10 +200,16 @@ class Setting:
         Raises:
             InputError: a field is unknown, missing or of the wrong type.
         """
+        _check_object(values)
         names = {field.name for field in dataclasses.fields(RunConfig)}
         run = {name: value for name, value in values.items() if name in names}
         network = {name: value for name, value in values.items() if name not in names}
         return cls(config.from_dict(network), _from_fields(RunConfig, run))
+
+
+def _check_object(values: object) -> None:
+    if not isinstance(values, Mapping):
+        raise InputError(f"{values!r:.40} is no setting", "write its fields as an object")
 
 
 def _check_fields(values: Mapping[str, Any], types: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latkit.core.errors import SpaceError, TrainingError, from_os_error
+from latkit.core.errors import LatkitError, SpaceError, TrainingError, from_os_error
 from latkit.core.json_files import read_json_file
 from latkit.core.version import __version__
 from latkit.spaces import NetworkConfig, Setting, get_space
@@ -184,6 +184,8 @@ def trained_network(out: Path) -> tuple[Path, NetworkConfig]:
         ) from None
     except OSError as error:
         raise from_os_error(error, f"read {path}", "nothing was changed") from None
+    except LatkitError as error:
+        raise TrainingError(f"{path}: {error.cause}", error.fix) from None
     except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise TrainingError(
             f"{path} is not a training of format version {FORMAT_VERSION} ({error!r})",

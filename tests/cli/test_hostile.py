@@ -131,5 +131,13 @@ def test_lists_that_are_none(latkit: RunLatkit, tmp_path: Path, wanted: Any) -> 
         refused(latkit, "report", "r.json", "--out", "p.html", code=2)
 
 
+@pytest.mark.parametrize("devices", [None, []])
+def test_a_retargeting_to_no_device(
+    latkit: RunLatkit, tmp_path: Path, devices: list[Any] | None
+) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(report_files.retargeted(devices=devices)))
+    refused(latkit, "report", "r.json", "--out", "p.html", code=2)
+
+
 def test_an_option_of_a_model_nested_without_end(latkit: RunLatkit) -> None:
     refused(latkit, "measure", f"torchvision:resnet18?x={'(' * 3000}", "--backend", "torch-cpu")

@@ -232,7 +232,9 @@ def test_the_exported_network_scores_the_same(tmp_path: Path) -> None:
 
 
 def test_weights_of_no_training(tmp_path: Path) -> None:
-    for content in (None, "{}", "[]", "corrupt"):
+    whole = {"kind": "training", "format_version": 1, "space": "darts", "seeds": [{"seed": 0}]}
+    networks = [json.dumps({**whole, "network": value}) for value in (None, [], 7, {"cells": "x"})]
+    for content in (None, "{}", "[]", "corrupt", *networks):
         if content is not None:
             (tmp_path / "training.json").write_text(content)
         with pytest.raises(TrainingError):

@@ -119,6 +119,17 @@ class Content:
         where = f"{self.inside}{path}"
         return tuple(Content(self.source, v, f"{where}[{i}].") for i, v in enumerate(values))
 
+    def first_object(self, path: str) -> Content:
+        """The first object of a list.
+
+        Raises:
+            InputError: it is no list of objects, or has none.
+        """
+        objects = self.objects(path)
+        if not objects:
+            raise self.lacks("object", f"{path}[0]")
+        return objects[0]
+
     def lacks(self, what: str, path: str) -> InputError:
         """The error for a file without something."""
         return InputError(f"{self.source} has no {what} {self.inside}{path}", _FIX)

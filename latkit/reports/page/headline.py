@@ -135,7 +135,7 @@ def _of_searches(
 
 def _device(result: Content) -> str:
     """The first device that something was retargeted to, and the backend."""
-    (first, *_) = result.objects("devices")
+    first = result.first_object("devices")
     return f"{first.text('target.device')} ({first.text('target.backend')})"
 
 
@@ -143,7 +143,7 @@ def _of_retargets(device: str, results: Sequence[Content]) -> Headline:
     """Of what was retargeted to a device, the architecture that is predicted most accurate."""
     chosen = [(point, result) for result in results for point in result.objects("points")]
     best, result = max(chosen, key=lambda pair: pair[0].number("accuracy_percent"))
-    (cost, *_) = best.objects("costs")
+    cost = best.first_object("costs")
     measured = cost.optional_number("measured_ms")
     corrected = cost.optional_number("corrected_ms")
     numbers = []
