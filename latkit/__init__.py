@@ -68,6 +68,7 @@ _NAMES = (
     "Target",
     "TrainRequest",
     "TrainResult",
+    "TrainedDataset",
     "TrainingRequest",
     "TrainingResult",
     "bundle",
@@ -99,6 +100,7 @@ _NAMES = (
     "sync_lpms",
     "train",
     "train_lpm",
+    "train_lpms",
 )
 
 __all__ = ["__version__", *_NAMES, *_PACKAGES]

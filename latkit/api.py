@@ -58,6 +58,8 @@ from latkit.tasks.profile import ProfileRequest, ProfileResult, run_profile
 from latkit.tasks.retarget import retarget as run_retarget
 from latkit.tasks.retarget_request import RetargetRequest
 from latkit.tasks.retarget_result import RetargetPoint, RetargetResult
+from latkit.tasks.train_lpms import train_lpms as run_train_lpms
+from latkit.tasks.trainings import TrainedDataset
 from latkit.training.request import TrainingRequest
 from latkit.training.result import TrainingResult
 from latkit.training.run import train as run_training
@@ -111,6 +113,7 @@ __all__ = [
     "Target",
     "TrainRequest",
     "TrainResult",
+    "TrainedDataset",
     "TrainingRequest",
     "TrainingResult",
     "backends",
@@ -145,6 +148,7 @@ __all__ = [
     "sync_lpms",
     "train",
     "train_lpm",
+    "train_lpms",
 ]
 
 R = TypeVar("R")
@@ -232,6 +236,33 @@ def train_lpm(
         dataset = dataset.path
     request = _request(TrainRequest, None, {"dataset": dataset, **fields})
     return train_and_publish(request, listener)
+
+
+def train_lpms(
+    datasets: str | Path | list[str | Path] | tuple[str | Path, ...] = (),
+    request: TrainRequest | None = None,
+    *,
+    fleet: str | None = None,
+    listener: Listener = SILENT,
+    **fields: Any,
+) -> tuple[TrainedDataset, ...]:
+    """Train an LPM on each of several datasets and publish it; see ``TrainRequest`` for the fields.
+
+    What is published already, trained on the same measurements in the same way, is not trained
+    again. What cannot be trained on is an error in the result.
+
+    Args:
+        datasets: their folders; none: the only dataset below ``./datasets``.
+        request: how all are trained, as one object; it names no dataset.
+        fleet: workers that train, a core each: the address of a cluster of Ray, or ``auto``, the
+            cores of this machine; None: this process trains.
+        listener: receives warnings, what is published already, and the progress.
+        fields: of the request.
+
+    Raises:
+        LatkitError: see ``latkit.tasks.train_lpms.train_lpms``.
+    """
+    return run_train_lpms(datasets, _request(TrainRequest, request, fields), fleet, listener)
 
 
 def predict(

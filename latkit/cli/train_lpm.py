@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from latkit.cli.output import SEED, UserPath, json_option, note, print_json, show, warn
 from latkit.cli.progress import Terminal
+from latkit.core.errors import Interrupted
 from latkit.core.quantities import COSTS, LATENCY
+
+if TYPE_CHECKING:
+    from latkit.registry import TrainRequest
 
 
 # fmt: off
 @click.command(name="train-lpm")
-@click.argument("dataset", type=UserPath(), required=False)
+@click.argument("datasets", metavar="[DATASET]...", type=UserPath(), nargs=-1)
 @click.option("--kind", default="default", show_default=True,
               help="default: a Bayesian model of the networks' structure, good from ten "
                    "architectures on; paper: the paper's network; macs-only, op-count, "
@@ -40,10 +46,14 @@ from latkit.core.quantities import COSTS, LATENCY
                    "a small dataset so that training makes at least 10,000 updates].")
 @click.option("--seed", type=SEED, default=0, show_default=True,
               help="Of the choice of architectures and of all that is random in training.")
+@click.option("--fleet", metavar="ADDRESS",
+              help="Let several workers train, each on one dataset and a core at a time: auto, the "
+                   "cores of this machine, or the address of a cluster of Ray.")
 @json_option
 def command(
-    as_json: bool, cost: str, epochs: int | None, standardize: bool | None, **fields: Any
-) -> None:
+    datasets: tuple[Path, ...], as_json: bool, cost: str, epochs: int | None,
+    standardize: bool | None, fleet: str | None, **fields: Any,
+) -> int:
     """Train a latency prediction module (LPM) on a dataset and publish it.
 
     DATASET is a folder made by latkit profile or latkit dataset import; without it, the only one
@@ -59,12 +69,22 @@ def command(
       latkit train-lpm d --n-train 10 --choose active --from-device t4 --from-device jetson
       latkit train-lpm d --kind paper --raw-targets --epochs 1000     (the paper to the letter)
       latkit train-lpm d --kind lookup-table --no-publish
+      latkit train-lpm datasets/*/*/* --fleet auto
+
+    Of several datasets, or with --fleet, each has an LPM of its own. A dataset whose LPM is in the
+    registry already, trained on the same measurements with the same options, is skipped: after
+    Ctrl-C, a crash or a kill, the same command goes on. (One dataset without --fleet is trained on
+    whenever it is named.) A dataset that cannot be trained on costs one line and the exit code, and
+    leaves the others' LPMs. --json prints a list.
     """
     from latkit.registry import TrainRequest, train_and_publish
     from latkit.reports.lpm import training_parts
 
     options = {"epochs": epochs, "standardize": standardize}
     request = TrainRequest(quantity=cost, options=options, **fields)
+    if len(datasets) > 1 or fleet is not None:
+        return _train_several(datasets, request, fleet, as_json)
+    request = replace(request, dataset=next(iter(datasets), None))
     result = train_and_publish(request, Terminal())
     if as_json:
         print_json(result.to_dict())
@@ -80,4 +100,26 @@ def command(
             f"next: latkit predict --space {entry.space} --device {entry.short_reference} "
             "ARCHITECTURE"
         )
+    return 0
 # fmt: on
+
+
+def _train_several(
+    datasets: tuple[Path, ...], request: TrainRequest, fleet: str | None, as_json: bool
+) -> int:
+    from latkit.reports.lpm import trained_datasets_table
+    from latkit.tasks.train_lpms import train_lpms
+
+    try:
+        rows = train_lpms(datasets, request, fleet, Terminal())
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; every published LPM is kept", "run the same command to go on"
+        ) from None
+    if as_json:
+        print_json([row.to_dict() for row in rows])
+    else:
+        show([trained_datasets_table(rows)])
+    if any(row.entry for row in rows):
+        note("next: latkit lpms list")
+    return next((row.error.exit_code for row in rows if row.error), 0)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from latkit.core.errors import InputError
 from latkit.core.quantities import LATENCY, get_quantity
+from latkit.dataset import LatencyDataset
 from latkit.lpm.kinds import LPM_KINDS, check_learns_from_other_devices
 from latkit.lpm.transfer import TransferPrior
 
@@ -60,3 +64,18 @@ class Recipe:
             )
         if self.transfer is not None:
             check_learns_from_other_devices(self.kind)
+
+    def digest(self, dataset: LatencyDataset) -> str:
+        """SHA-256 of what an LPM is trained on, and how.
+
+        Of the version of latkit it is independent.
+        """
+        content = {
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
+            "options": dataclasses.asdict(self.options),
+            "transfer": None if self.transfer is None else self.transfer.names,
+            "dataset": dataset.digest(self.quantity),
+        }
+        # An option of a plug-in may be anything that has a text.
+        text = json.dumps(content, sort_keys=True, default=str)
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

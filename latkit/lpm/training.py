@@ -99,7 +99,7 @@ def train_lpm(dataset: LatencyDataset, recipe: Recipe, listener: Listener = SILE
         },
         metrics=point.to_dict(),
         baselines={"macs_only": baseline.to_dict()},
-        training=_training(recipe, lpm),
+        training=_training(dataset, recipe, lpm),
         hyper_parameters=lpm.hyper_parameters,
         latkit_version=__version__,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -279,13 +279,13 @@ def warnings_of(card: LPMCard) -> list[str]:
     return lines if kind is None else [*lines, *kind.warnings(card)]
 
 
-def _training(recipe: Recipe, lpm: LPM) -> dict[str, Any]:
+def _training(dataset: LatencyDataset, recipe: Recipe, lpm: LPM) -> dict[str, Any]:
     """How it was trained, as the card has it."""
     facts: dict[str, Any] = {"kind": recipe.kind, "seed": recipe.seed, "choose": recipe.choose}
     facts |= lpm.training_facts()
     if recipe.transfer is not None:
         facts |= {"from_devices": list(recipe.transfer.names)}
-    return facts
+    return facts | {"digest": recipe.digest(dataset)}
 
 
 def _percent(share: float | None) -> float | None:

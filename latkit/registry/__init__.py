@@ -3,12 +3,8 @@
 from latkit.registry.entries import BUILT_IN, Entry, built_in_entries, with_built_in
 from latkit.registry.loading import load_lpm
 from latkit.registry.registry import VARIABLE, Registry
-from latkit.registry.training import (
-    TrainRequest,
-    TrainResult,
-    load_transfer_prior,
-    train_and_publish,
-)
+from latkit.registry.sources import load_transfer_prior
+from latkit.registry.training import TrainRequest, TrainResult, train_and_publish
 
 __all__ = [
     "BUILT_IN",

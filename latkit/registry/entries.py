@@ -11,6 +11,7 @@ import torch
 
 from latkit.core.quantities import LATENCY
 from latkit.core.storage import Storage
+from latkit.dataset import Target
 from latkit.lpm import builtin_lpms
 from latkit.lpm.base import LPM
 from latkit.lpm.store import LPMCard, read_card, read_lpm
@@ -33,9 +34,13 @@ class Entry:
     @classmethod
     def of(cls, card: LPMCard, version: int = 1) -> Entry:
         """Where an LPM belongs."""
-        target = card.target
+        return cls.of_target(card.target, card.quantity.name, version)
+
+    @classmethod
+    def of_target(cls, target: Target, cost: str, version: int = 1) -> Entry:
+        """Where LPMs of a target and a quantity belong."""
         names = (target.space, target.device, target.backend, target.setting.slug)
-        return cls(*names, version, card.quantity.name)
+        return cls(*names, version, cost)
 
     @property
     def parent(self) -> str:

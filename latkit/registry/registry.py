@@ -22,6 +22,7 @@ from latkit.core.files import user_folder
 from latkit.core.quantities import LATENCY, get_quantity
 from latkit.core.sharing import note_claims, sha256, storage_error
 from latkit.core.storage import Storage
+from latkit.dataset import Target
 from latkit.lpm.base import LPM
 from latkit.lpm.readme import README, model_card
 from latkit.lpm.store import (
@@ -332,6 +333,22 @@ class Registry:
         card, _ = read_card(self._storage, entry.folder)
         _check_place(entry, card)
         return card
+
+    def trained_by(self, digest: str, target: Target, quantity: str) -> Entry | None:
+        """The newest version of a target that was trained as a digest says (:meth:`Recipe.digest`).
+
+        None: there is none that can be read.
+
+        Raises:
+            LatkitError: the registry cannot be read.
+        """
+        place = Entry.of_target(target, quantity)
+        for entry in reversed(self.entries(f"{place.space}/{place.device}")):
+            if entry.parent == place.parent:
+                with contextlib.suppress(LPMError):
+                    if self.card(entry).training.get("digest") == digest:
+                        return entry
+        return None
 
     def weights_digest(self, entry: Entry) -> str:
         """SHA-256 of a version's weights, which identifies it."""

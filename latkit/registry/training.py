@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +16,13 @@ from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.check import check_dataset
 from latkit.dataset.listing import only_dataset
 from latkit.lpm.base import LPM
-from latkit.lpm.kinds import LPM_KINDS, check_learns_from_other_devices, make_options
+from latkit.lpm.kinds import LPM_KINDS, make_options
 from latkit.lpm.recipe import Recipe
 from latkit.lpm.store import LPMCard
 from latkit.lpm.training import LearningPoint, learning_curve, train_lpm, warnings_of
-from latkit.lpm.transfer import TransferPrior
 from latkit.registry.entries import Entry
 from latkit.registry.registry import Registry
-from latkit.spaces import get_space
+from latkit.registry.sources import SourceDevices
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,157 @@ class TrainResult:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        curve = self.learning_curve
-        content = {
-            **self.card.to_dict(),
-            "learning_curve": None if curve is None else [point.to_dict() for point in curve],
-        }
-        if self.entry is not None:
-            content |= {"reference": self.entry.reference, "location": self.location}
-        return content
+        return lpm_dict(self.card, self.learning_curve, self.entry, self.location)
+
+
+def lpm_dict(
+    card: LPMCard,
+    curve: Sequence[LearningPoint] | None,
+    entry: Entry | None,
+    location: str | None,
+) -> dict[str, Any]:
+    """What is known about a trained LPM as JSON; see :class:`TrainResult`."""
+    points = None if curve is None else [point.to_dict() for point in curve]
+    content = {**card.to_dict(), "learning_curve": points}
+    if entry is not None:
+        content |= {"reference": entry.reference, "location": location}
+    return content
+
+
+@dataclass(frozen=True)
+class LPMTraining:
+    """An LPM that is to be trained, with all that this needs: another process can do it.
+
+    Attributes:
+        dataset: to train on.
+        recipe: how, with the transfer prior.
+        learning_curve: whether LPMs of smaller training sets are judged as well.
+        ignored: names of options that the kind does not have.
+    """
+
+    dataset: LatencyDataset
+    recipe: Recipe
+    learning_curve: bool
+    ignored: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """See :meth:`Recipe.digest`; the card has it too."""
+        return self.recipe.digest(self.dataset)
+
+    def run(self, listener: Listener = SILENT) -> TrainResult:
+        """Train and judge the LPM; it is not published.
+
+        Raises:
+            DatasetError: too few usable architectures, or the quantity was not measured.
+            LPMError: training failed.
+        """
+        trained = train_lpm(self.dataset, self.recipe, listener)
+        curve = None
+        if self.learning_curve:
+            curve = learning_curve(self.dataset, self.recipe, listener)
+        kind = self.recipe.kind
+        warnings = (
+            *(f"the kind {kind} has no option {name}: it is ignored" for name in self.ignored),
+            *warnings_of(trained.card),
+        )
+        return TrainResult(trained.lpm, trained.card, curve, None, None, warnings)
+
+
+class Trainer:
+    """Trains and publishes LPMs of one dataset after another, all in one way.
+
+    Args:
+        request: the way; its dataset is not looked at.
+
+    Attributes:
+        registry: where LPMs are published; None: nowhere.
+
+    Raises:
+        InputError: an unknown name, or a kind that cannot be published.
+        LatkitError: the registry cannot be written.
+    """
+
+    def __init__(self, request: TrainRequest) -> None:
+        kind = LPM_KINDS.get(request.kind)
+        if request.publish and not kind.can_be_published:
+            raise InputError(
+                f"an LPM of the kind {request.kind} is not published: it has no file format",
+                "add --no-publish, to compare; publish --kind default",
+            )
+        self._request = request
+        options, self._ignored = make_options(request.kind, request.options)
+        self._recipe = Recipe(
+            request.kind, request.n_train, request.choose, request.seed, options,
+            quantity=request.quantity,
+        )  # fmt: skip
+        self.registry = Registry(request.registry) if request.publish else None
+        if self.registry is not None:  # before anything is trained that could not be kept
+            self.registry.check_writable()
+        self._sources: SourceDevices | None = None
+        if request.from_devices:
+            self._sources = SourceDevices(
+                request.from_devices, request.quantity, request.kind, Registry(request.registry)
+            )
+
+    def prepare(self, folder: str | Path, listener: Listener = SILENT) -> LPMTraining:
+        """Read a dataset, and the LPMs of the source devices for its target.
+
+        Args:
+            folder: of the dataset.
+            listener: receives notes, and a warning of a dataset that is unfit.
+
+        Raises:
+            InputError: source devices do not fit.
+            DatasetError: the dataset cannot be read.
+        """
+        dataset = LatencyDataset.open(folder)
+        for finding in check_dataset(dataset).findings:
+            if finding.level == "unfit":
+                listener.warn(f"{dataset.path} is unfit for training: {finding.text}")
+        listener.note(
+            f"{dataset.path}: {dataset.usable().num_rows} of {dataset.architectures} architectures "
+            f"usable ({dataset.disturbed} disturbed measurements left out)"
+        )
+        recipe = self._recipe
+        if self._sources is not None:
+            transfer = self._sources.prior_for(dataset.manifest.target, listener)
+            recipe = dataclasses.replace(recipe, transfer=transfer)
+        return LPMTraining(dataset, recipe, self._request.learning_curve, self._ignored)
+
+    def published(self, digest: str, target: Target) -> Entry | None:
+        """The newest version of a target that was trained on the same measurements, the same way.
+
+        None: there is none, or LPMs are not published.
+
+        Args:
+            digest: see :meth:`Recipe.digest`.
+            target: of the dataset.
+
+        Raises:
+            LatkitError: the registry cannot be read.
+        """
+        if self.registry is None:
+            return None
+        return self.registry.trained_by(digest, target, self._recipe.quantity)
+
+    def publish(self, result: TrainResult, listener: Listener = SILENT) -> TrainResult:
+        """Publish an LPM as the next version of its target, if LPMs are to be published.
+
+        Args:
+            result: of :meth:`LPMTraining.run`.
+            listener: receives where it lies.
+
+        Raises:
+            LatkitError: the registry cannot be written.
+        """
+        if self.registry is None:
+            return result
+        entry = self.registry.publish(result.lpm, result.card)
+        location = self.registry.location(entry)
+        # At once: whatever happens to the result, nobody should publish it a second time.
+        listener.note(f"published: {location}")
+        return dataclasses.replace(result, entry=entry, location=location)
 
 
 def train_and_publish(request: TrainRequest, listener: Listener = SILENT) -> TrainResult:
@@ -109,93 +252,7 @@ def train_and_publish(request: TrainRequest, listener: Listener = SILENT) -> Tra
         LPMError: training failed.
         LatkitError: the registry cannot be written.
     """
-    kind = LPM_KINDS.get(request.kind)
-    if request.publish and not kind.can_be_published:
-        raise InputError(
-            f"an LPM of the kind {request.kind} is not published: it has no file format",
-            "add --no-publish, to compare; publish --kind default",
-        )
-    dataset = LatencyDataset.open(only_dataset() if request.dataset is None else request.dataset)
-    for finding in check_dataset(dataset).findings:
-        if finding.level == "unfit":
-            listener.warn(f"{dataset.path} is unfit for training: {finding.text}")
-    listener.note(
-        f"{dataset.path}: {dataset.usable().num_rows} of {dataset.architectures} architectures "
-        f"usable ({dataset.disturbed} disturbed measurements left out)"
-    )
-    registry = Registry(request.registry) if request.publish else None
-    if registry is not None:  # before anything is trained that could not be kept
-        registry.check_writable()
-    transfer = None
-    if request.from_devices:
-        transfer = load_transfer_prior(
-            request.from_devices, dataset.manifest.target, request.quantity, request.kind,
-            Registry(request.registry), listener,
-        )  # fmt: skip
-    options, ignored = make_options(request.kind, request.options)
-    recipe = Recipe(
-        request.kind,
-        request.n_train,
-        request.choose,
-        request.seed,
-        options,
-        transfer,
-        request.quantity,
-    )
-    trained = train_lpm(dataset, recipe, listener)
-    curve = learning_curve(dataset, recipe, listener) if request.learning_curve else None
-    entry = location = None
-    if registry is not None:
-        entry = registry.publish(trained.lpm, trained.card)
-        location = registry.location(entry)
-        # At once: whatever happens to the result, nobody should publish it a second time.
-        listener.note(f"published: {location}")
-    warnings = (
-        *(f"the kind {request.kind} has no option {name}: it is ignored" for name in ignored),
-        *warnings_of(trained.card),
-    )
-    return TrainResult(trained.lpm, trained.card, curve, entry, location, warnings)
-
-
-def load_transfer_prior(
-    references: Sequence[str],
-    target: Target,
-    quantity: str = LATENCY,
-    kind: str = "default",
-    registry: Registry | None = None,
-    listener: Listener = SILENT,
-) -> TransferPrior:
-    """The LPMs of source devices that references name.
-
-    Args:
-        references: of LPMs, one a source device.
-        target: that the prior is for.
-        quantity: what all of them predict.
-        kind: of the LPM that learns from them, and theirs.
-        registry: where they are; None for the default one.
-        listener: receives notes of LPMs of another setting.
-
-    Raises:
-        InputError: one is unknown, of another quantity or kind, or of the target's own device: it
-            may have been trained on what is to judge the new one.
-    """
-    check_learns_from_other_devices(kind)
-    registry = registry or Registry()
-    sources = []
-    for reference in references:
-        entry = registry.resolve(reference, target.space, quantity)
-        lpm, card = registry.load(entry)
-        if lpm.name != kind:
-            raise InputError(
-                f"the LPM {entry.reference} is of the kind {card.kind}",
-                f"only LPMs of the kind {kind} can be source devices; leave this one out",
-            )
-        if target.device in {entry.device, *lpm.source_devices()}:
-            raise InputError(
-                f"the LPM {entry.reference} was made from measurements of {target.device} itself",
-                "name other devices",
-            )
-        if card.target.setting != target.setting:
-            listener.note(f"{entry.reference} is of another setting than {target.setting.slug}")
-        sources.append((entry.reference, lpm))
-    return TransferPrior.of(get_space(target.space), sources)
+    trainer = Trainer(request)
+    dataset = only_dataset() if request.dataset is None else request.dataset
+    training = trainer.prepare(dataset, listener)
+    return trainer.publish(training.run(listener), listener)

@@ -11,6 +11,7 @@ from latkit.lpm.training import LearningPoint
 from latkit.registry import TrainResult
 from latkit.registry.listing import ComparedLPM, ListedLPM
 from latkit.reports.parts import Caution, Note, Part, Table, number
+from latkit.tasks.trainings import TrainedDataset
 
 COLUMNS = (
     "space", "device", "backend", "setting", "cost", "version", "kind", "MAPE %", "Spearman",
@@ -44,6 +45,25 @@ def training_parts(result: TrainResult) -> Iterator[Part]:
     retest = card.dataset["retest_sd_percent"]
     if retest is not None:
         yield Note(f"one measurement of the dataset repeats to {number(retest, 2)} % (retest sd)")
+
+
+def trained_datasets_table(rows: Sequence[TrainedDataset]) -> Table:
+    """What became of each of several datasets."""
+    columns = ["dataset", "LPM", "MAPE %", "Spearman", "trained on", "which is"]
+    return Table(f"LPMs of {len(rows)} datasets", columns, [_dataset_cells(row) for row in rows])
+
+
+def _dataset_cells(row: TrainedDataset) -> list[str]:
+    if row.card is None:
+        code = "" if row.error is None else row.error.code
+        return [str(row.dataset), *[number(None)] * 4, f"not trained ({code})"]
+    name, state = row.card.target.device, "not published"
+    if row.entry is not None:
+        name = f"{row.entry.short_reference}@{row.entry.version}"
+        state = "published" if row.is_new else "published before"
+    metrics = row.card.metrics
+    scores = [number(metrics["mape_percent"], 2), number(metrics["spearman"], 3)]
+    return [str(row.dataset), name, *scores, str(metrics["n_train"]), state]
 
 
 def metric_rows(card: LPMCard) -> list[list[str]]:

@@ -233,7 +233,7 @@ def _choose_active(request: ProfileRequest, target: Target, listener: Listener) 
         InputError: there are fewer candidates, or a reference cannot be a source device's.
     """
     from latkit.lpm.selection import MAX_CANDIDATES, choose_active
-    from latkit.registry.training import load_transfer_prior
+    from latkit.registry import load_transfer_prior
 
     space = get_space(target.space)
     size = min(MAX_CANDIDATES, space.size)
