@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,7 +43,7 @@ from latkit.search.oneshot.result import OneShotResult
 from latkit.search.request import SearchRequest
 from latkit.search.result import SearchResult, SweepResult
 from latkit.search.run import search as run_search
-from latkit.spaces import SPACES, get_space
+from latkit.spaces.listing import SpaceInfo, spaces
 from latkit.spaces.reader import Given
 from latkit.tasks.bundle import BundleRequest, BundleResult, make_bundle
 from latkit.tasks.doctor import Diagnosis, DoctorRow, doctor
@@ -402,43 +401,6 @@ def report(
     if isinstance(inputs, ReportRequest):
         return run_report(_request(ReportRequest, inputs, fields), listener)
     return run_report(_request(ReportRequest, None, {"inputs": inputs, **fields}), listener)
-
-
-@dataclass(frozen=True)
-class SpaceInfo:
-    """A search space.
-
-    Attributes:
-        name: of the space.
-        size: number of architectures; None: the plug-in does not load.
-        operations: what an edge may carry.
-        settings: names of the networks around an architecture; the first is used where none is
-            named.
-        broken: why the plug-in does not load; None: it does.
-    """
-
-    name: str
-    size: int | None
-    operations: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    broken: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        content = dataclasses.asdict(self)
-        return {**content, "operations": list(self.operations), "settings": list(self.settings)}
-
-
-def spaces() -> tuple[SpaceInfo, ...]:
-    """The search spaces, latkit's own and those of plug-ins."""
-    found = []
-    for name in SPACES.names():
-        try:
-            space = get_space(name)
-        except LatkitError as error:
-            found.append(SpaceInfo(name, None, broken=str(error)))
-        else:
-            found.append(SpaceInfo(name, space.size, space.operations, tuple(space.presets)))
-    return tuple(found)
 
 
 def backends() -> dict[str, Probe]:

@@ -49,7 +49,7 @@ def training_parts(result: TrainResult) -> Iterator[Part]:
 
 def trained_datasets_table(rows: Sequence[TrainedDataset]) -> Table:
     """What became of each of several datasets."""
-    columns = ["dataset", "LPM", "MAPE %", "Spearman", "trained on", "which is"]
+    columns = ["dataset", "LPM", "MAPE %", "Spearman", "trained on", "state"]
     return Table(f"LPMs of {len(rows)} datasets", columns, [_dataset_cells(row) for row in rows])
 
 
@@ -60,7 +60,7 @@ def _dataset_cells(row: TrainedDataset) -> list[str]:
     name, state = row.card.target.device, "not published"
     if row.entry is not None:
         name = f"{row.entry.short_reference}@{row.entry.version}"
-        state = "published" if row.is_new else "published before"
+        state = "published" if row.is_new else "already published"
     metrics = row.card.metrics
     scores = [number(metrics["mape_percent"], 2), number(metrics["spearman"], 3)]
     return [str(row.dataset), name, *scores, str(metrics["n_train"]), state]

@@ -180,6 +180,18 @@ def test_lpms(latkit_json: RunJson, registry_url: str) -> None:
     assert len(before - after) == 2
 
 
+def test_lpms_of_several_datasets(latkit_json: RunJson) -> None:
+    for device in ("one", "two"):
+        made_dataset(Path(device), 60, device)
+    printed = latkit_json("train-lpm", "one", "two", "--kind", "op-count")
+    assert [row["is_new"] for row in printed] == [True, True]
+    # By the other one, there is nothing to train.
+    rows = latkit.train_lpms(["one", "two"], kind="op-count")
+    assert [{**row.to_dict(), "is_new": True} for row in rows] == printed
+    request = latkit.TrainRequest(kind="op-count")
+    assert [row.to_dict() for row in latkit.train_lpms("two", request)] == [rows[1].to_dict()]
+
+
 def test_search_and_export(latkit_json: RunJson) -> None:
     values = {"cells": 3, "channels": 2, "epochs": 1, "batch": 16, "limit": 64}
     options = [text for name, value in values.items() for text in (f"--{name}", value)]
