@@ -95,7 +95,7 @@ class Trainings:
     def begin(self) -> Iterator[tuple[int, LPMTraining]]:
         """What is to be trained and the dataset's number; the others are settled on the way.
 
-        Each dataset is read when the next one is taken.
+        A dataset is read when it is taken.
 
         Raises:
             LatkitError: the registry cannot be read.
