@@ -112,6 +112,7 @@ def read_epochs(
         raise error_class(f"{path} is corrupt (no table of epochs: {error})", fix) from None
     # A crash between the two files leaves the history one row ahead of the checkpoint.
     rows = rows[:finished]
-    if [row["epoch"] for row in rows] != list(range(1, finished + 1)):
+    epochs = [row["epoch"] for row in rows]
+    if len(rows) != finished or epochs != list(range(1, len(rows) + 1)):
         raise error_class(f"{path} lacks some of the {finished} epochs that are finished", fix)
     return rows

@@ -261,6 +261,8 @@ class DefaultLPM(LPM):
             tensors = part(f"model.{index}.")
             share = float(tensors.pop("share"))
             models.append(_Model(str(facts["view"]), bool(facts["leans"]), share, **tensors))
+        if abs(sum(model.share for model in models) - 1) > 1e-6:
+            raise ValueError("the shares of its models are not one in all")
         weights = part("residual.")
         residual = ResidualEnsemble(weights, float(hyper_parameters["gate"])) if weights else None
         transfer = None

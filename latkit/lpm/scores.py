@@ -78,6 +78,10 @@ class NormalScores:
         """The inverse of :meth:`state`.
 
         Raises:
-            KeyError: the state does not fit.
+            KeyError, ValueError: the state does not fit.
         """
-        return cls(state["values"].double(), state["scores"].double())
+        values, scores = state["values"].double(), state["scores"].double()
+        rising = (values.diff() >= 0).all() and (scores.diff() > 0).all()
+        if not (values.shape == scores.shape and len(scores) >= 2 and rising):
+            raise ValueError("the curve between percentages and normal scores does not rise")
+        return cls(values, scores)

@@ -45,13 +45,14 @@ class ComparedLPM:
         reference: of the version.
         card: what is known about it.
         median_predicted: over the compared architectures, in the unit of its quantity.
-        spearman_with_first: rank correlation of its predictions with those of the first LPM.
+        spearman_with_first: rank correlation of its predictions with those of the first LPM; None:
+            an LPM predicts the same of all.
     """
 
     reference: str
     card: LPMCard
     median_predicted: float
-    spearman_with_first: float
+    spearman_with_first: float | None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -117,6 +118,7 @@ def compare_lpms(
             listener.warn(warning)
         predicted = lpm.predict_encodings(encodings)
         first = predicted if first is None else first
-        spearman = float(stats.spearmanr(first, predicted).statistic)
+        constant = np.ptp(first) == 0 or np.ptp(predicted) == 0
+        spearman = None if constant else float(stats.spearmanr(first, predicted).statistic)
         compared.append(ComparedLPM(lpm.reference, lpm.card, float(np.median(predicted)), spearman))
     return tuple(compared)

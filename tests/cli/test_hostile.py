@@ -58,7 +58,7 @@ def test_a_card_whose_numbers_are_too_large(latkit: RunLatkit, version: Path) ->
             assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("change", ["shape", "nan"])
+@pytest.mark.parametrize("change", ["shape", "nan", "no share"])
 def test_weights_that_do_not_fit_together(latkit: RunLatkit, version: Path, change: str) -> None:
     """Their digest is right, and each of them alone is."""
     path = version / "weights.safetensors"
@@ -66,6 +66,8 @@ def test_weights_that_do_not_fit_together(latkit: RunLatkit, version: Path, chan
     name = next(name for name in sorted(tensors) if name.startswith("features.center"))
     wrong = tensors[name]
     tensors[name] = wrong.reshape(-1, 1) if change == "shape" else wrong * float("nan")
+    if change == "no share":
+        tensors |= {name: wrong, "model.0.share": 0 * tensors["model.0.share"]}
     content = safetensors.torch.save(tensors)
     path.write_bytes(content)
     card = json.loads((version / "lpm.json").read_text())

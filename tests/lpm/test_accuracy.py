@@ -125,6 +125,19 @@ def test_the_curve_leads_back() -> None:
     assert gradient[0] > 0
 
 
+@pytest.mark.parametrize("change", ["scores do not rise", "values fall", "of other lengths"])
+def test_a_curve_that_is_none(change: str) -> None:
+    state = NormalScores.of(np.array([10.0, 70.0, 75.0])).state()
+    if change == "scores do not rise":
+        state["scores"] = 0 * state["scores"]
+    elif change == "values fall":
+        state["values"] = state["values"].flip(0)
+    else:
+        state["values"] = state["values"][1:]
+    with pytest.raises(ValueError, match="does not rise"):
+        NormalScores.from_state(state)
+
+
 def test_what_is_refused() -> None:
     x, y = accuracies(30, 1, 1.0)
     with pytest.raises(LPMError):

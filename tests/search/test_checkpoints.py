@@ -87,6 +87,14 @@ def test_a_history_with_empty_cells(
         read_history(tmp_path, 1, ())
 
 
+@pytest.mark.parametrize("finished", [-1, 2, 2**31, int(1e308)])
+def test_a_history_of_other_epochs(tmp_path: Path, finished: int) -> None:
+    row: dict[str, Any] = dict.fromkeys(schema_of(()).names, 1.0)
+    write_history(tmp_path, [{**row, "epoch": 1, "genotype": "x"}], ())
+    with pytest.raises(SearchError, match="lacks some"):
+        read_history(tmp_path, finished, ())
+
+
 def test_an_image_without_end(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
