@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 _NODE_INPUT, _NODE_OUTPUT = 1, 2
 _GRAPH_NODE, _GRAPH_NAME, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 2, 5, 11, 12
 _MODEL_GRAPH = 7
-_TENSOR_NAME, _TENSOR_EXTERNAL_DATA = 8, 13
+_TENSOR_DATA_TYPE, _TENSOR_NAME, _TENSOR_RAW_DATA, _TENSOR_EXTERNAL_DATA = 2, 8, 9, 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 
@@ -73,6 +73,33 @@ def encode_integers(name: str, values: tuple[int, ...]) -> bytes:
     return bytes(tensor.SerializeToString())
 
 
+def encode_numbers(name: str, element_type: int, data: bytes, count: int | None = None) -> bytes:
+    """An initialiser of numbers.
+
+    Args:
+        name: of it.
+        element_type: ONNX's number of their type.
+        data: the numbers, little-endian.
+        count: how many there are in one dimension; None of a single one without dimensions.
+    """
+    shape = b"" if count is None else TensorProto(dims=[count]).SerializeToString()
+    return b"".join(
+        (
+            shape,
+            bytes((_TENSOR_DATA_TYPE << 3, element_type)),
+            _text(_TENSOR_NAME, name),
+            _field(_TENSOR_RAW_DATA, data),
+        )
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def decode_kind(kind: bytes) -> tuple[str, dict[str, Any]]:
+    """Operator and attributes of a node; the inverse of :func:`encode_kind`."""
+    node = onnx.NodeProto.FromString(kind)
+    return node.op_type, {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
 def encode_weight(
     name: str, shape: tuple[int, ...], element_type: int, offset: int, size: int
 ) -> bytes:
@@ -114,6 +141,7 @@ def encode_model(
     name: str,
     opset: int,
     ir_version: int,
+    domains: Sequence[str] = (),
 ) -> bytes:
     """The file of a model.
 
@@ -124,6 +152,7 @@ def encode_model(
         name: of the graph and its producer.
         opset: version of ONNX's operators.
         ir_version: of the file.
+        domains: whose operators it has beside ONNX's own, each in its first version.
     """
     graph = b"".join(
         (
@@ -135,7 +164,11 @@ def encode_model(
         )
     )
     producer = onnx.ModelProto(ir_version=ir_version, producer_name=name)
-    operators = onnx.ModelProto(opset_import=[helper.make_opsetid("", opset)])
+    operators = onnx.ModelProto(
+        opset_import=[
+            helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)
+        ]
+    )  # fmt: skip
     return b"".join(
         (
             producer.SerializeToString(),

@@ -9,6 +9,7 @@ the graph look faster than it is: it would fit the caches.)
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,13 @@ class OnnxNetwork:
         content: the model's file; its initialisers refer to external data by name.
         weights: the data, by initialiser's name.
         drawn: how those of them are drawn that follow from the seed of a random network; in fp32.
+        graph: what the content was written from; None of a model that was read.
     """
 
     content: bytes
     weights: dict[str, Array]
     drawn: dict[str, DrawnWeight] = field(default_factory=dict)
+    graph: OnnxGraph | None = field(default=None, repr=False, compare=False)
 
     @functools.cached_property
     def model(self) -> onnx.ModelProto:
@@ -175,7 +178,10 @@ class OnnxGraph:
         initializers: encoded, by their names.
         weights: the data of initialisers that do not hold them, by name.
         drawn: see :class:`OnnxNetwork`.
+        domains: of operators that are not ONNX's own.
     """
+
+    domains: tuple[str, ...] = ()
 
     def __init__(self, element_type: int, merged: bool = False) -> None:
         self._element_type = element_type
@@ -187,23 +193,29 @@ class OnnxGraph:
         self.drawn: dict[str, DrawnWeight] = {}
         self._offset = 0
 
-    def network(self, images: list[Any], logits: list[Any]) -> OnnxNetwork:
+    def network(
+        self, images: list[Any], logits: list[Any], inner: Sequence[str] = ()
+    ) -> OnnxNetwork:
         """The model of what was added.
 
         Args:
             images: shape of the tensor ``INPUT``; a size that is open is a name.
             logits: the same of the tensor ``OUTPUT``.
+            inner: further tensors that are outputs, of whatever shape.
         """
+        logits_info = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, logits)
+        further = [helper.make_tensor_value_info(x, TensorProto.FLOAT, None) for x in inner]
         content = encode_model(
             self.nodes,
             list(self.initializers.values()),
             [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, images)],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, logits)],
+            [logits_info, *further],
             name="latkit",
             opset=OPSET,
             ir_version=IR_VERSION,
+            domains=self.domains,
         )
-        return OnnxNetwork(content, self.weights, self.drawn)
+        return OnnxNetwork(content, self.weights, self.drawn, self)
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output."""
@@ -341,14 +353,23 @@ class OnnxGraph:
             values: of it.
             drawn: how they are drawn, if they follow from the seed.
         """
-        name = f"w{len(self.weights)}"
-        if drawn is not None:
-            self.drawn[name] = drawn
         if self._element_type == TensorProto.FLOAT16:
             values = values.astype(np.float16)
-        size = values.nbytes
+        name = self.beside(values, self._element_type)
+        if drawn is not None:
+            self.drawn[name] = drawn
+        return name
+
+    def beside(self, values: npt.NDArray[Any], element_type: int) -> str:
+        """An initialiser whose data are kept beside the model, as they are.
+
+        Args:
+            values: the data.
+            element_type: ONNX's number of their type.
+        """
+        name, size = f"w{len(self.weights)}", values.nbytes
         self.initializers[name] = encode_weight(
-            name, values.shape, self._element_type, self._offset, size
+            name, values.shape, element_type, self._offset, size
         )
         self._offset += size
         self.weights[name] = values

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,13 +12,17 @@ from torch import Tensor, nn
 
 from latkit.networks.inputs import TensorSpec, random_arrays
 from latkit.networks.make import Make, construct
-from latkit.networks.onnx_model import OnnxNetwork, build_onnx
+from latkit.networks.onnx_model import Array, OnnxNetwork, build_onnx
 from latkit.networks.onnx_parts import OnnxParts
+from latkit.networks.quantized import quantized
 from latkit.networks.weights import RandomParts, random_pool
 from latkit.spaces.architecture import check_space
 from latkit.spaces.base import Architecture
 from latkit.spaces.registry import get_space
 from latkit.spaces.setting import Setting
+
+# Images of a batch of which the ranges of activations are taken: their activations are all kept.
+CALIBRATION_IMAGES = 4
 
 
 def build_network(
@@ -77,7 +83,29 @@ def random_onnx(
         for name, weight in whole.drawn.items()
         if np.array_equal(weight.draw(pool).astype(whole.weights[name].dtype), whole.weights[name])
     }
-    return OnnxNetwork(whole.content, whole.weights, drawn)
+    return replace(whole, drawn=drawn)
+
+
+def random_int8(
+    architecture: Architecture,
+    setting: Setting,
+    seed: int,
+    run: Callable[[OnnxNetwork, Array], Sequence[Array]],
+) -> OnnxNetwork:
+    """:func:`random_onnx` in int8, calibrated on the first images of :func:`random_input`.
+
+    Args:
+        architecture, setting, seed: as there.
+        run: see :func:`latkit.networks.quantized.quantized`.
+
+    Raises:
+        InputError: see :func:`random_onnx`.
+    """
+    setting = setting.replace(precision="fp32")
+    network = random_onnx(architecture, setting, seed, merged=True)
+    images = random_input(setting, seed).numpy()
+    shapes = list(images.shape), [setting.batch, setting.classes]
+    return quantized(network, shapes, images[:CALIBRATION_IMAGES], run, seed)
 
 
 # Whether a setting's networks can be put together of recorded parts. It is judged by the first of

@@ -12,7 +12,7 @@ from typing_extensions import Self
 from latkit.core.errors import InputError
 
 MEMORY_FORMATS = ("channels_last", "nchw")
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
