@@ -29,10 +29,12 @@ from latkit.backends.onnxruntime_gpu import (
     loaded_cudnn,
     tensorrt_options,
 )
+from latkit.backends.onnxruntime_int8 import int8_network
 from latkit.backends.onnxruntime_session import (
     CPU,
     OnnxRuntimeRunner,
     check_active,
+    check_int8,
     import_runtime,
     own_errors,
     session_facts,
@@ -48,7 +50,7 @@ from latkit.core.errors import BackendError, from_os_error
 from latkit.meters.energy import EnergyMeter, open_meter
 from latkit.networks.inputs import Array
 from latkit.networks.models import Model
-from latkit.networks.onnx_model import INPUT
+from latkit.networks.onnx_model import INPUT, OnnxNetwork
 from latkit.spaces import Architecture, RunConfig, Setting
 from latkit.spaces.build import random_input, random_onnx
 
@@ -147,10 +149,15 @@ class OnnxRuntimeBackend(Backend):
     def _session_options(self, weights: dict[str, Array], profile: Path | None) -> Any:
         return session_options(weights, self.threads, profile)
 
-    def _compile(self, architecture: Architecture, setting: Setting, seed: int) -> Runner:
-        network = random_onnx(architecture, setting, seed, merged=True)
+    def _compile(
+        self, architecture: Architecture, setting: Setting, seed: int
+    ) -> OnnxRuntimeRunner:
+        network = self._network(architecture, setting, seed)
         load = partial(self._session, network.content, network.weights)
         return OnnxRuntimeRunner(load, {INPUT: random_input(setting, seed).numpy()}, self.clock)
+
+    def _network(self, architecture: Architecture, setting: Setting, seed: int) -> OnnxNetwork:
+        return random_onnx(architecture, setting, seed, merged=True)
 
     def _compile_model(self, model: Model, run: RunConfig, seed: int) -> Runner:
         if run.precision != "fp32":
@@ -188,14 +195,33 @@ class OnnxRuntimeBackend(Backend):
 
 @BACKENDS.register("onnxruntime-cpu")
 class OnnxRuntimeCpuBackend(OnnxRuntimeBackend):
-    """``onnxruntime-cpu``: works wherever the package does."""
+    """``onnxruntime-cpu``: works wherever the package does; fp32, or int8."""
 
     name = "onnxruntime-cpu"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
     provider = CPU
+    _runs_int8 = False
 
     @property
     def clock(self) -> Clock:
         return cpu_clock(self.threads)
+
+    def _network(self, architecture: Architecture, setting: Setting, seed: int) -> OnnxNetwork:
+        if setting.precision == "int8":
+            return int8_network(architecture, setting, seed, self.threads)
+        return super()._network(architecture, setting, seed)
+
+    def _compile(
+        self, architecture: Architecture, setting: Setting, seed: int
+    ) -> OnnxRuntimeRunner:
+        runner = super()._compile(architecture, setting, seed)
+        if setting.precision == "int8" and not self._runs_int8:
+            with contextlib.ExitStack() as failed:
+                failed.enter_context(runner)
+                check_int8(runner)
+                failed.pop_all()
+            self._runs_int8 = True
+        return runner
 
 
 @BACKENDS.register("onnxruntime-cuda")

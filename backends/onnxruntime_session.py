@@ -178,6 +178,30 @@ class OnnxRuntimeRunner(CpuRunner):
         self._inputs = {}
 
 
+def check_int8(runner: OnnxRuntimeRunner) -> None:
+    """Fail unless a network's convolutions and products of matrices really run in integers.
+
+    ONNX Runtime's own profiler counts the kernels of a run.
+
+    Raises:
+        BackendError: some run in fp32.
+    """
+    layers = runner.layer_times(1)
+    counts = {layer.operator: round(layer.count) for layer in layers.layers} if layers else {}
+    integer = sum(counts.get(operator, 0) for operator in _INTEGER)
+    floating = sum(counts.get(operator, 0) for operator in _FLOATING)
+    if floating or not integer:
+        raise BackendError(
+            f"precision=int8 is not run by ONNX Runtime {import_runtime().__version__}: {floating} "
+            f"of {floating + integer} convolutions and products of matrices run in fp32",
+            "use a setting with precision=fp32, or another release of onnxruntime",
+        )
+
+
+_INTEGER = ("QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger")
+_FLOATING = ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+
+
 @contextlib.contextmanager
 def own_errors() -> Iterator[None]:
     """Make RuntimeErrors of ONNX Runtime's exceptions, which have no base class of their own."""

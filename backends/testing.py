@@ -53,6 +53,7 @@ CELLS = (
 # Of logits, relative to the largest, after some forty layers.
 FP16_TOLERANCE = 1e-2
 BF16_TOLERANCE = 1e-1
+INT8_TOLERANCE = 2e-1
 
 
 class BackendConformance:
@@ -154,7 +155,10 @@ class BackendConformance:
             backend.check_setting(setting)
         except BackendError as refusal:
             pytest.skip(str(refusal))
-        tolerance = {"fp32": self.tolerance, "fp16": FP16_TOLERANCE, "bf16": BF16_TOLERANCE}
+        tolerance = {
+            "fp32": self.tolerance, "fp16": FP16_TOLERANCE, "bf16": BF16_TOLERANCE,
+            "int8": INT8_TOLERANCE,
+        }  # fmt: skip
         architectures: dict[str, Callable[[], Sequence[Architecture]]] = {
             "darts": self.genotypes, "nasbench201": self.cells, "fbnet": self.chains,
         }  # fmt: skip

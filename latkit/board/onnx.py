@@ -11,6 +11,7 @@ from latkit.backends.failures import runtime_errors
 from latkit.backends.onnxruntime_session import (
     CPU,
     OnnxRuntimeRunner,
+    check_int8,
     cpu_session,
     session_facts,
 )
@@ -33,13 +34,18 @@ class Runtime(BoardRuntime):
     def __init__(self, threads: int, seed: int) -> None:
         super().__init__(threads, seed)
         self._pool = uniform_pool(seed)
+        self._runs_int8 = False
 
     def load(self, read: Read) -> Runner:
         inputs, weights = tensors_from_json(read(TENSORS))
         arrays = {name: weight.draw(self._pool) for name, weight in weights.items()}
         session = partial(cpu_session, read(GRAPH), arrays, self.threads)
         with runtime_errors("onnxruntime cannot build a network"):
-            return OnnxRuntimeRunner(session, random_arrays(inputs, self.seed), self.clock)
+            runner = OnnxRuntimeRunner(session, random_arrays(inputs, self.seed), self.clock)
+        if not self._runs_int8 and any(weight.dtype == "int8" for weight in weights.values()):
+            check_int8(runner)
+            self._runs_int8 = True
+        return runner
 
     def facts(self) -> Facts:
         # cpu_session refuses a session that has another provider.

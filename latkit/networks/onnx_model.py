@@ -355,24 +355,18 @@ class OnnxGraph:
         """
         if self._element_type == TensorProto.FLOAT16:
             values = values.astype(np.float16)
-        name = self.beside(values, self._element_type)
-        if drawn is not None:
-            self.drawn[name] = drawn
-        return name
+        return self.beside(values, self._element_type, drawn)
 
-    def beside(self, values: npt.NDArray[Any], element_type: int) -> str:
-        """An initialiser whose data are kept beside the model, as they are.
-
-        Args:
-            values: the data.
-            element_type: ONNX's number of their type.
-        """
+    def beside(self, values: npt.NDArray[Any], element_type: int, drawn: DrawnWeight | None) -> str:
+        """The same of an array of whatever type, which is ONNX's number ``element_type``."""
         name, size = f"w{len(self.weights)}", values.nbytes
         self.initializers[name] = encode_weight(
             name, values.shape, element_type, self._offset, size
         )
         self._offset += size
         self.weights[name] = values
+        if drawn is not None:
+            self.drawn[name] = drawn
         return name
 
     def zero(self) -> str:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 # Random numbers kept for weights, 16 MB; a larger single weight has them repeatedly.
 POOL_SIZE = 2**22
+# A weight in int8 has these numbers times a factor, rounded: from -64 to 64. Kernels for x86
+# without VNNI add two products in 16 bits, where all 8 bits would saturate. No kernel takes longer
+# or less for it.
+INT8_LEVELS = 64
+INT8_FACTOR = INT8_LEVELS / math.sqrt(3)
 # Numbers that are made at once: what they pass through on the way is several times as large.
 _PART = 2**18
 
@@ -48,19 +53,27 @@ class DrawnWeight:
         shape: of the weight.
         start: place of its first number in the pool; None of a constant.
         scale: what the numbers are multiplied by, after 1/sqrt(fan-in); of a constant its value.
+            Numbers in int8 are not multiplied by it, but stand for what would be.
+        dtype: NumPy's name of the element type; integers but int8 are constants.
     """
 
     shape: tuple[int, ...]
     start: int | None
     scale: float
+    dtype: str = "float32"
 
-    def draw(self, pool: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    @property
+    def int8_scale(self) -> float:
+        """What the weight's numbers in int8 are multiplied by to be those in fp32."""
+        return self.scale / (math.sqrt(math.prod(self.shape) // self.shape[0]) * INT8_FACTOR)
+
+    def draw(self, pool: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """The weight, in memory of its own."""
-        weight = np.empty(self.shape, dtype=np.float32)
+        weight: npt.NDArray[Any] = np.empty(self.shape, dtype=self.dtype)
         self.draw_into(pool, weight.reshape(-1))
         return weight
 
-    def draw_into(self, pool: npt.NDArray[np.float32], memory: npt.NDArray[np.float32]) -> None:
+    def draw_into(self, pool: npt.NDArray[np.float32], memory: npt.NDArray[Any]) -> None:
         """Draw the weight where something else has memory for it.
 
         Args:
@@ -74,14 +87,19 @@ class DrawnWeight:
         numbers = pool[self.start : self.start + count]
         if count > POOL_SIZE:
             numbers = np.resize(pool, count)
+        if self.dtype == "int8":
+            scaled = numbers * np.float32(INT8_FACTOR)
+            memory[:] = np.rint(scaled, out=scaled)
+            return
         np.multiply(numbers, np.float32(1 / math.sqrt(count // self.shape[0])), out=memory)
         memory *= np.float32(self.scale)
 
     def to_list(self) -> list[Any]:
         """As JSON has it."""
-        return [list(self.shape), self.start, self.scale]
+        as_ever = [list(self.shape), self.start, self.scale]
+        return as_ever if self.dtype == "float32" else [*as_ever, self.dtype]
 
     @classmethod
     def from_list(cls, values: list[Any]) -> DrawnWeight:
-        shape, start, scale = values
-        return cls(tuple(shape), start, scale)
+        shape, *others = values
+        return cls(tuple(shape), *others)

@@ -11,10 +11,10 @@ form behind them: a runtime runs them in integers or refuses the graph.
 from __future__ import annotations
 
 import functools
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +22,9 @@ from onnx import TensorProto
 
 from latkit.networks.onnx_encoding import OnnxNode, decode_kind, encode_kind, encode_numbers
 from latkit.networks.onnx_model import INPUT, OUTPUT, Array, OnnxGraph, OnnxNetwork
-from latkit.networks.pool import POOL_SIZE
-from latkit.networks.weights import random_pool
+from latkit.networks.pool import INT8_LEVELS, DrawnWeight
 
-# Weights take 7 of their 8 bits: kernels for x86 without VNNI add two products in 16 bits, and
-# would saturate. They take as long either way.
-WEIGHT_LEVELS = 64
 ACTIVATION_LEVELS = 255
-# Numbers of the random pool are within plus and minus this.
-_POOL_END = math.sqrt(3)
 
 # ONNX Runtime's domain of the operators in integers that ONNX does not have.
 _DOMAIN = "com.microsoft"
@@ -53,7 +47,7 @@ def quantized(
     shapes: tuple[list[int], list[int]],
     images: Array,
     run: Callable[[OnnxNetwork, Array], Sequence[Array]],
-    seed: int | None = None,
+    pool: npt.NDArray[np.float32],
 ) -> OnnxNetwork:
     """A network in int8.
 
@@ -62,7 +56,7 @@ def quantized(
         shapes: of its images and logits.
         images: ``N x 3 x R x R``, of which the ranges of activations are taken.
         run: runs such a network on images, and returns all its outputs in order.
-        seed: of its weights, where they are drawn.
+        pool: of its weights that are drawn; these are drawn again, in int8.
     """
     graph = network.graph
     assert graph is not None
@@ -71,16 +65,7 @@ def quantized(
     outputs = run(graph.network(list(images.shape), logits, inner), images)
     tensors = {INPUT: images, **dict(zip([OUTPUT, *inner], outputs, strict=True))}
     ranges = {name: (float(x.min()), float(x.max())) for name, x in tensors.items()}
-    made = _QuantizedGraph(graph, ranges, None if seed is None else int8_pool(seed))
-    return made.network(*shapes)
-
-
-@functools.lru_cache(maxsize=2)
-def int8_pool(seed: int) -> npt.NDArray[np.int8]:
-    """The random numbers that weights of this seed are made of, quantised."""
-    scaled: Array = random_pool(seed).numpy() * np.float32(WEIGHT_LEVELS / _POOL_END)
-    pool: npt.NDArray[np.int8] = np.rint(scaled, out=scaled).astype(np.int8)
-    return pool
+    return _QuantizedGraph(graph, ranges, pool).network(*shapes)
 
 
 def _calibrated(graph: OnnxGraph) -> list[str]:
@@ -99,13 +84,13 @@ class _QuantizedGraph(OnnxGraph):
     Args:
         plain: the graph in fp32.
         ranges: smallest and largest value of those of its tensors whose ranges do not follow.
-        pool: of drawn weights, quantised.
+        pool: of drawn weights.
     """
 
     domains = (_DOMAIN,)
 
     def __init__(
-        self, plain: OnnxGraph, ranges: Mapping[str, Range], pool: npt.NDArray[np.int8] | None
+        self, plain: OnnxGraph, ranges: Mapping[str, Range], pool: npt.NDArray[np.float32]
     ) -> None:
         super().__init__(TensorProto.FLOAT)
         self._plain = plain
@@ -230,7 +215,7 @@ class _QuantizedGraph(OnnxGraph):
         weight = self._plain.weights.get(name)
         if weight is None:
             return self.shared(name, self._plain.initializers[name])
-        return self.array(weight, None)
+        return self.array(weight, self._plain.drawn.get(name))
 
     # The inputs of integer forms, in the order in which these have them.
 
@@ -248,29 +233,34 @@ class _QuantizedGraph(OnnxGraph):
     def _operands(self, node: OnnxNode) -> tuple[tuple[str, ...], tuple[str, ...], list[str]]:
         """Input, weight and bias of a convolution or a product with a matrix."""
         source, weight, *biases = node.inputs
-        values, scales = self._quantized_weight(weight)
+        values, scales, drawn = self._quantized_weight(weight)
         names = (
-            self.beside(values, TensorProto.INT8),
-            self.array(scales, None),
+            self.beside(values, TensorProto.INT8, drawn),
+            self.array(scales, _constant_of(scales)),
             self._zeros(len(scales)),
         )
         unit = self._scale(source).value * scales.astype(np.float64)
-        sums = [np.rint(self._plain.weights[bias] / unit).astype(np.int32) for bias in biases]
-        return self._tensor(source), names, [self.beside(s, TensorProto.INT32) for s in sums]
+        limits = np.iinfo(np.int32)
+        sums = [
+            np.rint(self._plain.weights[bias] / unit).clip(limits.min, limits.max).astype(np.int32)
+            for bias in biases
+        ]
+        added = [self.beside(s, TensorProto.INT32, _constant_of(s)) for s in sums]
+        return self._tensor(source), names, added
 
-    def _quantized_weight(self, name: str) -> tuple[npt.NDArray[np.int8], Array]:
-        """A weight in int8, and the scale of each output channel."""
+    def _quantized_weight(
+        self, name: str
+    ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], DrawnWeight | None]:
+        """A weight in int8, the scale of each output channel, and how the weight is drawn."""
         weight, drawn = self._plain.weights[name], self._plain.drawn.get(name)
-        channels = weight.shape[0]
-        if self._pool is not None and drawn is not None and drawn.start is not None:
-            scale = drawn.scale * _POOL_END / WEIGHT_LEVELS / math.sqrt(weight.size // channels)
-            part = self._pool[drawn.start : drawn.start + weight.size]
-            values = np.resize(self._pool, weight.shape) if weight.size > POOL_SIZE else part.copy()
-            return values.reshape(weight.shape), np.full(channels, scale, dtype=np.float32)
-        rows = weight.reshape(channels, -1)
-        scales = np.abs(rows).max(axis=1) / np.float32(WEIGHT_LEVELS)
+        if drawn is not None and drawn.start is not None:
+            drawn = replace(drawn, dtype="int8")
+            scales = np.full(len(weight), drawn.int8_scale, dtype=np.float32)
+            return drawn.draw(self._pool), scales, drawn
+        rows = weight.reshape(len(weight), -1)
+        scales = np.abs(rows).max(axis=1) / np.float32(INT8_LEVELS)
         scales[scales == 0] = 1
-        return np.rint(rows / scales[:, None]).astype(np.int8).reshape(weight.shape), scales
+        return np.rint(rows / scales[:, None]).astype(np.int8).reshape(weight.shape), scales, None
 
     def _of_sum(self, node: OnnxNode) -> list[str]:
         terms = [name for term in node.inputs for name in self._tensor(term)]
@@ -287,6 +277,13 @@ class _QuantizedGraph(OnnxGraph):
 
     def _of_pool(self, node: OnnxNode) -> list[str]:
         return [*self._tensor(node.inputs[0]), *self._scale(node.output).names]
+
+
+def _constant_of(values: npt.NDArray[Any]) -> DrawnWeight | None:
+    """How a weight in one dimension is made, if it is one number everywhere."""
+    if (values == values[0]).all():
+        return DrawnWeight(values.shape, None, values[0].item(), values.dtype.name)
+    return None
 
 
 _Form = Callable[[_QuantizedGraph, OnnxNode], Sequence[str]]

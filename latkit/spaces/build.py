@@ -105,7 +105,7 @@ def random_int8(
     network = random_onnx(architecture, setting, seed, merged=True)
     images = random_input(setting, seed).numpy()
     shapes = list(images.shape), [setting.batch, setting.classes]
-    return quantized(network, shapes, images[:CALIBRATION_IMAGES], run, seed)
+    return quantized(network, shapes, images[:CALIBRATION_IMAGES], run, random_pool(seed).numpy())
 
 
 # Whether a setting's networks can be put together of recorded parts. It is judged by the first of
