@@ -195,15 +195,19 @@ class _QuantizedGraph(OnnxGraph):
             low, high = min(low, 0.0), max(high, 0.0)
             value = np.float32((high - low) / ACTIVATION_LEVELS or 1.0)
             zero = int(np.clip(np.rint(-low / value), 0, ACTIVATION_LEVELS))
-            found = self._scales[name] = _Scale(
-                (self._number(value), self._number(np.uint8(zero))), float(value)
-            )
+            names = self._float(value, len(self._scales)), self._integer(zero)
+            found = self._scales[name] = _Scale(names, float(value))
         return found
 
-    def _number(self, value: np.generic) -> str:
-        """The initialiser of a number."""
-        name = f"{value.dtype.name}({value})"
-        return self.shared(name, encode_numbers(name, _TYPES[value.dtype.name], value.tobytes()))
+    def _float(self, value: np.float32, number: int) -> str:
+        """The initialiser of the scale that has this number."""
+        name = f"scale{number}"
+        return self.shared(name, encode_numbers(name, TensorProto.FLOAT, value.tobytes()))
+
+    def _integer(self, value: int) -> str:
+        """The initialiser of a number from 0 to 255."""
+        name = f"uint8({value})"
+        return self.shared(name, encode_numbers(name, TensorProto.UINT8, bytes((value,))))
 
     def _zeros(self, channels: int) -> str:
         """The initialiser of the zero points of a weight."""
@@ -236,7 +240,7 @@ class _QuantizedGraph(OnnxGraph):
         values, scales, drawn = self._quantized_weight(weight)
         names = (
             self.beside(values, TensorProto.INT8, drawn),
-            self.array(scales, _constant_of(scales)),
+            self.array(scales, _constant_of(scales, "float32")),
             self._zeros(len(scales)),
         )
         unit = self._scale(source).value * scales.astype(np.float64)
@@ -245,7 +249,7 @@ class _QuantizedGraph(OnnxGraph):
             np.rint(self._plain.weights[bias] / unit).clip(limits.min, limits.max).astype(np.int32)
             for bias in biases
         ]
-        added = [self.beside(s, TensorProto.INT32, _constant_of(s)) for s in sums]
+        added = [self.beside(s, TensorProto.INT32, _constant_of(s, "int32")) for s in sums]
         return self._tensor(source), names, added
 
     def _quantized_weight(
@@ -267,9 +271,9 @@ class _QuantizedGraph(OnnxGraph):
         return [*terms, *self._scale(node.output).names]
 
     def _of_zero(self, node: OnnxNode) -> list[str]:
-        zero = self._number(np.uint8(0))
-        factor = (zero, self._number(np.float32(1)), zero)
-        return [*self._tensor(node.inputs[0]), *factor, *self._scale(node.output).names]
+        zero = self._integer(0)
+        one = self.shared("one", encode_numbers("one", TensorProto.FLOAT, np.float32(1).tobytes()))
+        return [*self._tensor(node.inputs[0]), zero, one, zero, *self._scale(node.output).names]
 
     def _of_concatenation(self, node: OnnxNode) -> list[str]:
         parts = [name for part in node.inputs for name in self._tensor(part)]
@@ -279,10 +283,10 @@ class _QuantizedGraph(OnnxGraph):
         return [*self._tensor(node.inputs[0]), *self._scale(node.output).names]
 
 
-def _constant_of(values: npt.NDArray[Any]) -> DrawnWeight | None:
+def _constant_of(values: npt.NDArray[Any], dtype: str) -> DrawnWeight | None:
     """How a weight in one dimension is made, if it is one number everywhere."""
     if (values == values[0]).all():
-        return DrawnWeight(values.shape, None, values[0].item(), values.dtype.name)
+        return DrawnWeight(values.shape, None, values[0].item(), dtype)
     return None
 
 
@@ -296,9 +300,6 @@ _FORMS: dict[str, _Form] = {
     "AveragePool": _QuantizedGraph._of_pool,
     "GlobalAveragePool": _QuantizedGraph._of_pool,
 }
-_TYPES = {
-    "float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int8": TensorProto.INT8
-}  # fmt: skip
 
 
 @functools.lru_cache(maxsize=1024)
