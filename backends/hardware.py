@@ -172,7 +172,9 @@ BACKEND_SUPPORT = {
     "torch-cuda-compile": BackendSupport("NVIDIA", "GPU", needs=f"{_CUDA_BUILD}, triton"),
     "torch-cpu": BackendSupport("any", "CPU", run_with="PyTorch 2.14"),
     "torch-cpu-compile": BackendSupport("any", "CPU", "", "a C++ compiler", "PyTorch 2.14"),
-    "onnxruntime-cpu": BackendSupport("any", "CPU", "onnxruntime", "", "ONNX Runtime 1.32"),
+    "onnxruntime-cpu": BackendSupport(
+        "any", "CPU", "onnxruntime", "", "ONNX Runtime 1.32; fp32, int8"
+    ),
     "onnxruntime-cuda": BackendSupport("NVIDIA", "GPU", "onnxruntime-gpu"),
     "onnxruntime-tensorrt": BackendSupport("NVIDIA", "GPU", "onnxruntime-gpu", "TensorRT"),
     "tensorrt": BackendSupport("NVIDIA", "GPU", "tensorrt"),

@@ -1,10 +1,10 @@
 """What getting a network ready costs with ONNX Runtime on the CPU, stage by stage.
 
 For each architecture the stages of a ``fast`` measurement are timed once, in CPU time of this
-process: the graph and its weights, the session's options (where the weights are handed over), the
-session, the binding of input and output, what the first run takes beyond the later ones, and
-releasing it all. Pages are those that the process had to get from the system meanwhile. Before each
-architecture garbage is collected, untimed, as in ``profiling.py``.
+process: the graph and its weights (in int8 with the calibration), the session's options (where the
+weights are handed over), the session, the binding of input and output, what the first run takes
+beyond the later ones, and releasing it all. Pages are those that the process had to get from the
+system meanwhile. Before each architecture garbage is collected, untimed, as in ``profiling.py``.
 
     OMP_NUM_THREADS=1 taskset -c 1 python benchmarks/getting_ready.py
 """
@@ -20,6 +20,7 @@ import time
 import onnxruntime
 
 from latkit.backends import BACKENDS
+from latkit.backends.onnxruntime_int8 import int8_network
 from latkit.backends.onnxruntime_session import CPU, session_options, start_session
 from latkit.networks.onnx_model import INPUT, OUTPUT
 from latkit.spaces import Architecture, Setting, get_space, parse_setting
@@ -39,7 +40,10 @@ def stages_ms(architecture: Architecture, setting: Setting) -> dict[str, float]:
         spent[stage] = (time.process_time() - started) * 1e3
         started = time.process_time()
 
-    network = random_onnx(architecture, setting, 0, merged=True)
+    if setting.precision == "int8":
+        network = int8_network(architecture, setting, 0)
+    else:
+        network = random_onnx(architecture, setting, 0, merged=True)
     lap("graph")
     options = session_options(network.weights, threads=1, profile=None)
     lap("options")

@@ -7,10 +7,10 @@ in ``--out``: an interrupted run goes on. Told of each precision: the latencies,
 deviation of one measurement from two of each, and the CPU time of getting a network ready and
 releasing it. Told of both together: the Spearman correlation, and the ratios of int8 to fp32.
 
-A few architectures are quantised by ``onnxruntime.quantization.quantize_static`` too: CPU time of
-the tool against that of latkit, the runs of both sessions in alternation (the mean of the faster
-half, by CPU time), and the operators of both graphs once ONNX Runtime has optimised them. Nothing
-else should run meanwhile. Prints JSON, progress to stderr.
+A few architectures are quantised by ``onnxruntime.quantization.quantize_static`` too, with
+activations in uint8, as latkit has them, and in int8: CPU time of quantising, runs of all sessions
+in alternation (the mean of the faster half, by CPU time), and the operators of the graphs once ONNX
+Runtime has optimised them. Nothing else should run meanwhile. Prints JSON, progress to stderr.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from benchmarks.runtimes import ready_ms
 from latkit.backends.onnxruntime_int8 import int8_network
 from latkit.backends.onnxruntime_session import CPU, session_options, start_session
 from latkit.dataset import LatencyDataset
-from latkit.networks.onnx_model import INPUT
+from latkit.networks.onnx_model import INPUT, OnnxNetwork
 from latkit.spaces import Architecture, Setting, get_space, parse_setting
 from latkit.spaces.build import random_input, random_network, random_onnx
 
@@ -88,49 +88,66 @@ def ratios(commands: Commands) -> dict[str, Any]:
     return {"least": found[0], "median": statistics.median(found), "largest": found[-1]}
 
 
-def tool(architecture: Architecture, setting: Setting, runs: int, folder: Path) -> dict[str, Any]:
-    """One architecture by ``quantize_static`` and by latkit."""
-    images = random_input(setting, 0).numpy()
-    sessions, kernels, cpu_ms = [], [], []
+def by_tool(fp32: Path, images: Any, activations: str, folder: Path) -> bytes:
+    """An ONNX file as ``quantize_static`` makes it, with a scale for each channel of weights.
 
-    def start(content: bytes, weights: dict[str, Any]) -> None:
+    Args:
+        fp32: the network.
+        images: that it is calibrated on.
+        activations: their type; weights are in int8.
+        folder: for files.
+    """
+    made = folder / "int8.onnx"
+    quantization.quantize_static(
+        fp32, made, Images(images), per_channel=True,
+        quant_format=quantization.QuantFormat.QDQ, weight_type=quantization.QuantType.QInt8,
+        activation_type=quantization.QuantType[activations],
+    )  # fmt: skip
+    return made.read_bytes()
+
+
+def quantized(
+    architecture: Architecture, setting: Setting, runs: int, folder: Path
+) -> dict[str, Any]:
+    """One architecture, by latkit, and by the tool with activations in uint8 and in int8."""
+    images = random_input(setting, 0).numpy()
+    random_onnx(architecture, setting, 0, merged=True).write(folder / "fp32.onnx")
+    kinds: dict[str, Callable[[], tuple[bytes, dict[str, Any]]]] = {
+        "tool": lambda: (by_tool(folder / "fp32.onnx", images, "QUInt8", folder), {}),
+        "tool, int8 activations": lambda: (
+            by_tool(folder / "fp32.onnx", images, "QInt8", folder), {}
+        ),
+        "latkit": lambda: _content(int8_network(architecture, setting, 0)),
+    }  # fmt: skip
+    found: dict[str, dict[str, Any]] = {}
+    sessions = {}
+    for name, make in kinds.items():
+        started = time.process_time()
+        content, weights = make()
+        quantizing_ms = (time.process_time() - started) * 1e3
         options = session_options(weights, threads=1, profile=None)
         options.optimized_model_filepath = str(folder / "optimized.onnx")
-        sessions.append(start_session(content, options, CPU, {}))
+        sessions[name] = start_session(content, options, CPU, {})
         graph = onnx.load(folder / "optimized.onnx").graph
-        kernels.append(Counter(node.op_type for node in graph.node))
-
-    def timed(work: Callable[[], Any]) -> Any:
-        started = time.process_time()
-        done = work()
-        cpu_ms.append((time.process_time() - started) * 1e3)
-        return done
-
-    random_onnx(architecture, setting, 0, merged=True).write(folder / "fp32.onnx")
-    timed(lambda: quantization.quantize_static(
-        folder / "fp32.onnx", folder / "int8.onnx", Images(images), per_channel=True,
-        quant_format=quantization.QuantFormat.QDQ, weight_type=quantization.QuantType.QInt8,
-        activation_type=quantization.QuantType.QUInt8,
-    ))  # fmt: skip
-    start((folder / "int8.onnx").read_bytes(), {})
-    network = timed(lambda: int8_network(architecture, setting, 0))
-    start(network.content, network.weights)
-    times: list[list[float]] = [[], []]
+        operators = dict(Counter(sorted(node.op_type for node in graph.node)))
+        found[name] = {"quantizing_cpu_ms": quantizing_ms, "operators": operators}
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    wanted = random_network(architecture, setting, 0)(random_input(setting, 0)).detach().numpy()
     for _ in range(runs):
-        for session, of in zip(sessions, times, strict=True):
+        for name, session in sessions.items():
             started = time.process_time()
             logits = session.run(None, {INPUT: images})[0]
-            of.append((time.process_time() - started) * 1e3)
-    wanted = random_network(architecture, setting, 0)(random_input(setting, 0)).detach().numpy()
-    norms = np.linalg.norm(logits) * np.linalg.norm(wanted)
-    run_ms = [statistics.fmean(sorted(of)[: runs // 2]) for of in times]
-    return {
-        "quantizing_cpu_ms": dict(zip(("tool", "latkit"), cpu_ms, strict=True)),
-        "run_ms": dict(zip(("tool", "latkit"), run_ms, strict=True)),
-        "same_operators": kernels[0] == kernels[1],
-        "operators": dict(kernels[1]),
-        "cosine_to_fp32": float((logits * wanted).sum() / norms),
-    }
+            times[name].append((time.process_time() - started) * 1e3)
+            norms = np.linalg.norm(logits) * np.linalg.norm(wanted)
+            found[name]["cosine_to_fp32"] = float((logits * wanted).sum() / norms)
+    for name, of in times.items():
+        found[name]["run_ms"] = statistics.fmean(sorted(of)[: runs // 2])
+    same = found["tool"]["operators"] == found["latkit"]["operators"]
+    return {"same_operators": same, **found}
+
+
+def _content(network: OnnxNetwork) -> tuple[bytes, dict[str, Any]]:
+    return network.content, dict(network.weights)
 
 
 def main() -> None:
@@ -163,8 +180,8 @@ def main() -> None:
     space = get_space(setting.space)
     rows = space.unrank(space.sample(given.by_tool, given.seed))
     with tempfile.TemporaryDirectory() as folder:
-        by_tool = [
-            tool(space.architecture(row, setting.network), setting, given.runs, Path(folder))
+        few = [
+            quantized(space.architecture(row, setting.network), setting, given.runs, Path(folder))
             for row in rows
         ]
     content = {
@@ -173,7 +190,7 @@ def main() -> None:
         "setting": given.setting,
         "precisions": precisions,
         "pairs": {**{name: compared[name] for name in names}, "ratio": ratios(commands)},
-        "by_tool": by_tool,
+        "quantized": few,
     }
     json.dump(content, sys.stdout, indent=1, allow_nan=False)
     print()
