@@ -53,7 +53,7 @@ CELLS = (
 # Of logits, relative to the largest, after some forty layers.
 FP16_TOLERANCE = 1e-2
 BF16_TOLERANCE = 1e-1
-INT8_TOLERANCE = 2e-1
+INT8_TOLERANCE = 1e-1
 
 
 class BackendConformance:

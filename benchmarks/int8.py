@@ -1,11 +1,12 @@
 """Networks in int8 against the same in fp32, with ONNX Runtime on the CPU.
 
-    python benchmarks/int8.py --out work > benchmarks/results/DATE-int8.json
+    OMP_NUM_THREADS=1 taskset -c 1 python benchmarks/int8.py > benchmarks/results/DATE-int8.json
 
-The same architectures are profiled by ``latkit profile`` in both precisions, whose answers are kept
-in ``--out``: an interrupted run goes on. Told of each precision: the latencies, the standard
-deviation of one measurement from two of each, and the CPU time of getting a network ready and
-releasing it. Told of both together: the Spearman correlation, and the ratios of int8 to fp32.
+Each architecture is measured in both precisions one after the other, by the standard protocol of
+``latkit profile`` with an anchor network in the same precision, and all of them twice. Told of each
+precision: the latencies, the standard deviation of one measurement, the share of disturbed ones
+(which count here), and the CPU time of getting a network ready and releasing it. Told of both
+together: the Spearman correlation, and the ratios of int8 to fp32.
 
 A few architectures are quantised by ``onnxruntime.quantization.quantize_static`` too, with
 activations in uint8, as latkit has them, and in int8: CPU time of quantising, runs of all sessions
@@ -16,8 +17,11 @@ Runtime has optimised them. Nothing else should run meanwhile. Prints JSON, prog
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import json
 import logging
+import os
 import statistics
 import sys
 import tempfile
@@ -33,21 +37,22 @@ import numpy as np
 import onnx
 from onnxruntime import __version__ as runtime_version
 from onnxruntime import quantization
+from scipy.stats import spearmanr
 
-from benchmarks.commands import Commands
 from benchmarks.conditions import conditions
-from benchmarks.runtimes import ready_ms
+from latkit.backends import BACKENDS, Backend
 from latkit.backends.onnxruntime_int8 import int8_network
 from latkit.backends.onnxruntime_session import CPU, session_options, start_session
-from latkit.dataset import LatencyDataset
+from latkit.dataset.statistics import RetestError
 from latkit.networks.onnx_model import INPUT, OnnxNetwork
+from latkit.profiling.protocol import PRESETS, Measurement
+from latkit.profiling.session import Session
 from latkit.spaces import Architecture, Setting, get_space, parse_setting
 from latkit.spaces.build import random_input, random_network, random_onnx
 
 BACKEND = "onnxruntime-cpu"
 PRECISIONS = ("fp32", "int8")
-# A machine that others disturb leaves some architectures for the next time.
-PROFILES = 3
+PASSES = 2
 
 
 class Images(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -60,32 +65,62 @@ class Images(quantization.CalibrationDataReader):  # type: ignore[misc]
         return next(self._images, None)
 
 
-def profiled(commands: Commands, precision: str, given: argparse.Namespace) -> dict[str, Any]:
-    """A dataset in one precision: what ``profile`` says of it."""
-    folder = commands.folder / precision
-    kept = folder.with_suffix(".json")
-    if not kept.exists():
-        for _ in range(PROFILES):
-            answer = commands.latkit(
-                "profile", "--backend", BACKEND, "--device", "here", "--visits", "2",
-                "--setting", f"{given.setting},precision={precision}", "--out", str(folder),
-                "--n", str(given.architectures), "--seed", str(given.seed),
-            )  # fmt: skip
-        kept.write_text(json.dumps(answer))
-    return dict(json.loads(kept.read_text()))
-
-
-def ratios(commands: Commands) -> dict[str, Any]:
-    """Latencies in int8 over those in fp32, an architecture each, in order."""
-    latencies = []
-    for precision in PRECISIONS:
-        usable = LatencyDataset.open(commands.folder / precision).usable()
-        latencies.append(
-            dict(zip(usable["arch_id"].to_pylist(), usable["latency_ms"].to_pylist(), strict=True))
+def measured(
+    backend: Backend, architectures: list[Architecture], setting: Setting
+) -> dict[str, Any]:
+    """All architectures in both precisions, twice, by the standard protocol of ``profile``."""
+    settings = {precision: setting.replace(precision=precision) for precision in PRECISIONS}
+    done: dict[str, list[list[Measurement]]] = {name: [] for name in PRECISIONS}
+    ready_ms: dict[str, list[float]] = {name: [] for name in PRECISIONS}
+    with contextlib.ExitStack() as stack:
+        sessions = {
+            name: stack.enter_context(Session(backend, of, PRESETS["standard"]))
+            for name, of in settings.items()
+        }
+        for repeat in range(PASSES):
+            for place, architecture in enumerate(architectures):
+                for name, session in sessions.items():
+                    gc.collect()
+                    started = time.process_time()
+                    runner = backend.compile(architecture, settings[name])
+                    got_ready = time.process_time()
+                    measurement = session.measure_runner(runner)
+                    releasing = time.process_time()
+                    runner.close()
+                    spent = time.process_time() - releasing + got_ready - started
+                    ready_ms[name].append(spent * 1e3)
+                    if not repeat:
+                        done[name].append([])
+                    done[name][place].append(measurement)
+                print(f"pass {repeat}, architecture {place}", file=sys.stderr)
+    latencies, facts = {}, {}
+    for name, of_all in done.items():
+        flat = [m for of_one in of_all for m in of_one]
+        anchor_ms = statistics.median(ms for m in flat for ms in m.anchor_samples_ms)
+        estimates = [statistics.fmean(m.ratio_to_anchor for m in of_one) for of_one in of_all]
+        latencies[name] = [anchor_ms * estimate for estimate in estimates]
+        retest = RetestError(
+            (place, m.ratio_to_anchor) for place, of_one in enumerate(of_all) for m in of_one
         )
-    fp32, int8 = latencies
-    found = sorted(int8[arch_id] / fp32[arch_id] for arch_id in fp32.keys() & int8.keys())
-    return {"least": found[0], "median": statistics.median(found), "largest": found[-1]}
+        facts[name] = {
+            "latency_ms": summary(latencies[name]),
+            "retest_sd_percent": None if retest.sd is None else 100 * retest.sd,
+            "disturbed_percent": 100 * statistics.fmean(m.disturbed for m in flat),
+            "ready_cpu_ms": statistics.median(ready_ms[name]),
+        }
+    fp32, int8 = latencies["fp32"], latencies["int8"]
+    return {
+        "architectures": len(architectures),
+        "precisions": facts,
+        "ratio": summary([b / a for a, b in zip(fp32, int8, strict=True)]),
+        "spearman": float(spearmanr(fp32, int8).statistic),
+    }
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    return {
+        "least": min(values), "median": statistics.median(values), "largest": max(values)
+    }  # fmt: skip
 
 
 def by_tool(fp32: Path, images: Any, activations: str, folder: Path) -> bytes:
@@ -152,10 +187,8 @@ def _content(network: OnnxNetwork) -> tuple[bytes, dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--setting", default="imagenet")
     parser.add_argument("--architectures", type=int, default=40)
-    parser.add_argument("--ready", type=int, default=12, help="networks that are got ready")
     parser.add_argument("--by-tool", type=int, default=5, help="networks that the tool quantises")
     parser.add_argument("--runs", type=int, default=20, help="of each of these")
     parser.add_argument("--seed", type=int, default=0)
@@ -163,35 +196,23 @@ def main() -> None:
     logging.disable(
         logging.WARNING
     )  # the tool advises to preprocess what has nothing to preprocess
-    commands = Commands(given.out, {"OMP_NUM_THREADS": "1"})
     setting = parse_setting(f"{given.setting},memory_format=nchw")
-    precisions = {}
-    for precision in PRECISIONS:
-        dataset = profiled(commands, precision, given)
-        in_precision = setting.replace(precision=precision)
-        precisions[precision] = {
-            **{key: dataset[key] for key in ("architectures", "latency_ms", "retest_sd_percent")},
-            "ready_ms": ready_ms(BACKEND, in_precision, given.ready, given.seed),
-        }
-    compared = commands.latkit(
-        "dataset", "compare", *(str(given.out / precision) for precision in PRECISIONS)
-    )
-    names = ("architectures", "spearman", "deviation_percent", "expected_deviation_percent")
     space = get_space(setting.space)
-    rows = space.unrank(space.sample(given.by_tool, given.seed))
-    with tempfile.TemporaryDirectory() as folder:
-        few = [
-            quantized(space.architecture(row, setting.network), setting, given.runs, Path(folder))
-            for row in rows
-        ]
-    content = {
-        **conditions("int8"),
-        "onnxruntime": runtime_version,
-        "setting": given.setting,
-        "precisions": precisions,
-        "pairs": {**{name: compared[name] for name in names}, "ratio": ratios(commands)},
-        "quantized": few,
-    }
+    rows = space.unrank(space.sample(given.architectures, given.seed))
+    architectures = [space.architecture(row, setting.network) for row in rows]
+    load = os.getloadavg()[0]
+    with BACKENDS.get(BACKEND)() as backend, tempfile.TemporaryDirectory() as folder:
+        content = {
+            **conditions("int8"),
+            "onnxruntime": runtime_version,
+            "load_before": load,
+            "setting": given.setting,
+            **measured(backend, architectures, setting),
+            "quantized": [
+                quantized(architecture, setting, given.runs, Path(folder))
+                for architecture in architectures[: given.by_tool]
+            ],
+        }
     json.dump(content, sys.stdout, indent=1, allow_nan=False)
     print()
 
