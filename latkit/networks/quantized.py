@@ -123,8 +123,9 @@ class _QuantizedGraph(OnnxGraph):
             ranges[node.output] = ranges[node.inputs[0]]
 
     def _fuse_relus(self) -> set[str]:
-        """The outputs of ReLUs that alone read theirs inputs, which then have their range."""
+        """The outputs of ReLUs whose input nothing else reads, which then has the ReLU's range."""
         readers = Counter(name for node in self._plain.nodes for name in node.inputs)
+        readers[OUTPUT] += 1
         makers = {node.output: node for node in self._plain.nodes}
         fused = set()
         for node in self._plain.nodes:
