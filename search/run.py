@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from latkit.backends import BACKENDS
 from latkit.core.device import usable_cores
 from latkit.core.errors import InputError, Interrupted, LatkitError, from_os_error
 from latkit.core.events import SILENT, Listener, Progress
+from latkit.core.locks import sole_writer
 from latkit.core.quantities import LATENCY
 from latkit.registry import Registry
 from latkit.search.collapse import signs_of_collapse
@@ -96,13 +98,15 @@ def search(
             check_reach(targets, task.space, objective, config.max_skips)
             data = task.load(request.data, config, request.data_options)
             check_fits(config.batch, data)
-            return task.run_several(searches, data, request.jobs, request.tensorboard)
+            with task.sweeps_folder():
+                return task.run_several(searches, data, request.jobs, request.tensorboard)
         with processes.main_first():
             data = task.load(request.data, config, request.data_options)
         outcome = task.run_one(config, data, request.tensorboard, processes)
     if not processes.is_main:
         return None
-    return task.finish(outcome, config, data, task.out)
+    with sole_writer(task.out):  # the search's own lock ended with the training
+        return task.finish(outcome, config, data, task.out)
 
 
 def describe_target(
@@ -268,6 +272,22 @@ class _Task:
             listener.warn(warning)
         return outcome
 
+    @contextlib.contextmanager
+    def sweeps_folder(self) -> Iterator[None]:
+        """The folder of a sweep, which is this process's own; each search locks its own in it.
+
+        Raises:
+            InputError: another process runs a sweep in it.
+            LatkitError: it cannot be made.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            doing = f"write the sweep in {self.out}"
+            raise from_os_error(error, doing, "nothing was begun") from None
+        with sole_writer(self.out):
+            yield
+
     def run_several(
         self, searches: list[Search], data: ImageData, jobs: int | None, tensorboard: bool
     ) -> SweepResult:
@@ -280,11 +300,6 @@ class _Task:
             self.registry.url, data, self.out, self.where, tensorboard,
             min(torch.get_num_threads(), max(1, cores // jobs)),  # fewer where the user wants so
         )  # fmt: skip
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            doing = f"write the sweep in {self.out}"
-            raise from_os_error(error, doing, "nothing was begun") from None
         names = ", ".join(search.name for search in searches)
         listener.note(f"{len(searches)} searches ({names}), {jobs} at a time, in {self.out}")
         first = searches[0].config

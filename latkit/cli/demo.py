@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from latkit.cli.output import UserPath, heading, json_option, note, print_json, print_table
-from latkit.core.errors import InputError, from_os_error
+from latkit.core.errors import InputError, LatkitError, from_os_error
+from latkit.core.locks import sole_writer
 
 DEVICE = "demo"
 MARKER = ".latkit-demo"
@@ -36,11 +37,21 @@ def command(out: Path, as_json: bool) -> None:
     Profile, train-lpm and search run as they always do, at a small setting: every number is
     measured here and now. The LPM goes to a registry of its own below --out.
     """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_made(error, out) from None
+    with sole_writer(out):
+        _make_empty(out)
+        _run(out, as_json)
+
+
+def _run(out: Path, as_json: bool) -> None:
+    """All steps, in a folder that is this process's own."""
     from latkit.cli import profile, search, train_lpm
     from latkit.registry import VARIABLE
 
     started = time.perf_counter()
-    _make_empty(out)
     dataset, registry, found = out / "dataset", out / "registry", out / "search"
     steps = {
         profile.command: f"--backend torch-cpu --device {DEVICE} --setting tiny --n 300 --out",
@@ -101,4 +112,8 @@ def _make_empty(out: Path) -> None:
         out.mkdir(parents=True)
         (out / MARKER).touch()
     except OSError as error:
-        raise from_os_error(error, f"make the demo's folder {out}", "nothing is lost") from None
+        raise _not_made(error, out) from None
+
+
+def _not_made(error: OSError, out: Path) -> LatkitError:
+    return from_os_error(error, f"make the demo's folder {out}", "nothing is lost")

@@ -294,7 +294,9 @@ class Storage:
         hidden = f"{place.rpartition('/')[0]}/{CLAIM}-{digest}"
         try:
             os.makedirs(hidden, exist_ok=True)
-            with open(f"{hidden}/{CLAIM}", "wb") as file:
+            # Not emptied first: another process with this claim may move the folder in meanwhile.
+            descriptor = os.open(f"{hidden}/{CLAIM}", os.O_WRONLY | os.O_CREAT, 0o666)
+            with open(descriptor, "wb") as file:
                 file.write(token.encode())
             os.rename(hidden, place)
         except OSError as error:

@@ -22,6 +22,7 @@ from typing_extensions import Self
 from latkit.core.device import contradictions, differences
 from latkit.core.errors import DatasetError, LatkitError, from_os_error
 from latkit.core.files import sync_folder, write_atomically, write_json_atomically
+from latkit.core.locks import sole_writer
 from latkit.core.parquet import open_parquet, write_parquet
 from latkit.core.version import __version__
 from latkit.dataset.flags import Done, is_panel
@@ -264,16 +265,27 @@ def write_dataset(folder: Path, manifest: Manifest, table: pa.Table) -> None:
 
     Raises:
         DatasetError: the folder holds something.
+        InputError: another process writes it.
         LatkitError: it cannot be written.
     """
     if not folder.name:
         raise DatasetError(f"{folder} cannot be a new dataset's folder", "name one: --out NAME")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(error, folder) from None
+    with sole_writer(folder):
+        _write_dataset(folder, manifest, table)
+
+
+def _write_dataset(folder: Path, manifest: Manifest, table: pa.Table) -> None:
+    """See :func:`write_dataset`; the folder is this process's own."""
     hidden = folder.with_name(f".{folder.name}.tmp")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DatasetError(f"{folder} exists and is not empty", "choose another --out")
         shutil.rmtree(hidden, ignore_errors=True)
-        hidden.mkdir(parents=True)
+        hidden.mkdir()
         for number, start in enumerate(range(0, table.num_rows, PART_ROWS)):
             part = table.slice(start, PART_ROWS)
             path = hidden / f"part-{number:06d}.parquet"
@@ -287,9 +299,11 @@ def write_dataset(folder: Path, manifest: Manifest, table: pa.Table) -> None:
         sync_folder(folder.parent)
     except OSError as error:
         shutil.rmtree(hidden, ignore_errors=True)
-        raise from_os_error(
-            error, f"write the dataset in {folder}", "nothing was written"
-        ) from None
+        raise _not_written(error, folder) from None
+
+
+def _not_written(error: OSError, folder: Path) -> LatkitError:
+    return from_os_error(error, f"write the dataset in {folder}", "nothing was written")
 
 
 def _write_manifest(folder: Path, manifest: Manifest, rows: int, architectures: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from latkit.core.errors import InputError, LatkitError, SpaceError, from_os_error
 from latkit.core.files import write_atomically
+from latkit.core.locks import sole_writer
 from latkit.core.quantities import get_quantity
 from latkit.core.requests import set_paths
 from latkit.reports.figures.canvas import SUFFIXES, write_picture
@@ -161,7 +162,8 @@ def draw(request: DrawRequest) -> DrawResult:
         )
     picture = architecture_picture(graphs, title, None if weighed is None else weighed.shares, note)
     try:
-        write_atomically(request.out, lambda path: write_picture(picture, path, suffix[1:], title))
+        with sole_writer(request.out):
+            write_atomically(request.out, lambda to: write_picture(picture, to, suffix[1:], title))
     except OSError as error:
         raise from_os_error(error, f"write {request.out}", "nothing was changed") from None
     return DrawResult(

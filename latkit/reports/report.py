@@ -11,6 +11,7 @@ from typing import Any
 from latkit.core.errors import InputError, from_os_error
 from latkit.core.events import SILENT, Listener
 from latkit.core.files import write_atomically
+from latkit.core.locks import sole_writer
 from latkit.core.requests import set_paths
 from latkit.reports.page.build import Report, build_report
 from latkit.reports.page.inputs import UNDERSTOOD, read_inputs
@@ -79,7 +80,8 @@ def report(request: ReportRequest, listener: Listener = SILENT) -> ReportResult:
         listener: receives a warning for what a searched folder holds that cannot be read.
 
     Raises:
-        InputError: no input, one that is none of the kinds, a malformed file, or an unknown format.
+        InputError: no input, one that is none of the kinds, a malformed file, an unknown format, or
+            another process writes the report.
         LatkitError: a dataset, an LPM or a file cannot be read, or the report cannot be written.
     """
     format = _format(request)
@@ -90,7 +92,8 @@ def report(request: ReportRequest, listener: Listener = SILENT) -> ReportResult:
     made = build_report(inputs, request.title, now)
     content = render(made, format).encode("utf-8", errors="replace")
     try:
-        write_atomically(request.out, lambda path: _write(path, content))
+        with sole_writer(request.out):
+            write_atomically(request.out, lambda path: _write(path, content))
     except OSError as error:
         raise from_os_error(error, f"write {request.out}", "nothing was changed") from None
     return ReportResult(request.out, format, made, len(content))

@@ -12,6 +12,7 @@ from latkit.board.bundle import ANCHOR, PLAN, Plan, network_file
 from latkit.core.errors import InputError, from_os_error
 from latkit.core.events import SILENT, Listener, Progress
 from latkit.core.files import write_atomically
+from latkit.core.locks import sole_writer
 from latkit.core.requests import check_seed, set_paths
 from latkit.core.version import __version__
 from latkit.dataset import Manifest, Target
@@ -116,14 +117,13 @@ def make_bundle(request: BundleRequest, listener: Listener = SILENT) -> BundleRe
 
     Raises:
         InputError: a value does not fit, latkit builds no networks of the space or none whose
-            weights follow from the seed, or the file exists.
+            weights follow from the seed, the file exists, or another process writes it.
         BackendError: the runtime cannot run the setting.
         LatkitError: the file cannot be written.
     """
     if request.to not in FORMATS:
         raise InputError(f"unknown format {request.to!r}", f"use one of: {', '.join(FORMATS)}")
-    if request.out.exists():
-        raise InputError(f"{request.out} exists", "choose another --out, or remove it")
+    _check_new(request.out)
     space = get_space(request.space)
     check_count(space, request.n)
     made = FORMATS[request.to](WEIGHTS_SEED)
@@ -178,7 +178,9 @@ def make_bundle(request: BundleRequest, listener: Listener = SILENT) -> BundleRe
             listener.end_progress()
 
     try:
-        write_atomically(request.out, lambda to: write_bundle(to, files(), made.module))
+        with sole_writer(request.out):
+            _check_new(request.out)
+            write_atomically(request.out, lambda to: write_bundle(to, files(), made.module))
         size = request.out.stat().st_size
     except OSError as error:
         raise from_os_error(error, f"write {request.out}", "nothing was written") from None
@@ -193,6 +195,11 @@ def make_bundle(request: BundleRequest, listener: Listener = SILENT) -> BundleRe
         largest_network_bytes=largest,
         packages=made.packages,
     )
+
+
+def _check_new(out: Path) -> None:
+    if out.exists():
+        raise InputError(f"{out} exists", "choose another --out, or remove it")
 
 
 def _most_measurements(request: BundleRequest, protocol: Protocol) -> int:

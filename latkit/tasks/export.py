@@ -20,11 +20,12 @@ from torch import nn
 from latkit.core.errors import InputError, LatkitError, from_os_error
 from latkit.core.events import SILENT, Listener
 from latkit.core.files import write_atomically
+from latkit.core.locks import sole_writer
 from latkit.core.requests import set_paths
 from latkit.networks.onnx_model import INPUT, OPSET, build_onnx, external_data_path
 from latkit.networks.pte import build_pte
 from latkit.networks.state import load_state
-from latkit.spaces import Setting, parse_setting
+from latkit.spaces import Architecture, Setting, parse_setting
 from latkit.spaces.architecture import architecture_cost, read_network
 from latkit.spaces.build import build_network, random_network
 from latkit.training.result import trained_network
@@ -114,14 +115,22 @@ def export(request: ExportRequest, listener: Listener = SILENT) -> ExportResult:
     """Write a network, batch norms folded in; the file gets its name once it has been compared.
 
     Raises:
-        InputError: the architecture, the setting or the weights cannot be read or do not fit, or
-            the file exists.
+        InputError: the architecture, the setting or the weights cannot be read or do not fit, the
+            file exists, or another process writes it.
         BackendError: TensorRT does not work here.
         TrainingError: the weights' folder is no finished training.
         LatkitError: the exported network differs from PyTorch's, or the file cannot be written.
     """
     request, setting = _resolved(request)
     cells = read_network(request.architecture, setting)
+    with sole_writer(request.out):
+        return _export(request, setting, cells, listener)
+
+
+def _export(
+    request: ExportRequest, setting: Setting, cells: Architecture, listener: Listener
+) -> ExportResult:
+    """See :func:`export`; the file is this process's own."""
     _check(request, setting)
     if request.weights is None:
         network = random_network(cells, setting, 0)
@@ -231,7 +240,7 @@ def _write(
 
 @contextlib.contextmanager
 def _hidden_folder(out: Path) -> Iterator[Path]:
-    """An empty folder beside a file; one that a killed process has left is used again."""
+    """An empty folder beside a file that is this process's own; a killed one may have left it."""
     folder = out.with_name(f".{out.name}.making")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

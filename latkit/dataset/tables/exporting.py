@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from latkit.core.errors import DatasetError, InputError, from_os_error
 from latkit.core.files import write_atomically
+from latkit.core.locks import sole_writer
 from latkit.dataset.latency import LatencyDataset
 
 
@@ -25,7 +26,7 @@ def export_dataset(dataset: LatencyDataset, path: str | Path) -> int:
         The number of rows.
 
     Raises:
-        InputError: the file's ending is neither, or the file exists.
+        InputError: the file's ending is neither, the file exists, or another process writes it.
         DatasetError: there is nothing to export.
         LatkitError: the file cannot be written.
     """
@@ -34,8 +35,6 @@ def export_dataset(dataset: LatencyDataset, path: str | Path) -> int:
     write_table = writers.get(path.suffix.lower())
     if write_table is None:
         raise InputError(f"the format of {path} is unknown", "name it *.csv or *.parquet")
-    if path.exists():
-        raise InputError(f"{path} exists", "choose another file, or remove it")
     table = dataset.usable()
     if not table.num_rows:
         raise DatasetError(
@@ -47,7 +46,10 @@ def export_dataset(dataset: LatencyDataset, path: str | Path) -> int:
             write_table(table, file)
 
     try:
-        write_atomically(path, write)
+        with sole_writer(path):
+            if path.exists():
+                raise InputError(f"{path} exists", "choose another file, or remove it")
+            write_atomically(path, write)
     except OSError as error:
         raise from_os_error(error, f"write {path}", "the dataset is unchanged") from None
     return int(table.num_rows)

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latkit.core.device import Facts, contradictions
+from latkit.core.errors import from_os_error
 from latkit.core.events import Listener
 from latkit.core.files import write_json_atomically
+from latkit.core.locks import sole_writer
 from latkit.dataset import Manifest, Target
 from latkit.dataset.flags import PANEL_END, PANEL_START
 from latkit.dataset.format import MANIFEST, read_manifest
@@ -162,8 +164,19 @@ class Fleet(Dispatcher[_Worker, _Task, int, Measurement]):
         Raises:
             BackendError: a network failed to run, or no worker is left.
             DatasetError: the folders hold something else.
+            InputError: another process measures into them.
             LatkitError: they cannot be written.
         """
+        out = self._plan.out
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise from_os_error(error, f"write {out}", "nothing was measured") from None
+        with sole_writer(out):
+            return self._run()
+
+    def _run(self) -> tuple[str, ...]:
+        """See :meth:`run`; the folders are this process's own."""
         check_replaceable(self._plan.out)
         with ExitStack() as stack:
             self._stack = stack
