@@ -10,9 +10,10 @@ from latkit.backends.hardware import BACKEND_SUPPORT
 from latkit.core.errors import InputError
 from latkit.core.events import SILENT, Listener
 from latkit.dataset import Target
+from latkit.profiling.fleet.address import LOCAL
 from latkit.profiling.fleet.driver import Fleet, FleetPlan
 from latkit.profiling.fleet.measuring import MeasuringJob
-from latkit.profiling.fleet.ray_pool import LOCAL, RayPool
+from latkit.profiling.fleet.ray_pool import RayPool
 from latkit.profiling.plan import check_count
 from latkit.profiling.protocol import Protocol
 from latkit.spaces import Setting, get_space

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from latkit.core.errors import InputError, SearchError
 from latkit.core.events import Listener
+from latkit.profiling.fleet.address import check_address
 from latkit.profiling.fleet.dispatch import Dispatcher, Worker
 from latkit.profiling.fleet.pool import Hired, Pool, Ready
-from latkit.profiling.fleet.ray_pool import RayPool, check_ray
+from latkit.profiling.fleet.ray_pool import RayPool
 from latkit.search.distributed import Processes
 from latkit.search.network_training import memory_errors
 from latkit.search.oneshot.config import OneShotConfig
@@ -33,15 +34,15 @@ SubnetNumbers = list[float]
 _RESOURCES = {"cpu": "CPU", "cuda": "GPU"}
 
 
-def check_fleet(processes: Processes) -> None:
+def check_fleet(address: str, processes: Processes) -> None:
     """Refuse a fleet that can never work, before anything is trained.
 
     Raises:
-        InputError: Ray is not installed, or torchrun has started this process.
+        InputError: Ray is not installed, the address is none, or torchrun has started this process.
     """
     if processes.world > 1:
         raise InputError("a fleet has workers of its own", "start it without torchrun, or --fleet")
-    check_ray()
+    check_address(address)
 
 
 @dataclass(frozen=True)

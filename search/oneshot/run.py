@@ -64,7 +64,7 @@ def one_shot(
     if request.fleet is not None:
         from latkit.search.oneshot.fleet import check_fleet
 
-        check_fleet(processes)
+        check_fleet(request.fleet, processes)
     listener.note(trained_on)
     with processes.main_first():
         data = load_noted(request.data, config.limit, config.seed, request.data_options, listener)

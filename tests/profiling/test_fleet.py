@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections import Counter, deque
@@ -15,15 +16,15 @@ from latkit.core.errors import BackendError, DatasetError
 from latkit.core.events import Listener
 from latkit.dataset import LatencyDataset, Target
 from latkit.dataset.flags import DISTURBED
-from latkit.profiling.fleet import dispatch
+from latkit.profiling.fleet import address, dispatch
 from latkit.profiling.fleet.dispatch import MOST_LOST
 from latkit.profiling.fleet.driver import Fleet, FleetPlan
 from latkit.profiling.fleet.merging import QUARANTINE
 from latkit.profiling.fleet.pool import Failed, Finished, Hired, Lost
 from latkit.profiling.protocol import Measurement, Protocol
 from latkit.spaces import Setting
-from tests.support.commands import MICRO_TEXT, RunLatkit, check
-from tests.support.fleets import forget_ray, kill_worker_and_driver, needs_ray
+from tests.support.commands import MICRO_TEXT, RunLatkit, check, refused
+from tests.support.fleets import kill_worker_and_driver, needs_ray
 from tests.support.synthetic import formula_ms
 
 ANCHOR_MS = 4.0
@@ -280,8 +281,37 @@ def test_refused(latkit: RunLatkit, more: tuple[object, ...], says: tuple[str, .
     check(latkit, *ARGUMENTS, *more, says=says)
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["", "nonsense", "127.0.0.1", "127.0.0.1:", "h:port", "h:0", "h:1/x", "u@h:1", "http://h:1",
+     "ray://", "ray://h", "[::1:6379"],
+)  # fmt: skip
+def test_no_address(latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setattr(address, "find_spec", lambda name: name)
+    refused(latkit, *ARGUMENTS, "--fleet", place, code=2)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_where_nothing_listens(
+    latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """Ray itself is never called: it would try for half a minute, and print each attempt."""
+    monkeypatch.setitem(sys.modules, "ray", None)  # importing it fails
+    monkeypatch.setattr(address, "find_spec", lambda name: name)  # and yet it is installed
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"{scheme}127.0.0.1:{free.getsockname()[1]}"
+        check(latkit, *ARGUMENTS, "--fleet", place, says=(place, "refused"), code=1)
+
+
+def test_without_rays_client(latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "find_spec", lambda name: None if name == "grpc" else name)
+    place = "ray://127.0.0.1:10001"
+    check(latkit, *ARGUMENTS, "--fleet", place, says=("grpcio", "latkit[fleet]"), code=2)
+
+
 def test_without_ray(latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_ray(monkeypatch)
+    monkeypatch.setattr(address, "find_spec", lambda name: None)
     check(latkit, *ARGUMENTS, says=("Ray is not installed", "latkit[fleet]"))
 
 

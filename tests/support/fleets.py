@@ -26,14 +26,6 @@ def needs_ray(test: type) -> type:
     return decorated
 
 
-def forget_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Ray seem not to be installed."""
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else found(name)
-    )
-
-
 def kill_worker_and_driver(command: list[str], rows: Callable[[], int], first: int) -> str:
     """Start a command with a fleet; kill a worker of it, and later the driver.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import os
 import signal
 import socket
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 from typing import Any, Generic
 
@@ -17,10 +17,9 @@ import filelock
 
 from latkit.core.cores import process_cores
 from latkit.core.errors import BackendError, InputError, LatkitError
+from latkit.profiling.fleet.address import LOCAL, START, check_address, check_listens
 from latkit.profiling.fleet.pool import Failed, Finished, Hired, Item, Job, Lost, Result
 
-INSTALL = "pip install 'latkit[fleet]'"
-LOCAL = "auto"
 # The message of a lost worker, without Ray's advice.
 _REASON_LENGTH = 120
 # For what happens next, before whoever waits may do something else, as to end on a signal.
@@ -82,12 +81,6 @@ def own_cores(count: int) -> dict[int, filelock.FileLock]:
     return locks
 
 
-def check_ray() -> None:
-    """Raises: InputError: Ray is not installed."""
-    if importlib.util.find_spec("ray") is None:
-        raise InputError("Ray is not installed, which runs the workers of a fleet", INSTALL)
-
-
 class RayPool(Generic[Item, Result]):
     """Workers on a cluster of Ray; a context manager.
 
@@ -98,7 +91,7 @@ class RayPool(Generic[Item, Result]):
             that nodes were started with.
 
     Raises (on entering):
-        InputError: Ray is not installed, or the cluster has no such resource.
+        InputError: Ray is not installed, the address is none, or the cluster has no such resource.
         BackendError: there is no cluster.
     """
 
@@ -109,24 +102,28 @@ class RayPool(Generic[Item, Result]):
         self._waiting: dict[Any, tuple[Any, str | None]] = {}
 
     def __enter__(self) -> RayPool[Item, Result]:
-        check_ray()
+        check_address(self._address)
+        local = self._address == LOCAL
+        if not local:
+            check_listens(self._address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         handler = signal.getsignal(signal.SIGTERM)
         self._ray = importlib.import_module("ray")
-        local = self._address == LOCAL
         named: dict[str, Any] = {"num_cpus": len(process_cores())} if local else {}
         if local:
             named["include_dashboard"] = False
         try:
-            self._ray.init(
-                address="local" if local else self._address, log_to_driver=False,
-                logging_level="ERROR", **named,
-            )  # fmt: skip
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # which repeat what is raised
+                self._ray.init(
+                    address="local" if local else self._address, log_to_driver=False,
+                    logging_level="ERROR", **named,
+                )  # fmt: skip
         except Exception as error:  # of Ray, of gRPC, or of the operating system
             reason = " ".join(str(error).split())[:_REASON_LENGTH]
+            fix = f"{START}; set RAY_AUTH_MODE=token for one that wants a token"
             raise BackendError(
-                f"there is no cluster of Ray at {self._address} ({reason})",
-                "start one: ray start --head, then --fleet ray://HOST:10001 or --fleet HOST:6379",
+                f"there is no cluster of Ray at {self._address} ({reason})", fix
             ) from None
         if callable(handler) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # in whose place Ray has put its own

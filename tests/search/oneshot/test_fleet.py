@@ -17,6 +17,7 @@ import pytest
 
 from latkit.core.errors import InputError, Interrupted, SearchError
 from latkit.core.events import Listener
+from latkit.profiling.fleet import address
 from latkit.profiling.fleet.dispatch import MOST_LOST
 from latkit.profiling.fleet.pool import Failed, Finished, Hired, Lost
 from latkit.search.distributed import ALONE, Processes
@@ -33,7 +34,7 @@ from latkit.search.oneshot.subnets import Finding, find_all
 from latkit.spaces import get_space
 from tests.search.oneshot.micro import CPU, config_of, digits, options, training
 from tests.support.commands import RunLatkit, check
-from tests.support.fleets import forget_ray, kill_worker_and_driver, needs_ray
+from tests.support.fleets import kill_worker_and_driver, needs_ray
 
 SPACE = get_space("nasbench201")
 COUNT = 40
@@ -202,10 +203,12 @@ COMMAND = ("search", "--method", "one-shot", "--space", "nasbench201", "--preset
 def test_refused(latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch) -> None:
     check(latkit, "search", "--device", "p100", "--fleet", "auto", says=("--fleet",), code=2)
     with pytest.raises(InputError, match="torchrun"):
-        check_fleet(dataclasses.replace(Processes(), world=2))
-    forget_ray(monkeypatch)
-    given = (*COMMAND, *options(), "--fleet", "auto", "--out", "s")
-    check(latkit, *given, says=("Ray is not installed",), code=2)
+        check_fleet("auto", dataclasses.replace(Processes(), world=2))
+    given = (*COMMAND, *options(), "--out", "s", "--fleet")
+    monkeypatch.setattr(address, "find_spec", lambda name: name)
+    check(latkit, *given, "nonsense", says=("nonsense",), code=2)
+    monkeypatch.setattr(address, "find_spec", lambda name: None)
+    check(latkit, *given, "auto", says=("Ray is not installed",), code=2)
     assert not Path("s").exists()
 
 
