@@ -35,13 +35,11 @@ SMALLER_SECONDS = 20.0
 
 
 def formats() -> dict[str, Any]:
-    from benchmarks.robustness.binary_formats import (
-        ImagesFormat,
-        OnnxFormat,
-        ParquetFormat,
-        SafetensorsFormat,
-    )
+    from benchmarks.robustness.images_format import ImagesFormat
     from benchmarks.robustness.json_format import JsonFormat
+    from benchmarks.robustness.onnx_format import OnnxFormat
+    from benchmarks.robustness.parquet_format import ParquetFormat
+    from benchmarks.robustness.safetensors_format import SafetensorsFormat
     from benchmarks.robustness.tree_formats import ArchivesFormat, RegistryFormat
 
     classes = (JsonFormat, ParquetFormat, SafetensorsFormat, OnnxFormat, ImagesFormat,

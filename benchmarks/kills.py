@@ -13,19 +13,15 @@ and the same command must go on when there is space.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,247 +31,13 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.robustness.forked import LOCKED, Ended, preload, run  # noqa: E402
-from benchmarks.robustness.material import (  # noqa: E402
-    COMMANDS,
-    DEVICE,
-    REGISTRY,
-    environment,
-    make,
-    out_of,
-)
+from benchmarks.robustness.kill_results import Results  # noqa: E402
+from benchmarks.robustness.killed_commands import Command, commands, publish_here  # noqa: E402
+from benchmarks.robustness.material import environment, make  # noqa: E402
 
-# Times and what follows from them, which two runs never have in common.
-_TIMED = {"created_at", "latkit_version"}
-_ENDS = re.compile("seconds$|measured")
 MOST_KILLS_OF_ONE = 6
 # Tries to go on while processes that were started by a killed one still end.
 TRIES = 40
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command under test.
-
-    Attributes:
-        arguments: with ``--out``.
-        needs: what of the material it reads.
-        check: what is wrong between the undisturbed folder and the other one, a line each.
-        repeats: whether the finished command may be run again; else it says that its file exists.
-        wrote: file or folder it writes.
-    """
-
-    arguments: tuple[str, ...]
-    needs: tuple[str, ...]
-    check: Callable[[Path, Path], list[str]]
-    wrote: str
-    repeats: bool = True
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def without_times(value: Any) -> Any:
-    """A JSON value without times and measured numbers."""
-    if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if k not in _TIMED and not _ENDS.search(k)}
-        return {k: without_times(v) for k, v in kept.items()}
-    if isinstance(value, list):
-        return [without_times(child) for child in value]
-    return value
-
-
-def same_bytes(*names: str) -> Callable[[Path, Path], list[str]]:
-    return lambda a, b: [f"{n} differs" for n in names if digest(a / n) != digest(b / n)]
-
-
-def same_page(name: str) -> Callable[[Path, Path], list[str]]:
-    """Of a report, which has the moment of its making in it."""
-
-    def text(path: Path) -> str:
-        return re.sub(r'datetime="[^"]*"', "", path.read_text(encoding="utf-8"))
-
-    return lambda a, b: [f"{name} differs"] if text(a / name) != text(b / name) else []
-
-
-def same_tables(*names: str) -> Callable[[Path, Path], list[str]]:
-    import pyarrow.parquet as pq
-
-    def check(a: Path, b: Path) -> list[str]:
-        def rows(path: Path) -> list[dict[str, Any]]:
-            return [without_times(row) for row in pq.read_table(str(path)).to_pylist()]
-
-        return [f"{n} differs" for n in names if rows(a / n) != rows(b / n)]
-
-    return check
-
-
-def same_json(*names: str) -> Callable[[Path, Path], list[str]]:
-    def content(path: Path) -> Any:
-        return without_times(json.loads(path.read_text()))
-
-    return lambda a, b: [f"{n} differs" for n in names if content(a / n) != content(b / n)]
-
-
-def same_keys(name: str, whole: bool) -> Callable[[Path, Path], list[str]]:
-    """Of a dataset: no row twice, and the architectures of the list in its order.
-
-    Args:
-        name: of the folder.
-        whole: all rows must be the same, of datasets that are made and not measured.
-    """
-
-    def check(a: Path, b: Path) -> list[str]:
-        from latkit.dataset import LatencyDataset
-
-        first, other = (LatencyDataset.open(folder / name) for folder in (a, b))
-        if whole:
-            return [] if first.table.equals(other.table) else [f"{name}: other rows"]
-        lists = []
-        for dataset in (first, other):
-            columns = (dataset.table["arch_id"].to_pylist(), dataset.table["visit"].to_pylist())
-            keys = list(zip(*columns, strict=True))
-            if len(set(keys)) < len(keys):
-                return [f"{name}: doubled rows"]
-            panel = dataset.in_panel
-            pairs = zip(keys, panel, strict=True)
-            lists.append([key[0] for key, in_panel in pairs if not in_panel and key[1] == 0])
-        return [] if lists[0] == lists[1] else [f"{name}: other architectures, or another order"]
-
-    return check
-
-
-def no_doubled_rows(name: str) -> Callable[[Path, Path], list[str]]:
-    """Of candidates: what was measured first decides which are measured next."""
-
-    def check(a: Path, b: Path) -> list[str]:
-        from latkit.dataset import LatencyDataset
-
-        table = LatencyDataset.open(b / name).table
-        keys = set(zip(table["arch_id"].to_pylist(), table["visit"].to_pylist(), strict=True))
-        return [] if len(keys) == table.num_rows else [f"{name}: doubled rows"]
-
-    return check
-
-
-def same_registry(name: str) -> Callable[[Path, Path], list[str]]:
-    """Every version is whole, and none but those of the undisturbed run is there.
-
-    A publisher that is killed after it has published, and before it says so, publishes again:
-    those are the same but for their numbers.
-    """
-
-    def check(a: Path, b: Path) -> list[str]:
-        from latkit.registry import Registry
-
-        digests = []
-        for folder in (a, b):
-            registry = Registry(str(folder / name))
-            entries = registry.entries()
-            for entry in entries:
-                registry.load(entry)
-            digests.append({(e.parent, registry.weights_digest(e)) for e in entries})
-        return [] if digests[0] == digests[1] else [f"{name}: other LPMs"]
-
-    return check
-
-
-def all_of(*checks: Callable[[Path, Path], list[str]]) -> Callable[[Path, Path], list[str]]:
-    return lambda a, b: [line for check in checks for line in check(a, b)]
-
-
-def commands() -> dict[str, Command]:
-    def made(name: str, *needs: str, check: Any, repeats: bool = True) -> Command:
-        out = out_of(name)
-        return Command((*COMMANDS[name], "--out", out), needs, check, out, repeats)
-
-    def search_files(folder: str) -> Callable[[Path, Path], list[str]]:
-        return all_of(
-            same_bytes(f"{folder}/checkpoint.safetensors", f"{folder}/cells.txt"),
-            same_tables(f"{folder}/history.parquet"),
-            same_json(f"{folder}/result.json"),
-        )
-
-    table = ("dataset", "import", "darts.csv", "--space", "darts", "--arch-column", "cell",
-             "--latency-column", "ms", "--unit", "ms", "--device", DEVICE, "--backend",
-             "torch-cpu", "--setting", "tiny,cells=3,channels=4,resolution=8",
-             "--out", "new")  # fmt: skip
-    return {
-        "profile": made("profile", check=same_keys("profile", False)),
-        "train-lpm": Command(
-            ("train-lpm", "imported-darts"), ("imported-darts",), same_registry(REGISTRY), REGISTRY
-        ),
-        "search": made("search", REGISTRY, check=search_files("search")),
-        "search --method one-shot": made(
-            "one-shot",
-            check=all_of(
-                same_bytes("one-shot/checkpoint.safetensors", "one-shot/lpm/weights.safetensors"),
-                same_tables("one-shot/history.parquet", "one-shot/subnets.parquet"),
-                same_json("one-shot/result.json"),
-            ),
-        ),
-        "search --sweep-lambda": made(
-            "sweep", REGISTRY,
-            check=all_of(search_files("sweep/lambda-0"), search_files("sweep/lambda-0.5"),
-                         same_json("sweep/sweep.json")),
-        ),
-        "retarget --measure": Command(
-            ("retarget", "one-shot", "--device", "here", "--front", "4", "--measure", "3",
-             "--out", "retarget"),
-            ("one-shot", REGISTRY),
-            no_doubled_rows("retarget/measured/here/torch-cpu"), "retarget",
-        ),
-        "train": made(
-            "train",
-            check=all_of(
-                same_bytes(*(f"train/seed-0/{name}.safetensors"
-                             for name in ("checkpoint", "last", "best"))),
-                same_tables("train/seed-0/history.parquet"),
-                same_json("train/training.json"),
-            ),
-        ),
-        "measure": made("measure", check=same_keys("measure", False)),
-        "report": Command(
-            ("report", "search", "one-shot", "train", "imported-darts", "--out", "page.html"),
-            ("search", "one-shot", "train", "imported-darts", REGISTRY),
-            same_page("page.html"), "page.html",
-        ),
-        "bundle": made("bundle", check=same_bytes("b.pyz"), repeats=False),
-        "a bundle": Command(
-            ("b.pyz", "--out", "results"), ("b.pyz",), same_results, "results"
-        ),
-        "dataset import": Command(
-            table, ("darts.csv",), same_keys("new", True), "new", repeats=False
-        ),
-        "dataset merge": Command(
-            ("dataset", "merge", "imported-darts", "second-darts", "--out", "new"),
-            ("imported-darts", "second-darts"),
-            same_keys("new", True), "new", repeats=False,
-        ),
-        "registry push": Command(
-            ("registry", "push", "other"), (REGISTRY,), same_registry("other"), "other"
-        ),
-        "registry pull": Command(
-            ("registry", "pull", REGISTRY, "--registry", "other"), (REGISTRY,),
-            same_registry("other"), "other",
-        ),
-        "export": made("export", check=same_bytes("net.onnx"), repeats=False),
-    }  # fmt: skip
-
-
-def same_results(a: Path, b: Path) -> list[str]:
-    """Of a bundle's results; the panel is measured again by each run."""
-
-    def keys(folder: Path) -> list[tuple[int, int]]:
-        lines = (folder / "results" / "journal.jsonl").read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
-        return [(row["arch_id"], row["visit"]) for row in rows if "panel" not in row["flags"]]
-
-    first, other = keys(a), keys(b)
-    if len(set(other)) < len(other):
-        return ["results: doubled rows"]
-    listed = [[key for key in found if key[1] == 0] for found in (first, other)]
-    return [] if listed[0] == listed[1] else ["results: other architectures"]
 
 
 def prepare(material: Path, folder: Path, command: Command) -> Path:
@@ -474,35 +236,6 @@ def size_of(folder: Path) -> int:
     return sum(-(-size // 4096) * 4096 for size in sizes)
 
 
-def publish_here(material: Path) -> None:
-    """An LPM of ``here``, of this machine, by formula: measured rows may all be disturbed."""
-    from latkit.backends.base import fingerprint
-    from latkit.backends.torch_cpu import TorchCpuBackend
-    from latkit.dataset import LatencyDataset, Manifest, Target
-    from latkit.dataset.writer import DatasetWriter
-    from latkit.profiling.protocol import PRESETS
-    from latkit.registry import Registry
-
-    if any(entry.device == "here" for entry in Registry(str(material / REGISTRY)).entries()):
-        return
-    source = LatencyDataset.open(material / "imported-nasbench201")
-    target = Target("nasbench201", "here", "torch-cpu", source.manifest.target.setting)
-    with TorchCpuBackend() as backend:
-        facts = dict(fingerprint(backend))
-    protocol = PRESETS["fast"].to_dict()
-    manifest = Manifest(target, facts, protocol, 0, "made", source.table.num_rows)
-    with DatasetWriter(material / "here", manifest) as writer:
-        for row in source.table.to_pylist():
-            ms = row["latency_ms"]
-            made = {"latency_std_ms": 0.0, "ratio_to_anchor": ms / 10, "samples_ms": [ms] * 2,
-                    "anchor_samples_ms": [10.0, 10.0], "clock": "cpu", "wall_ms": ms,
-                    "measured_at": 1_700_000_000_000_000, "flags": []}  # fmt: skip
-            writer.append({**row, **made})
-    done = run(("train-lpm", "here"), material, environment(material))
-    if done.code:
-        raise SystemExit(done.errors[-500:])
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=200, help="over all commands")
@@ -536,33 +269,6 @@ def main() -> int:
             shutil.rmtree(work, ignore_errors=True)
     print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
     return 1 if results.has_findings else 0
-
-
-class Results:
-    """The figures, written after each command; those of other commands in the file stay.
-
-    Args:
-        path: of the file; None: they are only printed.
-        head: what they have in common.
-    """
-
-    def __init__(self, path: Path | None, head: dict[str, Any]) -> None:
-        self._path = path
-        self._content: dict[str, Any] = {**head, "kills": 0, "commands": [], "full_disks": []}
-        if path is not None and path.exists():
-            earlier = json.loads(path.read_text())
-            self._content |= {name: earlier[name] for name in ("commands", "full_disks")}
-        self.has_findings = False
-
-    def add(self, kind: str, result: dict[str, Any]) -> None:
-        """Add those of one command."""
-        print(json.dumps(result), file=sys.stderr, flush=True)
-        self.has_findings |= bool(result["findings"])
-        others = [r for r in self._content[kind] if r["command"] != result["command"]]
-        self._content[kind] = [*others, result]
-        self._content["kills"] = sum(r["kills"] for r in self._content["commands"])
-        if self._path is not None:
-            self._path.write_text(json.dumps(self._content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from benchmarks.robustness.material import REGISTRY
 from benchmarks.robustness.mutations import Mutator
 
 Reader = Callable[[], object]
+# Writes changed files of one kind into a box, as ``Format.draw``.
+Maker = Callable[[Mutator, Path], Reader]
 
 
 class Format(ABC):
@@ -45,6 +48,20 @@ class Format(ABC):
         else:
             shutil.copy(source, target)
         return target
+
+
+class MixedFormat(Format):
+    """A format of which there are several kinds of files, each with commands of its own."""
+
+    @abstractmethod
+    def makers(self) -> tuple[Maker, ...]:
+        """What is drawn from; one that is there twice is drawn twice as often."""
+
+    def draw(self, mutator: Mutator, box: Path) -> Reader:
+        make = mutator.choice(self.makers())
+        mutator.note(make.__name__.strip("_"))
+        use_registry(self.material / REGISTRY)  # a maker may name another one
+        return make(mutator, box)
 
 
 def latkit(*arguments: object) -> Any:

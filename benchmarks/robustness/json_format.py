@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.robustness.formats import Format, Reader, latkit, use_registry
+from benchmarks.robustness.formats import Maker, MixedFormat, Reader, latkit, use_registry
 from benchmarks.robustness.material import DEVICE, REGISTRY
 from benchmarks.robustness.mutations import Mutator
 from latkit.board.results import Results
@@ -22,12 +21,14 @@ from latkit.search.distributed import ALONE
 from latkit.tasks.measurement_file import read_rows
 
 
-class JsonFormat(Format):
+class JsonFormat(MixedFormat):
     name = "json"
 
     def prepare(self) -> None:
         self._documents: dict[str, Any] = {}
-        self._kinds: tuple[tuple[int, Callable[[Mutator, Path], Reader]], ...] = (
+
+    def makers(self) -> tuple[Maker, ...]:
+        weighted: tuple[tuple[int, Maker], ...] = (
             (5, self._dataset),
             (2, self._journal),
             (3, self._results),
@@ -43,14 +44,7 @@ class JsonFormat(Format):
             (2, self._benchmark),
             (4, self._toml),
         )
-        self._weighted = [make for weight, make in self._kinds for _ in range(weight)]
-        use_registry(self.material / REGISTRY)
-
-    def draw(self, mutator: Mutator, box: Path) -> Reader:
-        make = mutator.choice(self._weighted)
-        mutator.note(make.__name__.strip("_"))
-        use_registry(self.material / REGISTRY)
-        return make(mutator, box)
+        return tuple(make for weight, make in weighted for _ in range(weight))
 
     def _document(self, path: str) -> Any:
         if path not in self._documents:

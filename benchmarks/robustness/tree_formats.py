@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.robustness.formats import Format, Reader, latkit, use_registry
+from benchmarks.robustness.formats import Format, Maker, MixedFormat, Reader, latkit, use_registry
 from benchmarks.robustness.json_format import of_registry
 from benchmarks.robustness.material import DEVICE, REGISTRY
 from benchmarks.robustness.mutations import Mutator
@@ -27,7 +27,7 @@ _KINDS = (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, ta
 _PAX_KEYS = ("size", "path", "GNU.sparse.map", "GNU.sparse.size", "mtime")
 
 
-class ArchivesFormat(Format):
+class ArchivesFormat(MixedFormat):
     """Archives of results, and bundles."""
 
     name = "archives"
@@ -43,10 +43,8 @@ class ArchivesFormat(Format):
         self._bombs = (bytes(2**26), b"[" * 2**26, b"1" * 2**26)
         self._head_bombs = [pack(_head_bomb()) for pack in (gzip.compress, lzma.compress)]
 
-    def draw(self, mutator: Mutator, box: Path) -> Reader:
-        make = mutator.choice((self._zip, self._zip, self._tar, self._tar, self._plan))
-        mutator.note(make.__name__.strip("_"))
-        return make(mutator, box)
+    def makers(self) -> tuple[Maker, ...]:
+        return self._zip, self._zip, self._tar, self._tar, self._plan
 
     def _members(self, mutator: Mutator) -> list[tuple[str, bytes]]:
         members = list(self._files.items())
