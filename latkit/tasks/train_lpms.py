@@ -9,7 +9,7 @@ from latkit.core.errors import InputError, LatkitError
 from latkit.core.events import SILENT, Listener
 from latkit.core.requests import several
 from latkit.dataset.listing import only_dataset
-from latkit.profiling.fleet.ray_pool import check_ray
+from latkit.profiling.fleet.address import check_address
 from latkit.registry import TrainRequest
 from latkit.tasks.train_fleet import train_by_fleet
 from latkit.tasks.trainings import TrainedDataset, Trainings
@@ -39,7 +39,8 @@ def train_lpms(
         What became of each dataset, in their order.
 
     Raises:
-        InputError: the request cannot be right, it names a dataset, or Ray is not installed.
+        InputError: the request cannot be right, it names a dataset, Ray is not installed,
+            or the fleet's address is none.
         BackendError: there is no cluster.
         LPMError: no worker of the fleet is left.
         LatkitError: the registry cannot be read or written.
@@ -50,7 +51,7 @@ def train_lpms(
     one = isinstance(datasets, (str, Path))
     folders = [Path(folder) for folder in ((datasets,) if one else several(datasets))]
     if fleet is not None:
-        check_ray()
+        check_address(fleet)
     trainings = Trainings(folders or [only_dataset()], request, listener)
     try:
         if fleet is None:

@@ -15,6 +15,7 @@ import pytest
 
 from latkit.core.errors import DatasetError, InputError, LPMError
 from latkit.core.events import Listener, Progress
+from latkit.profiling.fleet import address
 from latkit.profiling.fleet.pool import Finished, Hired, Lost
 from latkit.registry import Entry, Registry, TrainRequest, train_and_publish
 from latkit.registry.training import LPMTraining
@@ -23,7 +24,7 @@ from latkit.tasks.train_fleet import MOST_TRIES, TrainingJob
 from latkit.tasks.train_lpms import train_lpms
 from latkit.tasks.trainings import TrainedDataset
 from tests.support.commands import RunLatkit, check, ok
-from tests.support.fleets import forget_ray, kill_worker_and_driver, needs_ray
+from tests.support.fleets import kill_worker_and_driver, needs_ray
 from tests.support.synthetic import made_dataset
 
 COUNTS = TrainRequest(kind="op-count")
@@ -156,7 +157,7 @@ class TestHere:
             train_lpms(["a"], TrainRequest("b"))
         with pytest.raises(InputError):  # before a dataset is looked at
             train_lpms(["nothing", "a"], TrainRequest(kind="nothing"))
-        forget_ray(monkeypatch)
+        monkeypatch.setattr(address, "find_spec", lambda name: None)
         check(latkit, "train-lpm", "a", "--fleet", "auto", says=("latkit[fleet]",), code=2)
         assert versions() == []
 
