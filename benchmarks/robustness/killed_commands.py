@@ -60,7 +60,12 @@ def commands() -> dict[str, Command]:
     return {
         "profile": made("profile", check=same_keys("profile", False)),
         "train-lpm": Command(
-            ("train-lpm", "imported-darts"), ("imported-darts",), same_registry(REGISTRY), REGISTRY
+            ("train-lpm", "imported-darts"), ("imported-darts",),
+            same_registry(REGISTRY, may_double=True), REGISTRY,
+        ),
+        "train-lpm of several": Command(
+            ("train-lpm", "imported-darts", "second-darts"), ("imported-darts", "second-darts"),
+            same_registry(REGISTRY), REGISTRY,
         ),
         "search": made("search", REGISTRY, check=search_files("search")),
         "search --method one-shot": made(
