@@ -225,7 +225,7 @@ class TestFleet:
             told = Told()
             return train_lpms(folders, way, "auto", told), told
 
-        monkeypatch.setattr("latkit.tasks.train_lpms.check_ray", lambda: None)
+        monkeypatch.setattr(address, "find_spec", lambda name: name)
         return run
 
     def test_the_lpms_are_those_of_one_process(self, fleet: Callable[..., Any]) -> None:
