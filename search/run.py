@@ -14,7 +14,7 @@ from latkit.backends import BACKENDS
 from latkit.core.device import usable_cores
 from latkit.core.errors import InputError, Interrupted, LatkitError, from_os_error
 from latkit.core.events import SILENT, Listener, Progress
-from latkit.core.locks import sole_writer
+from latkit.core.locks import sole_user
 from latkit.core.quantities import LATENCY
 from latkit.registry import Registry
 from latkit.search.collapse import signs_of_collapse
@@ -105,7 +105,7 @@ def search(
         outcome = task.run_one(config, data, request.tensorboard, processes)
     if not processes.is_main:
         return None
-    with sole_writer(task.out):  # the search's own lock ended with the training
+    with sole_user(task.out):  # the search's own lock ended with the training
         return task.finish(outcome, config, data, task.out)
 
 
@@ -285,7 +285,7 @@ class _Task:
         except OSError as error:
             doing = f"write the sweep in {self.out}"
             raise from_os_error(error, doing, "nothing was begun") from None
-        with sole_writer(self.out):
+        with sole_user(self.out):
             yield
 
     def run_several(

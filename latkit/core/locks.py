@@ -1,4 +1,7 @@
-"""One process at a time for a file or folder that a user names."""
+"""One process at a time for a file or folder that a user names.
+
+It is kept out by a hidden file: beside what is renamed into place, or in a folder that stays.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,44 @@ def sole_writer(out: Path) -> Iterator[None]:
         out: need not be there; the folder around it must be.
 
     Raises:
-        InputError: another process makes it.
+        InputError: another process makes it, or it has no name.
         LatkitError: the lock cannot be made.
     """
+    if not out.name:
+        raise InputError(f"{out} cannot be written", "name a new file or folder")
     path = Path(os.path.abspath(out))
+    if not path.parent.is_dir():  # which filelock would make
+        number = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+        missing = OSError(number, os.strerror(number), str(path.parent))
+        raise from_os_error(missing, f"write {out}", "nothing was written")
     lock_file = path.with_name(f".{path.name}.lock")
+    with _held(lock_file, out):
+        try:
+            yield
+        finally:
+            # While it is held: who has opened it already notices that what it locks has no name.
+            with contextlib.suppress(OSError):
+                lock_file.unlink()
+
+
+@contextlib.contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Only this process works in a folder that is there, as long as this lasts.
+
+    Raises:
+        InputError: another process does.
+        LatkitError: the lock cannot be made.
+    """
+    with _held(folder / ".lock", folder):
+        yield
+
+
+@contextlib.contextmanager
+def _held(lock_file: Path, out: Path) -> Iterator[None]:
     lock = filelock.FileLock(lock_file, blocking=False)
     try:
-        if not path.parent.is_dir():  # which filelock would make
-            number = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
-            raise OSError(number, os.strerror(number), str(path.parent))
+        # Where it cannot be made, filelock may take that for another process's doing.
+        os.close(os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666))
         lock.acquire()
     except filelock.Timeout:
         raise InputError(
@@ -44,7 +75,4 @@ def sole_writer(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # While it is held: who has opened it already notices that what it locks has no name.
-        with contextlib.suppress(OSError):
-            lock_file.unlink()
         lock.release()

@@ -78,7 +78,8 @@ def push_lpms(
         listener: receives a warning for each version that is refused, and the progress.
 
     Raises:
-        InputError: a registry cannot be opened, or a reference names nothing that can be copied.
+        InputError: a registry cannot be opened, the source has no LPM, or a reference names nothing
+            that can be copied.
         LatkitError: a registry cannot be read or written. What was copied stays, and the same call
             goes on.
     """
@@ -105,7 +106,8 @@ def sync_lpms(
         What was pushed, then what was pulled.
     """
     here, there = Registry(registry), Registry(url)
-    return _copy(here, there, (), "", listener), _copy(there, here, (), "", listener)
+    pushed = _copy(here, there, (), "", listener, False)
+    return pushed, _copy(there, here, (), "", listener, False)
 
 
 def _copy(
@@ -114,8 +116,14 @@ def _copy(
     references: tuple[str, ...],
     space: str,
     listener: Listener,
+    is_needed: bool = True,
 ) -> CopyResult:
+    """Copy versions; ``is_needed``: that there are any."""
     entries = [source.resolve(reference, space) for reference in references] or source.entries()
+    if not entries and is_needed:
+        raise InputError(
+            f"{source.url} has no LPM", "check the address, or publish one there: latkit train-lpm"
+        )
     for entry in entries:
         if entry.version == BUILT_IN:
             raise InputError(

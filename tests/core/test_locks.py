@@ -23,19 +23,18 @@ from tests.support.synthetic import made_dataset
 _HOLD = """
 import sys
 from pathlib import Path
-from latkit.core.locks import sole_writer
-with sole_writer(Path(sys.argv[1])):
+from latkit.core import locks
+with getattr(locks, sys.argv[2])(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def held(out: Path) -> Iterator[subprocess.Popen[str]]:
+def held(out: Path, how: str = "sole_writer") -> Iterator[subprocess.Popen[str]]:
     """Another process makes ``out`` as long as this lasts."""
-    holder = subprocess.Popen(
-        [sys.executable, "-c", _HOLD, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", _HOLD, str(out), how]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -98,6 +97,19 @@ def test_where_nothing_can_be_written(tmp_path: Path, place: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no /proc")
+def test_a_lock_that_cannot_be_made_is_nobody_elses() -> None:
+    """The file locks of filelock are tried again where a folder says that there is no such file."""
+    with pytest.raises(LatkitError) as refusal, sole_writer(Path("/proc/out")):
+        pass
+    assert type(refusal.value) is LatkitError
+
+
+@pytest.mark.parametrize("out", [".", "/"])
+def test_what_has_no_name(latkit: RunLatkit, out: str) -> None:
+    refused(latkit, "export", "darts_v2", "--setting", MICRO_TEXT, "--out", out, code=2)
+
+
 @pytest.mark.parametrize(
     ("out", "command"),
     [
@@ -142,6 +154,8 @@ def test_a_sweep_whose_folder_another_one_has(tmp_path: Path) -> None:
         "p100", data="digits", changes={"cells": 3, "channels": 2, "epochs": 1, "limit": 256},
         preset="cpu", sweep_lambda=(0.0, 1.0), out=tmp_path / "sweep",
     )  # fmt: skip
-    with held(tmp_path / "sweep"), pytest.raises(InputError, match="another process"):
-        search(request)
-    assert list((tmp_path / "sweep").iterdir()) == []
+    (tmp_path / "sweep").mkdir()
+    with held(tmp_path / "sweep", "sole_user"):
+        with pytest.raises(InputError, match="another process"):
+            search(request)
+        assert [path.name for path in (tmp_path / "sweep").iterdir()] == [".lock"]

@@ -16,6 +16,7 @@ from latkit.lpm.training import TrainedLPM
 from latkit.registry import Registry
 from latkit.registry.sharing import pull_lpms, push_lpms, sync_lpms
 from tests.lpm.test_remote_registry import ObjectStore
+from tests.support.commands import RunLatkit, refused
 from tests.support.processes import run_to_the_end, start_latkit
 from tests.support.s3 import s3_server, use_s3
 from tests.support.synthetic import made_lpm
@@ -99,3 +100,12 @@ def test_two_publishers_that_are_killed(
     numbers = {text: at for at, text in enumerate(made)}
     for name in "ab":  # in the order of each publisher
         assert sorted(range(20), key=lambda n: numbers[f"{name}-{n}"]) == list(range(20))
+
+
+@pytest.mark.parametrize("command", ["pull", "push"])
+def test_a_place_without_lpms_is_an_error(latkit: RunLatkit, command: str) -> None:
+    """It is misspelt; between two registries, one may be empty."""
+    where = ("there",) if command == "pull" else ("there", "--registry", "here")
+    refused(latkit, "registry", command, *where, code=2)
+    assert not Path("there").exists()
+    assert latkit("registry", "sync", "there", "--registry", "here").returncode == 0
