@@ -61,16 +61,25 @@ def own_cores(count: int) -> dict[int, filelock.FileLock]:
     Raises:
         BackendError: fewer are free.
     """
+    # Shared with other users of the host, whose workers measure on its cores too.
     folder = Path(tempfile.gettempdir(), "latkit-cores")
-    folder.mkdir(exist_ok=True)
     locks: dict[int, filelock.FileLock] = {}
-    for core in sorted(process_cores()):
-        if len(locks) == count:
-            break
-        lock = filelock.FileLock(folder / f"{core}.lock", blocking=False)
-        with contextlib.suppress(filelock.Timeout):
-            lock.acquire()
-            locks[core] = lock
+    try:
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o777)
+        for core in sorted(process_cores()):
+            if len(locks) == count:
+                break
+            lock = filelock.FileLock(folder / f"{core}.lock", blocking=False, mode=0o666)
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire()
+                locks[core] = lock
+    except OSError as error:
+        raise BackendError(
+            f"locks of cores cannot be made in {folder} ({error.strerror})",
+            "make it writable for every user of the host: chmod -R a+rwX",
+        ) from None
     if len(locks) < count:
         raise BackendError(
             f"{socket.gethostname()} has only {len(locks)} of {count} cores free for a worker",
