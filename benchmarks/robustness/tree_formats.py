@@ -218,7 +218,7 @@ class RegistryFormat(Format):
                 folder.rename(folder.with_name(new))
             elif how == 1 and all(path.stat().st_size < 2**24 for path in files):
                 shutil.copytree(folder, folder.with_name(new), symlinks=True)
-            elif how == 2:
+            elif how == 2 and file.stat().st_size < 2**24:  # another change may have made it huge
                 file.write_bytes(mutator.content(file.read_bytes()))
             elif how == 3:
                 file.unlink()
@@ -240,7 +240,7 @@ class RegistryFormat(Format):
                 (folder / ".claim-x").write_bytes(b"y")
             elif how == 10:
                 (folder / new).mkdir()
-            else:
+            elif how == 11:
                 with open(file, "r+b") as handle:
                     handle.truncate(mutator.choice((0, 1, 2**31)))
         except (OSError, ValueError, shutil.Error):
