@@ -212,8 +212,16 @@ class Storage:
             self._fs.mv(f"{self._root}/{path}", f"{self._root}/{to}")
 
     def make_folder(self, folder: str) -> None:
-        """Make a folder and those above it; one that is there stays."""
+        """Make a folder and those above it; one that is there stays.
+
+        Raises:
+            NotPlainError: one of them, below this folder, is a symbolic link: it leads elsewhere.
+            OSError: it cannot be made.
+        """
         with self._os_errors():
+            with contextlib.suppress(FileNotFoundError):
+                if folder:
+                    self.check_no_link(folder)
             self._fs.makedirs(self._place(folder), exist_ok=True)
 
     def claim_folder(self, folder: str, token: str) -> None:

@@ -83,6 +83,18 @@ def test_a_file_of_a_registry_without_end(latkit: RunLatkit, version: Path, name
     refused(latkit, "predict", "darts_v2", "--device", "formula")
 
 
+def test_nothing_is_published_through_a_link(
+    latkit: RunLatkit, version: Path, tmp_path: Path
+) -> None:
+    registry = version.parents[4]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "darts").symlink_to(tmp_path / "elsewhere")
+    done = refused(latkit, "registry", "pull", str(registry), "--registry", "other", code=1)
+    assert "darts is a symbolic link" in done
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 @pytest.mark.parametrize("name", ["0", "00"])
 def test_a_version_with_the_number_of_what_is_built_in(
     latkit: RunLatkit, version: Path, name: str
@@ -131,6 +143,12 @@ def test_lists_that_are_none(latkit: RunLatkit, tmp_path: Path, wanted: Any) -> 
         made = {**content, "points": points, "wanted": wanted}
         (tmp_path / "r.json").write_text(json.dumps(made))
         refused(latkit, "report", "r.json", "--out", "p.html", code=2)
+
+
+def test_a_benchmark_with_a_number_that_no_float_holds(latkit: RunLatkit, tmp_path: Path) -> None:
+    content = {**report_files.benchmark(), "more": [10**400]}
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    refused(latkit, "report", "b.json", "--out", "p.html", code=2)
 
 
 @pytest.mark.parametrize("devices", [None, []])

@@ -252,7 +252,8 @@ def benchmark_section(benchmarks: Sequence[Content]) -> Section | None:
             if not isinstance(value, (Mapping, list))
         }
         about = ", ".join(f"{name} {value}" for name, value in facts.items())
-        leaves = list(_leaves({k: v for k, v in content.value.items() if k not in facts}, ""))
+        numbers = {k: v for k, v in content.value.items() if k not in facts}
+        leaves = list(_leaves(content, numbers, ""))
         evidence = _evidence(content.value)
         if about:
             blocks.append(Remark(f"{content.source}: {about}.", evidence))
@@ -270,16 +271,24 @@ def benchmark_section(benchmarks: Sequence[Content]) -> Section | None:
     return Section("benchmarks", "Benchmarks", tuple(blocks)) if blocks else None
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, float]]:
-    """The numbers within a value, each with the path to it; of lists the short ones."""
+def _leaves(content: Content, value: Any, path: str) -> Iterator[tuple[str, float]]:
+    """The numbers within a value, each with the path to it; of lists the first ones.
+
+    Raises:
+        InputError: no float holds a number.
+    """
     if isinstance(value, Mapping):
         for name, part in value.items():
-            yield from _leaves(part, f"{path} › {name}" if path else str(name))
+            yield from _leaves(content, part, f"{path} › {name}" if path else str(name))
     elif isinstance(value, list):
         for number, part in enumerate(value[:10], start=1):
-            yield from _leaves(part, f"{path} › {number}")
+            yield from _leaves(content, part, f"{path} › {number}")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield path, float(value)
+        try:
+            found = float(value)
+        except OverflowError:
+            raise content.lacks("finite number", path) from None
+        yield path, found
 
 
 def _evidence(value: Mapping[str, Any]) -> tuple[Evidence, ...]:
