@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ ARCHS = [SPACE.format(SPACE.unrank(i)[0]) for i in IDS]
 
 
 def write_csv(path: Path, rows: list[list[str]], delimiter: str = ",") -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, delimiter=delimiter).writerows(rows)
+    # The writer of Python 3.10 refuses NUL.
+    plain = [[cell.replace("\0", "\ue000") for cell in row] for row in rows]
+    with io.StringIO(newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(plain)
+        path.write_bytes(file.getvalue().replace("\ue000", "\0").encode())
     return path
 
 

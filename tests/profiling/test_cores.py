@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _own_one() -> None:
+def _own_one(folder: str) -> None:
+    tempfile.tempdir = folder
     try:
         (core,) = own_cores(1)
     except BackendError as error:
@@ -28,7 +30,7 @@ def _own_one() -> None:
 
 def owned(tmp_path: Path) -> str:
     """What a process on this host tells that takes a core, with its temporary files in a folder."""
-    process = Forked(_own_one, cwd=tmp_path, environment={**os.environ, "TMPDIR": str(tmp_path)})
+    process = Forked(_own_one, str(tmp_path), cwd=tmp_path)
     return process.communicate()[0].strip()
 
 
