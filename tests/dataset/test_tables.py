@@ -37,9 +37,9 @@ IDS = SPACE.sample(6, 0).tolist()
 ARCHS = [SPACE.format(SPACE.unrank(i)[0]) for i in IDS]
 
 
-def write_csv(path: Path, rows: list[list[str]], delimiter: str = ",") -> Path:
+def write_csv(path: Path, rows: list[list[Any]], delimiter: str = ",") -> Path:
     # The writer of Python 3.10 refuses NUL.
-    plain = [[str(cell).replace("\0", "\ue000") for cell in row] for row in rows]
+    plain = [[c.replace("\0", "\ue000") if isinstance(c, str) else c for c in row] for row in rows]
     with io.StringIO(newline="") as file:
         csv.writer(file, delimiter=delimiter).writerows(plain)
         path.write_bytes(file.getvalue().replace("\ue000", "\0").encode())
