@@ -234,7 +234,7 @@ class RegistryFormat(Format):
             elif how == 7:
                 shutil.rmtree(folder)
                 folder.write_bytes(b"x")
-            elif how == 8:
+            elif how == 8 and not (folder / ".claim").is_symlink():  # it may lead outside
                 (folder / ".claim").write_bytes(mutator.choice((b"", b"\xff" * 2000, b"a\nb")))
             elif how == 9:
                 (folder / ".claim-x").write_bytes(b"y")
