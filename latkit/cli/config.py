@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import reprlib
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -97,13 +98,14 @@ def _text(
     path: Path, names: tuple[str, ...], name: str, option: click.Option, value: Any
 ) -> bool | str | list[str]:
     """What a flag would be given; its own type reads it."""
+    short = reprlib.repr  # it may be nested without end
     values = value if isinstance(value, list) else [value]
     if option.is_flag:
         if not isinstance(value, bool):
-            raise _wrong(path, names, name, f"is {value!r}", "use true or false")
+            raise _wrong(path, names, name, f"is {short(value)}", "use true or false")
         return value
     if any(not isinstance(v, (str, int, float)) or isinstance(v, bool) for v in values):
-        raise _wrong(path, names, name, f"is {value!r}", "use a text or a number")
+        raise _wrong(path, names, name, f"is {short(value)}", "use a text or a number")
     if option.multiple or option.nargs != 1:
         return [str(v) for v in values]
     if isinstance(value, list):

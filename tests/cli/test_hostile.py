@@ -29,9 +29,9 @@ def version(tmp_path: Path, registry_url: str) -> Path:
     return Path(registry.location(registry.publish(made.lpm, made.card)))
 
 
-@pytest.mark.parametrize("text", [f"[spaces]\nx = {DEEP}", f"[spaces]\n{'a.' * 3000}b = 1"])
+@pytest.mark.parametrize("text", [f"x = {DEEP}", f"{'a.' * 3000}b = 1", f"json.{'a.' * 3000}b = 1"])
 def test_options_nested_without_end(latkit: RunLatkit, tmp_path: Path, text: str) -> None:
-    (tmp_path / "c.toml").write_text(text)
+    (tmp_path / "c.toml").write_text(f"[spaces]\n{text}")
     refused(latkit, "spaces", "--config", "c.toml", code=2)
 
 
