@@ -1,9 +1,9 @@
 """The next network built on a second core while one is measured: what it saves, and what it harms.
 
 The same cells are measured in turns of two kinds: *in turn*, as ``latkit profile`` does, and
-*ahead*, where a thread on another core builds the next network meanwhile. Told of each are the wall
-time of a network, the retest sd, and how much of it was disturbed, and how the latencies of both
-compare. Nothing else should run. Prints JSON, progress to stderr.
+*ahead*, where a thread on another core builds the next network meanwhile. It prints of each
+the wall time of a network, the retest sd and the share that was disturbed, and how the latencies of
+both compare. Nothing else should run. Prints JSON, progress to stderr.
 
     OMP_NUM_THREADS=1 python benchmarks/ahead.py > benchmarks/results/DATE-ahead.json
 """

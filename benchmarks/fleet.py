@@ -55,7 +55,7 @@ def fresh(folder: Path, name: str) -> Path:
 
 
 def run(words: list[str], cores: set[int]) -> str:
-    """What a command that must succeed tells on stderr."""
+    """What a command that must succeed prints to stderr."""
     done = subprocess.run(
         words,
         stdout=subprocess.DEVNULL,

@@ -113,6 +113,10 @@ def _train_several(
     try:
         rows = train_lpms(datasets, request, fleet, Terminal())
     except KeyboardInterrupt:
+        if not request.publish:
+            raise Interrupted(
+                "interrupted; nothing was published", "run the command again"
+            ) from None
         raise Interrupted(
             "interrupted; every published LPM is kept", "run the same command to go on"
         ) from None

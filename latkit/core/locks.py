@@ -15,6 +15,9 @@ import filelock
 
 from latkit.core.errors import InputError, from_os_error
 
+# Like filelock, through no link that somebody has put there.
+_OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+
 
 @contextlib.contextmanager
 def sole_writer(out: Path) -> Iterator[None]:
@@ -64,7 +67,7 @@ def _held(lock_file: Path, out: Path) -> Iterator[None]:
     lock = filelock.FileLock(lock_file, blocking=False)
     try:
         # Where it cannot be made, filelock may take that for another process's doing.
-        os.close(os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666))
+        os.close(os.open(lock_file, _OPEN, 0o666))
         lock.acquire()
     except filelock.Timeout:
         raise InputError(

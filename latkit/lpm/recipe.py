@@ -8,10 +8,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from latkit.core.errors import InputError
 from latkit.core.quantities import LATENCY, get_quantity
 from latkit.dataset import LatencyDataset
 from latkit.lpm.kinds import LPM_KINDS, check_learns_from_other_devices
+from latkit.lpm.rows import check_measured
 from latkit.lpm.transfer import TransferPrior
 
 CHOICES = ("random", "active")
@@ -69,13 +72,25 @@ class Recipe:
         """SHA-256 of what an LPM is trained on, and how.
 
         Of the version of latkit it is independent.
+
+        Raises:
+            DatasetError: the quantity was not measured.
         """
+        check_measured(dataset, self.quantity)
         content = {
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
             "options": dataclasses.asdict(self.options),
-            "transfer": None if self.transfer is None else self.transfer.names,
+            "transfer": None if self.transfer is None else self.transfer.digest(),
             "dataset": dataset.digest(self.quantity),
+            "usable": hashlib.sha256(_usable(dataset, self.quantity)).hexdigest(),
         }
         # An option of a plug-in may be anything that has a text.
         text = json.dumps(content, sort_keys=True, default=str)
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _usable(dataset: LatencyDataset, quantity: str) -> bytes:
+    """What a dataset's digest leaves out: which rows count, and at what speed of the machine."""
+    usable = dataset.usable()
+    columns = (usable[name].to_numpy() for name in ("arch_id", quantity))
+    return b"".join(np.ascontiguousarray(column).tobytes() for column in columns)

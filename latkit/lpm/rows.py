@@ -41,11 +41,7 @@ class Rows:
             DatasetError: the quantity was not measured.
             SpaceError: a row is not of the space.
         """
-        if quantity not in dataset.quantities:
-            raise DatasetError(
-                f"{dataset.path} has no {quantity} (it has: {', '.join(dataset.quantities)})",
-                "train for a quantity it has (--cost), or profile or import it again with this one",
-            )
+        check_measured(dataset, quantity)
         target = dataset.manifest.target
         space = get_space(target.space)
         table = dataset.usable()
@@ -64,3 +60,12 @@ class Rows:
     def take(self, rows: npt.NDArray[np.int64]) -> Rows:
         """Some of the rows, by number."""
         return dataclasses.replace(self, encodings=self.encodings[rows], values=self.values[rows])
+
+
+def check_measured(dataset: LatencyDataset, quantity: str) -> None:
+    """Raises: DatasetError: the quantity was not measured."""
+    if quantity not in dataset.quantities:
+        raise DatasetError(
+            f"{dataset.path} has no {quantity} (it has: {', '.join(dataset.quantities)})",
+            "train for a quantity it has (--cost), or profile or import it again with this one",
+        )

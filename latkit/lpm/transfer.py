@@ -9,6 +9,8 @@ falls back to the structural prior.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +81,14 @@ class TransferPrior:
             {"name": name, "scale_ms": scale, "hyper_parameters": lpm.hyper_parameters}
             for name, scale, lpm in zip(self.names, self.scales, self.lpms, strict=True)
         ]
+
+    def digest(self) -> str:
+        """SHA-256 of the LPMs: another one may have a reference later."""
+        facts = json.dumps(self.to_dicts(), sort_keys=True, default=str)
+        digest = hashlib.sha256(facts.encode())
+        for name, tensor in sorted(self.state().items()):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def state(self) -> dict[str, Tensor]:
         """The source LPMs' weights, by number and name."""

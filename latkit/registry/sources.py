@@ -49,6 +49,7 @@ class SourceDevices:
         Raises:
             InputError: an LPM is unknown, of another quantity or kind, or of the target's own
                 device: it may have been trained on what is to judge the new one.
+            LPMError: an LPM cannot be read, or predicts what no quantity can be.
         """
         entries = []
         for reference in self._references:
@@ -100,6 +101,7 @@ def load_transfer_prior(
     Raises:
         InputError: one is unknown, of another quantity or kind, or of the target's own device: it
             may have been trained on what is to judge the new one.
+        LPMError: one cannot be read, or predicts what no quantity can be.
     """
     devices = SourceDevices(references, quantity, kind, registry or Registry())
     return devices.prior_for(target, listener)

@@ -116,7 +116,11 @@ class LPMTraining:
 
     @property
     def digest(self) -> str:
-        """See :meth:`Recipe.digest`; the card has it too."""
+        """See :meth:`Recipe.digest`; the card has it too.
+
+        Raises:
+            DatasetError: the quantity was not measured.
+        """
         return self.recipe.digest(self.dataset)
 
     def run(self, listener: Listener = SILENT) -> TrainResult:
@@ -184,6 +188,7 @@ class Trainer:
         Raises:
             InputError: source devices do not fit.
             DatasetError: the dataset cannot be read.
+            LPMError: a source device's LPM cannot be read.
         """
         dataset = LatencyDataset.open(folder)
         for finding in check_dataset(dataset).findings:

@@ -135,7 +135,8 @@ def draw(request: DrawRequest) -> DrawResult:
 
     Raises:
         InputError: the file's suffix is none of a picture, nothing reads the architecture, its
-            space draws none, or the LPM is unknown or does not weigh it.
+            space draws none, the LPM is unknown or does not weigh it, or another process writes
+            the file.
         LPMError: the LPM cannot be read.
         LatkitError: a file cannot be read or written.
     """

@@ -106,6 +106,9 @@ class TrainingDispatcher(Dispatcher[Worker[_Task], _Task, LPMTraining, Answer]):
         for _ in self._dispatch():
             pass
 
+    def _has_work(self) -> bool:
+        return not self._trainings.are_settled
+
     def _welcome(self, hired: Hired) -> None:
         self._workers[hired.worker] = Worker(hired.worker)
 

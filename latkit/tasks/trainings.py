@@ -88,6 +88,11 @@ class Trainings:
         return len(self._folders)
 
     @property
+    def are_settled(self) -> bool:
+        """Whether it is known of each what became of it."""
+        return len(self._rows) == len(self)
+
+    @property
     def rows(self) -> tuple[TrainedDataset, ...]:
         """What became of the datasets that are settled, in their order."""
         return tuple(self._rows[index] for index in sorted(self._rows))

@@ -284,7 +284,7 @@ def test_refused(latkit: RunLatkit, more: tuple[object, ...], says: tuple[str, .
 @pytest.mark.parametrize(
     "place",
     ["", "nonsense", "127.0.0.1", "127.0.0.1:", "h:port", "h:0", "h:1/x", "u@h:1", "http://h:1",
-     "ray://", "ray://h", "[::1:6379"],
+     "ray://", "ray://h", "[::1:6379", "..:6379", f"{'h' * 70}:6379"],
 )  # fmt: skip
 def test_no_address(latkit: RunLatkit, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     monkeypatch.setattr(address, "find_spec", lambda name: name)

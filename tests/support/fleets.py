@@ -7,6 +7,7 @@ import importlib.util
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,24 +36,27 @@ def kill_worker_and_driver(command: list[str], rows: Callable[[], int], first: i
         first: results before the worker is killed; there are as many more before the driver is.
 
     Returns:
-        What the driver has told.
+        What the driver has told, that the worker is lost among that.
     """
-    driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        _wait_for(driver, lambda: rows() >= first)
-        os.kill(_worker_of(driver.pid), signal.SIGKILL)
-        enough = rows() + first
-        _wait_for(driver, lambda: rows() >= enough)
-    finally:
-        driver.kill()
-        _, told = driver.communicate()
-    return told
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder, "told")
+        with told.open("w") as file:
+            driver = subprocess.Popen(command, stderr=file)
+        try:
+            _wait_for(driver, lambda: rows() >= first)
+            os.kill(_worker_of(driver.pid), signal.SIGKILL)
+            enough = rows() + first
+            _wait_for(driver, lambda: rows() >= enough and " is lost " in told.read_text())
+        finally:
+            driver.kill()
+            driver.wait()
+        return told.read_text()
 
 
-def _wait_for(driver: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+def _wait_for(driver: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:
     while not happened():
         if driver.poll() is not None:
-            pytest.fail(f"the driver has ended: {driver.communicate()}")
+            pytest.fail(f"the driver has ended with {driver.returncode}")
         time.sleep(0.1)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from latkit.core.errors import DatasetError, InputError, LPMError
@@ -136,6 +138,38 @@ class TestHere:
         assert not any(row.is_new for row in train_lpms(["b", "c"], way))
         train_and_publish(TrainRequest("a"))
         assert all(row.is_new for row in train_lpms(["b", "c"], way))
+
+    def test_another_lpm_of_the_same_number_is_another_source(self) -> None:
+        train_lpms(["a"])
+        way = TrainRequest(from_devices=("a",), n_train=10)
+        train_lpms(["b"], way)
+        Registry().remove(versions("a")[0])
+        made_dataset(Path("a2"), 70, "a", 5.0)
+        train_lpms(["a2"])
+        assert [entry.version for entry in versions("a")] == [1]
+        assert train_lpms(["b"], way)[0].is_new
+
+    def test_which_rows_count_is_part_of_the_way(self) -> None:
+        train_lpms(["a"], COUNTS)
+        (part,) = Path("a").glob("part-*.parquet")
+        table = pq.ParquetFile(part).read()
+        flags = [["disturbed"] if row < 5 else [] for row in range(table.num_rows)]
+        place = table.schema.get_field_index("flags")
+        pq.write_table(
+            table.set_column(
+                place,
+                table.schema.field("flags"),
+                pa.array(flags, table.schema.field("flags").type),
+            ),
+            part,
+        )
+        assert train_lpms(["a"], COUNTS)[0].is_new
+
+    def test_a_quantity_that_was_not_measured(self, latkit: RunLatkit) -> None:
+        done = latkit("train-lpm", "a", "b", "--cost", "energy_mj")
+        assert done.returncode == DatasetError.exit_code
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("has no energy_mj") == 2
 
     def test_nothing_is_published_or_skipped_without_a_registry(self) -> None:
         way = TrainRequest(kind="gradient-boosting", publish=False)
@@ -273,6 +307,23 @@ class TestFleet:
         assert isinstance(rows[0].error, LPMError)
         assert pool.given.count("b") == MOST_TRIES
         assert pool.given[-1] == "b"  # after the others
+
+    @pytest.mark.parametrize("workers", ["xy", "xyzu"])
+    def test_nobody_is_waited_for_when_all_is_settled(
+        self, fleet: Callable[..., Any], workers: str
+    ) -> None:
+        class Deadly(MadePool):
+            size = 1
+
+            def next(self) -> object:
+                assert self.queue, "nothing will ever happen"
+                event = super().next()
+                is_deadly = isinstance(event, Finished) and self.given[-1] != "a"
+                return lose(event.worker) if is_deadly and isinstance(event, Finished) else event
+
+        deadly = ("b", "c")[: len(workers) // 2]
+        rows, _ = fleet(Deadly(workers), "a", *deadly)
+        assert [row.is_new for row in rows] == [True, *(False for _ in deadly)]
 
     def test_no_worker_is_left(self, fleet: Callable[..., Any]) -> None:
         pool = MadePool("x", {2: lose})

@@ -54,6 +54,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")  # what no name of a host can be
     except ValueError:
         host = port = None
     if not host or not port or parts.netloc != text or "@" in text:

@@ -70,6 +70,10 @@ class Dispatcher(ABC, Generic[WorkerT, Task, Item, Result]):
     def _take_back(self, task: Task) -> None:
         """Let others do what a lost worker had to."""
 
+    def _has_work(self) -> bool:
+        """Whether anything is left to be done; where that is not known before, there is."""
+        return True
+
     def _hire(self) -> None:
         self._hiring += 1
         self._pool.hire()
@@ -83,8 +87,9 @@ class Dispatcher(ABC, Generic[WorkerT, Task, Item, Result]):
         self._assign()
         # Who is hired while all others are idle has nothing to do, and may never come: of a host
         # that is gone nothing is heard.
-        while any(worker.task is not None for worker in self._workers.values()) or (
-            self._hiring and not self._workers
+        while self._has_work() and (
+            any(worker.task is not None for worker in self._workers.values())
+            or (self._hiring and not self._workers)
         ):
             event = self._pool.next()
             if event is None:
@@ -104,7 +109,7 @@ class Dispatcher(ABC, Generic[WorkerT, Task, Item, Result]):
                 where = "" if event.worker is None else f"worker {event.worker}: "
                 raise self.error_class(f"{where}{event.error.cause}", event.error.fix)
             self._assign()
-            if not self._workers and not self._hiring:
+            if self._has_work() and not self._workers and not self._hiring:
                 raise self.error_class(
                     "no worker of the fleet is left",
                     f"{self.kept}: mend the workers, and run the same command again",
@@ -137,5 +142,5 @@ class Dispatcher(ABC, Generic[WorkerT, Task, Item, Result]):
         self._listener.warn(
             f"worker {lost.worker or 'that was to start'} is lost ({lost.reason}); {self.others_do}"
         )
-        if self._lost <= MOST_LOST + self._finished // FINISHED_FOR_ONE:
+        if self._has_work() and self._lost <= MOST_LOST + self._finished // FINISHED_FOR_ONE:
             self._hire()

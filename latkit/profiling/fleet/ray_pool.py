@@ -130,7 +130,7 @@ class RayPool(Generic[Item, Result]):
                 )  # fmt: skip
         except Exception as error:  # of Ray, of gRPC, or of the operating system
             reason = " ".join(str(error).split())[:_REASON_LENGTH]
-            fix = f"{START}; set RAY_AUTH_MODE=token for one that wants a token"
+            fix = f"{START}; where the cluster has a token, set RAY_AUTH_MODE=token"
             raise BackendError(
                 f"there is no cluster of Ray at {self._address} ({reason})", fix
             ) from None
