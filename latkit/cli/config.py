@@ -98,14 +98,13 @@ def _text(
     path: Path, names: tuple[str, ...], name: str, option: click.Option, value: Any
 ) -> bool | str | list[str]:
     """What a flag would be given; its own type reads it."""
-    short = reprlib.repr  # it may be nested without end
     values = value if isinstance(value, list) else [value]
     if option.is_flag:
         if not isinstance(value, bool):
-            raise _wrong(path, names, name, f"is {short(value)}", "use true or false")
+            raise _wrong(path, names, name, f"is {reprlib.repr(value)}", "use true or false")
         return value
     if any(not isinstance(v, (str, int, float)) or isinstance(v, bool) for v in values):
-        raise _wrong(path, names, name, f"is {short(value)}", "use a text or a number")
+        raise _wrong(path, names, name, f"is {reprlib.repr(value)}", "use a text or a number")
     if option.multiple or option.nargs != 1:
         return [str(v) for v in values]
     if isinstance(value, list):

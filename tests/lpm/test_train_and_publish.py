@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from latkit.core.errors import DatasetError, InputError
-from latkit.core.events import Listener, Progress
 from latkit.dataset.writer import DatasetWriter
 from latkit.registry import (
     Registry,
@@ -20,29 +19,8 @@ from latkit.registry import (
 )
 from latkit.registry.listing import compare_lpms, list_lpms
 from tests.support.commands import RunLatkit
+from tests.support.listeners import Kept
 from tests.support.synthetic import SPACE, made_dataset, made_lpm, made_manifest, made_row
-
-
-class Recorder(Listener):
-    """Keeps what was reported."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
-        self.steps: list[Progress] = []
-        self.ends = 0
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def progress(self, now: Progress) -> None:
-        self.steps.append(now)
-
-    def end_progress(self) -> None:
-        self.ends += 1
 
 
 def without_times(card: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +35,7 @@ def test_it_is_what_the_command_prints(latkit: RunLatkit) -> None:
     made_dataset(Path("datasets/d"), 60)
     done = latkit("train-lpm", "--kind", "op-count", "--learning-curve", "--json")
     assert done.returncode == 0, done.stderr
-    recorder = Recorder()
+    recorder = Kept()
     request = TrainRequest(kind="op-count", learning_curve=True)  # the only dataset below
     result = train_and_publish(request, recorder)
     printed = json.loads(done.stdout)
@@ -72,7 +50,7 @@ def test_it_is_what_the_command_prints(latkit: RunLatkit) -> None:
 
 def test_progress_of_epochs(tmp_path: Path) -> None:
     made_dataset(tmp_path / "d", 30)
-    recorder = Recorder()
+    recorder = Kept()
     request = TrainRequest(tmp_path / "d", "paper", options={"epochs": 3}, publish=False)
     result = train_and_publish(request, recorder)
     assert [(step.done, step.total) for step in recorder.steps] == [(1, 3), (2, 3), (3, 3)]
@@ -104,7 +82,7 @@ def test_an_unfit_dataset_is_trained_on_with_a_warning(tmp_path: Path) -> None:
                 latency = (5.0 + k) * (1 + 0.5 * visit * (k % 2))
                 at = 1_700_000_000_000_000 + (visit * 30 + k) * 1_000_000
                 writer.append(made_row(arch_id, latency, visit, measured_at=at))
-    recorder = Recorder()
+    recorder = Kept()
     request = TrainRequest(tmp_path / "d", "macs-only", publish=False)
     train_and_publish(request, recorder)
     assert len(recorder.warnings) == 1
@@ -142,7 +120,7 @@ def test_what_is_listed_and_compared(tmp_path: Path, latkit: RunLatkit) -> None:
     ]
     printed = json.loads(latkit("lpms", "list", "--json").stdout)
     assert printed["lpms"] == [lpm.to_dict() for lpm in listed]
-    recorder = Recorder()
+    recorder = Kept()
     compared = compare_lpms(["p100", entry.reference], listener=recorder)
     printed = json.loads(latkit("lpms", "compare", "p100", entry.reference, "--json").stdout)
     assert printed == [lpm.to_dict() for lpm in compared]

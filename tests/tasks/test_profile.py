@@ -13,26 +13,13 @@ from latkit.backends import BACKENDS, default_backend_name
 from latkit.backends.torch_cpu import TorchCpuBackend
 from latkit.core.device import suggest_device_name
 from latkit.core.errors import InputError
-from latkit.core.events import SILENT, Listener, Progress
+from latkit.core.events import SILENT, Listener
 from latkit.dataset import LatencyDataset
 from latkit.profiling.protocol import PRESETS, Protocol
 from latkit.spaces import Setting, get_space
 from latkit.tasks.profile import ProfileRequest, ProfileResult, run_profile
 from tests.support.commands import MICRO_TEXT, RunLatkit
-
-
-class Kept(Listener):
-    """Keeps what is reported."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.progresses: list[Progress] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def progress(self, now: Progress) -> None:
-        self.progresses.append(now)
+from tests.support.listeners import Kept
 
 
 def measure(out: Path, listener: Listener = SILENT, **more: Any) -> ProfileResult:
@@ -72,8 +59,8 @@ def test_what_is_left_open_is_chosen_and_reported(
     assert device in kept.notes[1]
     target = LatencyDataset.open(result.dataset).manifest.target
     assert (target.device, target.backend, target.setting) == (device, name, micro)
-    assert [now.done for now in kept.progresses][:2] == [1, 2]
-    assert kept.progresses[0].unit == "measurements"
+    assert [now.done for now in kept.steps][:2] == [1, 2]
+    assert kept.steps[0].unit == "measurements"
 
 
 def test_a_second_call_goes_on(tmp_path: Path) -> None:
@@ -81,7 +68,7 @@ def test_a_second_call_goes_on(tmp_path: Path) -> None:
     kept = Kept()
     measure(tmp_path / "d", kept, n=3, protocol="paper")
     assert any(note.startswith("going on: 2 of 3 ") for note in kept.notes)
-    assert [(now.done_before, now.done) for now in kept.progresses] == [(2, 3)]
+    assert [(now.done_before, now.done) for now in kept.steps] == [(2, 3)]
 
 
 def test_the_memory_format_is_the_backends_where_a_text_leaves_it_open(micro: Setting) -> None:

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from latkit.core.errors import DatasetError, InputError, LPMError
-from latkit.core.events import Listener, Progress
 from latkit.profiling.fleet import address
 from latkit.profiling.fleet.pool import Finished, Hired, Lost
 from latkit.registry import Entry, Registry, TrainRequest, train_and_publish
@@ -27,6 +26,7 @@ from latkit.tasks.train_lpms import train_lpms
 from latkit.tasks.trainings import TrainedDataset
 from tests.support.commands import RunLatkit, check, ok
 from tests.support.fleets import kill_worker_and_driver, needs_ray
+from tests.support.listeners import Kept
 from tests.support.synthetic import made_dataset
 
 COUNTS = TrainRequest(kind="op-count")
@@ -34,22 +34,6 @@ COUNTS = TrainRequest(kind="op-count")
 
 class Stop(Exception):
     """The driver dies."""
-
-
-class Told(Listener):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
-        self.steps: list[Progress] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def progress(self, now: Progress) -> None:
-        self.steps.append(now)
 
 
 def weights(*datasets: str) -> list[str]:
@@ -131,7 +115,7 @@ class TestHere:
     def test_source_devices_are_part_of_the_way(self) -> None:
         train_lpms(["a", "b"])
         way = TrainRequest(from_devices=("a",), n_train=10)
-        told = Told()
+        told = Kept()
         rows = train_lpms(["a", "b", "c"], way, listener=told)
         assert states(rows) == [("a", False, False), ("b", True, True), ("c", True, True)]
         assert isinstance(rows[0].error, InputError)  # a is no source device of itself
@@ -181,7 +165,7 @@ class TestHere:
 
     def test_progress(self) -> None:
         train_lpms("b", COUNTS)
-        told = Told()
+        told = Kept()
         train_lpms(["a", "b", "few", "c"], COUNTS, listener=told)
         steps = [(step.done, step.total, step.done_before) for step in told.steps]
         assert steps == [(0, 4, 0), (1, 4, 0), (2, 4, 1), (3, 4, 1), (4, 4, 1)]
@@ -254,9 +238,9 @@ class TestFleet:
     def fleet(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         def run(
             pool: MadePool, *folders: str, way: TrainRequest = COUNTS
-        ) -> tuple[tuple[TrainedDataset, ...], Told]:
+        ) -> tuple[tuple[TrainedDataset, ...], Kept]:
             monkeypatch.setattr(train_fleet, "RayPool", pool)
-            told = Told()
+            told = Kept()
             return train_lpms(folders, way, "auto", told), told
 
         monkeypatch.setattr(address, "find_spec", lambda name: name)
